@@ -1,0 +1,29 @@
+// Which implementation runs: one table of kernels per ISA, chosen once from what the processor and the operating system support.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "params.h"
+
+namespace ms_nsa {
+
+// Kernels trust their parameters: validate.h has checked every extent, length, index and page id before.
+struct KernelTable {
+  const char* isa;  // "scalar", "avx2", "avx512", "avx512bf16" or "neon"
+  void (*select_attention)(const SelectAttentionParams&);
+  void (*select_attention_grad)(const SelectAttentionGradParams&);
+  void (*paged_attention)(const PagedAttentionParams&);
+};
+
+// The table in use: MS_NSA_ISA if set, else the widest that this machine runs. Throws std::runtime_error for an
+// unknown or unsupported MS_NSA_ISA.
+const KernelTable& Kernels();
+
+// Switches the table for the whole process (tests and benchmarks); same errors.
+void SelectIsa(const std::string& isa);
+
+// Names of the tables this machine can run, narrowest first.
+std::vector<std::string> SupportedIsas();
+
+}  // namespace ms_nsa
