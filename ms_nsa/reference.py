@@ -41,20 +41,10 @@ def select_attention(
     ([2.0, 3.6667, 0.0], [0.0, 0.0, -inf], [2.0, 3.0, 0.0])
     """
     query, key, value = _float64(query, key, value)
-    scale = _scale(scale_value, query.shape[2])
-    attention_out = np.zeros((*query.shape[:2], value.shape[2]))
-    softmax_max = np.full((*query.shape[:2], STAT_LANES), -np.inf)
-    softmax_sum = np.zeros((*query.shape[:2], STAT_LANES))
     lengths = actual_seq_qlen, actual_seq_kvlen, len(key)
-    for token, head, rows, count in packed_selections(
-        topk_indices, select_block_size, atten_mask, *lengths, sparse_mode
-    ):
-        group = group_of(head, query.shape[1], key.shape[1])
-        weights, top, total = softmax(query[token, group], key[rows, head], scale, count)
-        attention_out[token, group] = weights @ value[rows, head]
-        softmax_max[token, group] = top
-        softmax_sum[token, group] = total
-    return attention_out, softmax_max, softmax_sum
+    selections = packed_selections(topk_indices, select_block_size, atten_mask, *lengths, sparse_mode)
+    attention_out, top, total = attend(query, key, value, scale_value, selections)
+    return attention_out, np.repeat(top, STAT_LANES, axis=2), np.repeat(total, STAT_LANES, axis=2)
 
 
 def select_attention_grad(
@@ -72,12 +62,11 @@ def select_attention_grad(
     [[0.0], [-2.0, 2.0], [2.0, 2.0]]
     """
     grad, query, key, value = _float64(grad, query, key, value)
-    scale = _scale(scale_value, query.shape[2])
+    scale = scale_of(scale_value, query.shape[2])
     dq, dk, dv = np.zeros_like(query), np.zeros_like(key), np.zeros_like(value)
     lengths = actual_seq_qlen, actual_seq_kvlen, len(key)
-    for token, head, rows, count in packed_selections(
-        topk_indices, select_block_size, atten_mask, *lengths, sparse_mode
-    ):
+    selections = packed_selections(topk_indices, select_block_size, atten_mask, *lengths, sparse_mode)
+    for token, head, rows, count in selections:
         group = group_of(head, query.shape[1], key.shape[1])
         weights, _, _ = softmax(query[token, group], key[rows, head], scale, count)
         dweights = grad[token, group] @ value[rows, head].T
@@ -115,29 +104,52 @@ def selected_attention_infer(
     n1, n2, batch = head_num, key_value_head_num, len(actual_seq_kvlen)
     d1, d2 = (math.prod(cache.shape[2:]) // n2 for cache in (key, value))
     leading = query.shape[: 1 if layout == "TND" else 2]
-    key, value, query = key.reshape(-1, n2, d1), value.reshape(-1, n2, d2), query.reshape(-1, n1, d1)
-    topk_indices = np.reshape(topk_indices, (-1, n2, np.shape(topk_indices)[-1]))
-    tokens_each = 1 if layout == "TND" else leading[1]
-    q_lens = [tokens_each] * batch if actual_seq_qlen is None else [int(n) for n in actual_seq_qlen]
-    starts = np.cumsum([0, *q_lens]) if layout == "TND" else np.arange(batch) * tokens_each
+    s = 1 if layout == "TND" else leading[1]
+    q_lens = [s] * batch if actual_seq_qlen is None else [int(n) for n in actual_seq_qlen]
+    starts = np.cumsum([0, *q_lens]) if layout == "TND" else np.arange(batch) * s
 
-    scale = _scale(scale_value, d1)
-    attention_out = np.zeros((len(query), n1, d2))
-    for b, (q_len, kv_len) in enumerate(zip(q_lens, actual_seq_kvlen)):
-        pages = np.asarray(block_table[b], np.int64)
-        for i, head in np.ndindex(q_len, n2):
+    query, key, value = query.reshape(-1, n1, d1), key.reshape(-1, n2, d1), value.reshape(-1, n2, d2)
+    topk_indices = np.reshape(topk_indices, (-1, n2, np.shape(topk_indices)[-1]))
+    lengths = starts, q_lens, actual_seq_kvlen
+    selections = paged_selections(
+        topk_indices, select_block_size, atten_mask, *lengths, sparse_mode, block_table, page_block_size
+    )
+    attention_out, _, _ = attend(query, key, value, scale_value, selections)
+    return attention_out.reshape(*leading, *((n1 * d2,) if layout == "BSH" else (n1, d2)))
+
+
+def packed_selections(topk_indices, select_block_size, atten_mask, q_ends, kv_ends, t2, sparse_mode):
+    """Yields (token, kv head, kv rows of the packed tensor, count) wherever something is visible."""
+    t1, n2, _ = np.shape(topk_indices)
+    q_ends = [t1] if q_ends is None else [int(end) for end in q_ends]
+    kv_ends = [t2] if kv_ends is None else [int(end) for end in kv_ends]
+    for q_start, q_end, kv_start, kv_end in zip([0, *q_ends], q_ends, [0, *kv_ends], kv_ends):
+        q_len, kv_len = q_end - q_start, kv_end - kv_start
+        for s, head in np.ndindex(q_len, n2):
+            limit = {0: kv_len, 2: s + 1, 3: s + 1 + kv_len - q_len}[sparse_mode]
+            drop = None if atten_mask is None else atten_mask[s]
+            indices = topk_indices[q_start + s, head]
+            rows, count = visible_rows(indices, select_block_size, kv_len, limit, drop)
+            if len(rows):
+                yield q_start + s, head, kv_start + rows, count
+
+
+def paged_selections(
+    topk_indices, select_block_size, atten_mask, starts, q_lens, kv_lens, sparse_mode,
+    block_table, page_block_size,
+):  # fmt: skip
+    """The same for a paged cache: rows count through all pages, in the order of the cache."""
+    for start, q_len, kv_len, pages in zip(starts, q_lens, kv_lens, np.asarray(block_table, np.int64)):
+        for i, head in np.ndindex(q_len, np.shape(topk_indices)[1]):
             limit = kv_len - (q_len - 1 - i)
             if sparse_mode == 2:
                 limit = min(limit, i + 1)
             drop = None if atten_mask is None else atten_mask[i]
-            token = starts[b] + i
-            rows, count = visible_rows(topk_indices[token, head], select_block_size, kv_len, limit, drop)
+            indices = topk_indices[start + i, head]
+            rows, count = visible_rows(indices, select_block_size, kv_len, limit, drop)
             if len(rows):
                 rows = pages[rows // page_block_size] * page_block_size + rows % page_block_size
-                group = group_of(head, n1, n2)
-                weights, _, _ = softmax(query[token, group], key[rows, head], scale, count)
-                attention_out[token, group] = weights @ value[rows, head]
-    return attention_out.reshape(*leading, *((n1 * d2,) if layout == "BSH" else (n1, d2)))
+                yield start + i, head, rows, count
 
 
 def visible_rows(indices, select_block_size, kv_len, limit, drop=None):
@@ -162,6 +174,21 @@ def visible_rows(indices, select_block_size, kv_len, limit, drop=None):
     return rows, count
 
 
+def attend(query, key, value, scale_value, selections):
+    """Attention of query [T, N1, D1] over the selected rows of key and value [rows, N2, D]."""
+    scale = scale_of(scale_value, query.shape[2])
+    attention_out = np.zeros((*query.shape[:2], value.shape[2]))
+    softmax_max = np.full((*query.shape[:2], 1), -np.inf)
+    softmax_sum = np.zeros((*query.shape[:2], 1))
+    for token, head, rows, count in selections:
+        group = group_of(head, query.shape[1], key.shape[1])
+        weights, top, total = softmax(query[token, group], key[rows, head], scale, count)
+        attention_out[token, group] = weights @ value[rows, head]
+        softmax_max[token, group] = top
+        softmax_sum[token, group] = total
+    return attention_out, softmax_max, softmax_sum
+
+
 def softmax(query, key, scale, count):
     """Weights [G, R] of the visible rows, row r counted count[r] times, and the statistics [G, 1]."""
     scores = scale * (query @ key.T)
@@ -176,25 +203,9 @@ def group_of(head, n1, n2):
     return slice(head * (n1 // n2), (head + 1) * (n1 // n2))
 
 
-def packed_selections(topk_indices, select_block_size, atten_mask, q_ends, kv_ends, t2, sparse_mode):
-    """Yields (token, kv head, kv rows of the packed tensor, count) wherever something is visible."""
-    t1, n2, _ = np.shape(topk_indices)
-    q_ends = [t1] if q_ends is None else [int(end) for end in q_ends]
-    kv_ends = [t2] if kv_ends is None else [int(end) for end in kv_ends]
-    for q_start, q_end, kv_start, kv_end in zip([0, *q_ends], q_ends, [0, *kv_ends], kv_ends):
-        q_len, kv_len = q_end - q_start, kv_end - kv_start
-        for s, head in np.ndindex(q_len, n2):
-            limit = {0: kv_len, 2: s + 1, 3: s + 1 + kv_len - q_len}[sparse_mode]
-            drop = None if atten_mask is None else atten_mask[s]
-            indices = topk_indices[q_start + s, head]
-            rows, count = visible_rows(indices, select_block_size, kv_len, limit, drop)
-            if len(rows):
-                yield q_start + s, head, kv_start + rows, count
-
-
 def _float64(*arrays):
     return [np.asarray(array).astype(np.float64) for array in arrays]
 
 
-def _scale(scale_value, d1):
+def scale_of(scale_value, d1):
     return 1 / math.sqrt(d1) if scale_value is None else float(scale_value)
