@@ -60,6 +60,10 @@ class SelectCase:
         return reference.scale_of(self.scale_value, self.query.shape[-1])
 
     @property
+    def attention_out_shape(self):
+        return (*self.query.shape[:2], self.value.shape[2])
+
+    @property
     def arguments(self):
         """Keyword arguments of reference.select_attention; its gradient takes ``grad`` besides."""
         names = [field.name for field in fields(self) if field.name not in ("grad", "name")]
@@ -175,6 +179,12 @@ class PagedCase:
         if self.layout == "TND":
             return np.cumsum(self.q_lens) - self.q_lens
         return np.arange(len(self.block_table), dtype=np.int64) * self.query.shape[1]
+
+    @property
+    def attention_out_shape(self):
+        heads = self.head_num, self.value_rows.shape[2]
+        leading = self.query.shape[: 1 if self.layout == "TND" else 2]
+        return (*leading, heads[0] * heads[1]) if self.layout == "BSH" else (*leading, *heads)
 
     @property
     def arguments(self):

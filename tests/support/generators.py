@@ -47,24 +47,20 @@ ASCEND = Profile(
     groups=(*range(1, 10), 12, 16, 17, 31, 32),
 )
 
-# A case with more multiplications, kv elements or index rows than this is drawn again: the oracle and a scalar
-# kernel must get through thousands.
+# A case with more multiplications, kv elements or index rows than this is drawn again: the oracle and a
+# scalar kernel must get through thousands.
 MAX_WORK = 8_000_000
 MAX_ELEMENTS = 400_000
-MAX_INDEX_ROWS = 120
+MAX_INDEX_ROWS = 160
 
 
 def random_select_case(rng, dtype, profile=ANY, poison=False):
     """A random training case; with ``poison``, NaN and Inf lie in every kv row out of use."""
-    while True:
-        q_lens, kv_lens = _random_lengths(rng)
-        n2, group, d1, d2, block_size, block_count = _random_sizes(rng, profile, max(kv_lens))
-        if _affordable(sum(q_lens), sum(kv_lens), max(kv_lens), n2, group, d1, d2, block_size, block_count):
-            break
+    q_lens, kv_lens = _random_lengths(rng)
+    sizes = _random_sizes(rng, profile, sum(q_lens), sum(kv_lens), max(kv_lens))
     case = make_select_case(
-        rng, dtype, q_lens, kv_lens,
-        n2=n2, group=group, d1=d1, d2=d2, select_block_size=block_size, select_block_count=block_count,
-        scale_value=random_scale(rng, d1), sparse_mode=int(rng.choice([0, 2, 3])),
+        rng, dtype, q_lens, kv_lens, **sizes,
+        scale_value=random_scale(rng, sizes["d1"]), sparse_mode=int(rng.choice([0, 2, 3])),
         atten_mask=random_mask(rng, max(q_lens), max(kv_lens)), name="random select",
     )  # fmt: skip
     if len(q_lens) == 1 and rng.random() < 0.5:
@@ -94,21 +90,20 @@ def make_select_case(
 
 def random_paged_case(rng, dtype, profile=ANY, poison=False):
     """A random inference case; with ``poison``, garbage lies in everything out of use."""
-    while True:
-        batch, s = int(rng.integers(1, 7)), int(rng.integers(1, 7))
-        layout = str(rng.choice(["BSH", "BSND", "TND"]))
-        q_lens = _random_q_lens(rng, batch, s, layout)
-        kv_lens = [_length(rng, int(rng.choice([6, 60, 300, 300]))) for _ in range(batch)]
-        n2, group, d1, d2, block_size, block_count = _random_sizes(rng, profile, max(kv_lens))
-        page, spare = int(rng.choice(profile.page_block_sizes)), int(rng.integers(1, 4))
-        pages = sum(-(-kv // page) for kv in kv_lens) + spare
-        if _affordable(batch * s, pages * page, max(kv_lens), n2, group, d1, d2, block_size, block_count):
-            break
+    batch, s, layout = (
+        int(rng.integers(1, 7)),
+        int(rng.integers(1, 7)),
+        str(rng.choice(["BSH", "BSND", "TND"])),
+    )
+    q_lens = _random_q_lens(rng, batch, s, layout)
+    kv_lens = [_length(rng, int(rng.choice([6, 60, 300, 300]))) for _ in range(batch)]
+    page, spare = int(rng.choice(profile.page_block_sizes)), int(rng.integers(1, 4))
+    cache_rows = (sum(-(-kv_len // page) for kv_len in kv_lens) + spare) * page
+    sizes = _random_sizes(rng, profile, batch * s, cache_rows, max(kv_lens))
     case = make_paged_case(
-        rng, dtype, layout, s, q_lens, kv_lens,
-        n2=n2, group=group, d1=d1, d2=d2, select_block_size=block_size, select_block_count=block_count,
+        rng, dtype, layout, s, q_lens, kv_lens, **sizes,
         page_block_size=page, spare_pages=spare, spare_slots=int(rng.integers(1, 4)),
-        scale_value=random_scale(rng, d1), sparse_mode=int(rng.choice([0, 2, 3])),
+        scale_value=random_scale(rng, sizes["d1"]), sparse_mode=int(rng.choice([0, 2, 3])),
         atten_mask=random_mask(rng, s, max(kv_lens)), name="random paged",
     )  # fmt: skip
     if batch > 1 and rng.random() < 0.2 and min(kv_lens[:2]) > page:
@@ -257,18 +252,20 @@ def _random_q_lens(rng, batch, s, layout):
     return lens if sum(lens) or layout != "TND" else [1] * batch
 
 
-def _random_sizes(rng, profile, longest):
-    """n2, group, d1, d2, block size and count; half of the block sizes cut `longest` into several blocks."""
+def _random_sizes(rng, profile, tokens, rows, longest):
+    """Sizes that the lengths leave affordable; half of the block sizes cut ``longest`` into several."""
     fine = [size for size in profile.select_block_sizes if size <= longest // 3]
     block_sizes = fine if fine and rng.random() < 0.5 else profile.select_block_sizes
-    drawn = profile.groups, profile.head_dims, profile.head_dims, block_sizes, profile.select_block_counts
-    return int(rng.integers(1, 6)), *(int(rng.choice(choices)) for choices in drawn)
-
-
-def _affordable(tokens, rows, longest, n2, group, d1, d2, block_size, block_count):
-    selected = min(block_size * block_count, longest)
-    work = tokens * n2 * group * selected * (d1 + d2)
-    return work <= MAX_WORK and rows * n2 * (d1 + d2) <= MAX_ELEMENTS and tokens * n2 <= MAX_INDEX_ROWS
+    while True:
+        n2, group = int(rng.integers(1, 6)), int(rng.choice(profile.groups))
+        d1, d2 = (int(d) for d in rng.choice(profile.head_dims, 2))
+        size, count = int(rng.choice(block_sizes)), int(rng.choice(profile.select_block_counts))
+        work = tokens * n2 * group * min(size * count, longest) * (d1 + d2)
+        if work <= MAX_WORK and rows * n2 * (d1 + d2) <= MAX_ELEMENTS and tokens * n2 <= MAX_INDEX_ROWS:
+            return {
+                "n2": n2, "group": group, "d1": d1, "d2": d2,
+                "select_block_size": size, "select_block_count": count,
+            }  # fmt: skip
 
 
 def _prefix_sums(lengths):
