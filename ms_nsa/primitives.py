@@ -7,9 +7,8 @@ dynamic shapes cannot call Python ("The prim is not a PrimitivePy").
 
 import itertools
 
-import numpy as np
-
 import mindspore as ms
+import numpy as np
 from mindspore import ops
 from mindspore.ops import CustomRegOp, DataType, PrimitiveWithInfer
 

@@ -129,9 +129,7 @@ def make_paged_case(
     return PagedCase(
         query=random_array(rng, (*leading, *heads), dtype),
         key=random_array(rng, (num_blocks, page_block_size, *cache[0]), dtype),
-        value=random_array(
-            rng, (num_blocks, page_block_size, *cache[1]), dtype, offset=rng.choice([0, 0, 0, 2])
-        ),
+        value=random_array(rng, (num_blocks, page_block_size, *cache[1]), dtype, offset=rng.choice([0, 0, 0, 2])),
         topk_indices=topk.reshape(*leading, n2, select_block_count),
         block_table=block_table,
         actual_seq_qlen=None if q_lens is None else tuple(q_lens),

@@ -20,9 +20,7 @@ def term_scales(case, gradients=False):
 
     Zero where there is no term, so that the result there must be exactly zero.
     """
-    query, key, value = (
-        rows.astype(np.float64) for rows in (case.query_rows, case.key_rows, case.value_rows)
-    )
+    query, key, value = (rows.astype(np.float64) for rows in (case.query_rows, case.key_rows, case.value_rows))
     tiny = smallest_normal(case.dtype)
     out = np.zeros((*query.shape[:2], value.shape[2]))
     dq, dk, dv = np.zeros_like(query), np.zeros_like(key), np.zeros_like(value)
