@@ -1,4 +1,5 @@
-// Which implementation runs: one table of kernels per ISA, chosen once from what the processor and the operating system support.
+// Which implementation runs: one table of kernels per ISA, chosen once from what the processor and the
+// operating system support.
 #pragma once
 
 #include <string>
@@ -16,8 +17,8 @@ struct KernelTable {
   void (*paged_attention)(const PagedAttentionParams&);
 };
 
-// The table in use: MS_NSA_ISA if set, else the widest that this machine runs. Throws std::runtime_error for an
-// unknown or unsupported MS_NSA_ISA.
+// The table in use: MS_NSA_ISA if set, else the widest that this machine runs. Throws std::runtime_error for
+// an unknown or unsupported MS_NSA_ISA.
 const KernelTable& Kernels();
 
 // Switches the table for the whole process (tests and benchmarks); same errors.

@@ -1,4 +1,5 @@
-// The contract between the binding and the kernels: shapes, strides by convention (dense, row-major), nullability.
+// The contract between the binding and the kernels: shapes, strides by convention (dense, row-major),
+// nullability.
 #pragma once
 
 #include <cstdint>
@@ -15,18 +16,19 @@ enum class SparseMode : int32_t {
 
 // What the training forward and its gradient share. Layout TND: sequences lie one after another.
 struct SelectAttentionInputs {
-  const void* query;               // [t1, n1, d1]
-  const void* key;                 // [t2, n2, d1]
-  const void* value;               // [t2, n2, d2]
-  const int32_t* topk_indices;     // [t1, n2, select_block_count], block number inside the token's own sequence; < 0: absent
-  const uint8_t* atten_mask;       // [>= max Sq, atten_mask_cols >= max Sk], non-zero = drop; nullptr: no mask
-  const int64_t* actual_seq_qlen;  // [batch], inclusive prefix sums, last == t1; never nullptr
-  const int64_t* actual_seq_kvlen; // [batch], inclusive prefix sums, last == t2; never nullptr
+  const void* query;            // [t1, n1, d1]
+  const void* key;              // [t2, n2, d1]
+  const void* value;            // [t2, n2, d2]
+  const int32_t* topk_indices;  // [t1, n2, select_block_count], block number inside the token's own sequence;
+                                // < 0: absent
+  const uint8_t* atten_mask;    // [>= max Sq, atten_mask_cols >= max Sk], non-zero = drop; nullptr: no mask
+  const int64_t* actual_seq_qlen;   // [batch], inclusive prefix sums, last == t1; never nullptr
+  const int64_t* actual_seq_kvlen;  // [batch], inclusive prefix sums, last == t2; never nullptr
   int64_t batch, t1, t2, n1, n2, d1, d2;
   int64_t select_block_size, select_block_count;
-  int64_t atten_mask_cols;         // row stride of atten_mask; 0 without a mask
+  int64_t atten_mask_cols;  // row stride of atten_mask; 0 without a mask
   float scale_value;
-  DType dtype;                     // of query, key, value, attention_out, grad, dq, dk, dv
+  DType dtype;  // of query, key, value, attention_out, grad, dq, dk, dv
   SparseMode sparse_mode;
 };
 
@@ -55,11 +57,13 @@ struct PagedAttentionParams {
   const void* key;              // [num_blocks, page_block_size, n2, d1]
   const void* value;            // [num_blocks, page_block_size, n2, d2]
   const int32_t* topk_indices;  // [tokens, n2, select_block_count]; < 0: absent
-  const int32_t* block_table;   // [batch, max_blocks]; only the first ceil(kv_len / page_block_size) entries are read
-  const uint8_t* atten_mask;    // [>= max q_len, atten_mask_cols >= max kv_len], non-zero = drop; nullptr: no mask
-  const int64_t* query_start;   // [batch], first token row of the sequence
-  const int64_t* q_len;         // [batch], tokens of the sequence; rows owned by no sequence are written as zeros
-  const int64_t* kv_len;        // [batch], rows of the sequence in the cache; token i sees kv_len - (q_len - 1 - i)
+  const int32_t*
+      block_table;  // [batch, max_blocks]; only the first ceil(kv_len / page_block_size) entries are read
+  const uint8_t*
+      atten_mask;  // [>= max q_len, atten_mask_cols >= max kv_len], non-zero = drop; nullptr: no mask
+  const int64_t* query_start;  // [batch], first token row of the sequence
+  const int64_t* q_len;   // [batch], tokens of the sequence; rows owned by no sequence are written as zeros
+  const int64_t* kv_len;  // [batch], rows of the sequence in the cache; token i sees kv_len - (q_len - 1 - i)
   int64_t batch, tokens, n1, n2, d1, d2;
   int64_t num_blocks, page_block_size, max_blocks;
   int64_t select_block_size, select_block_count;

@@ -1,0 +1,112 @@
+"""Finds and loads the native library; ``python -m ms_nsa.backend`` prints what this installation can do."""
+
+import ctypes
+import functools
+import os
+import pathlib
+import platform
+import sys
+
+_PACKAGE = pathlib.Path(__file__).resolve().parent
+_MESSAGE_BYTES = 1024
+
+
+def library_path():
+    """Path of the native CPU library that this installation brought."""
+    path = _PACKAGE / "lib" / "libms_nsa_cpu.so"
+    if not path.is_file():
+        raise RuntimeError(f"ms_nsa: {path} must exist, got no such file; install the package with `pip install .`")
+    return path
+
+
+@functools.lru_cache(maxsize=None)
+def library():
+    """The native CPU library, loaded once."""
+    lib = ctypes.CDLL(str(library_path()))
+    text, number = ctypes.c_char_p, ctypes.c_int
+    numbers, extents = ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int64)
+    lib.MsNsaCheckShapes.argtypes = [text, text, number, numbers, extents, extents, text, number]
+    lib.MsNsaReport.argtypes = [text, number]
+    lib.MsNsaSelectIsa.argtypes = [text, text, number]
+    return lib
+
+
+def call(function, *args, error=RuntimeError):
+    """Calls a library function that ends in (message, size) and raises its sentence when it fails.
+
+    Returns:
+        str, what the function left in the message buffer.
+    """
+    message = ctypes.create_string_buffer(_MESSAGE_BYTES)
+    failed = function(*args, message, _MESSAGE_BYTES)
+    if failed:
+        raise error(message.value.decode())
+    return message.value.decode()
+
+
+def select_isa(isa):
+    """Switches the CPU kernels of this process to another instruction set.
+
+    Args:
+        isa (str): one of :func:`supported_isas`.
+
+    Raises:
+        RuntimeError: If this machine does not run `isa`.
+    """
+    call(library().MsNsaSelectIsa, isa.encode())
+
+
+def _report():
+    return call(library().MsNsaReport).split(";")
+
+
+def current_isa():
+    """Name of the instruction set in use: scalar, avx2, avx512, avx512bf16 or neon."""
+    return _report()[0]
+
+
+def supported_isas():
+    """Names of the instruction sets that this machine runs, narrowest first."""
+    return _report()[1].split(",")
+
+
+def threads():
+    """Number of threads that the CPU kernels use; OMP_NUM_THREADS sets it."""
+    return int(_report()[2])
+
+
+def ascend_package():
+    """Path of the Ascend vendor package inside this installation, or None."""
+    path = _PACKAGE / "ascend"
+    return path if path.is_dir() else None
+
+
+def main():
+    """Prints the environment report."""
+    import ml_dtypes
+    import mindspore
+    import numpy
+
+    import ms_nsa
+
+    ascend = ascend_package()
+    rows = [
+        ("ms_nsa", ms_nsa.__version__),
+        ("mindspore", mindspore.__version__),
+        ("numpy", numpy.__version__),
+        ("ml_dtypes", ml_dtypes.__version__),
+        ("python", platform.python_version()),
+        ("machine", platform.machine()),
+        ("library", library_path().name),
+        ("isa", f"{current_isa()} (this machine runs {', '.join(supported_isas())})"),
+        ("MS_NSA_ISA", os.environ.get("MS_NSA_ISA", "not set")),
+        ("threads", threads()),
+        ("ascend package", ascend.name if ascend else "not in this installation"),
+    ]
+    for name, value in rows:
+        print(f"{name:<15} {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

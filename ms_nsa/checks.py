@@ -1,0 +1,160 @@
+"""Argument rules, each stated once, in one form: ``<operator>: <argument> must <rule>, got <value>``.
+
+Rules about constructor arguments, dtypes and length lists are here. Rules about shapes are stated in
+csrc/arguments.cpp, because graphs with dynamic shapes meet them with no Python around; :func:`check_shapes` asks there.
+"""
+
+import ctypes
+import functools
+import numbers
+
+import mindspore as ms
+from mindspore import ops
+
+from ms_nsa import backend
+from ms_nsa.registry import load
+
+_LAYOUTS = ("BSH", "BSND", "TND")
+_SPARSE_MODES = (0, 2, 3)
+_LARGEST = 2**31 - 1
+_MAX_OUTPUT_EXTENTS = 16
+
+
+def fail(error, operator, argument, rule, value):
+    """Raises `error` with the sentence that every rule uses."""
+    raise error(f"{operator}: {argument} must {rule}, got {value!r}")
+
+
+def _size(operator, argument, value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        fail(TypeError, operator, argument, "be an int", value)
+    if not 1 <= value <= _LARGEST:
+        fail(ValueError, operator, argument, f"be from 1 to {_LARGEST}", value)
+    return int(value)
+
+
+def _scale(operator, value):
+    if value is None:
+        return 1, 1.0
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        fail(TypeError, operator, "scale_value", "be a float or None", value)
+    return 0, float(value)
+
+
+def _choice(operator, argument, value, choices):
+    if isinstance(value, bool) or value not in choices:
+        fail(ValueError, operator, argument, "be " + " or ".join(map(repr, choices)), value)
+    return value
+
+
+def _limits(operator, limits):
+    _choice(operator, "limits", limits, ("auto", "ascend"))
+    device = "ascend" if limits == "ascend" else device_target()
+    return device, ";".join(load(operator)["limits"][device])
+
+
+def device_target():
+    """The device in use: "cpu" or "ascend".
+
+    Raises:
+        RuntimeError: If MindSpore's device_target is another one.
+    """
+    target = ms.get_context("device_target").lower()
+    if target not in ("cpu", "ascend"):
+        fail(RuntimeError, "ms_nsa", "device_target", "be 'CPU' or 'Ascend'", target)
+    return target
+
+
+def training_attributes(operator, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits):
+    """Checks the constructor arguments of a training operator.
+
+    Returns:
+        tuple (attributes of the primitive by name, device whose dtypes and limits hold).
+    """
+    device, limit_rules = _limits(operator, limits)
+    default_scale, scale = _scale(operator, scale_value)
+    attributes = {
+        "head_num": _size(operator, "head_num", head_num),
+        "select_block_size": _size(operator, "select_block_size", select_block_size),
+        "select_block_count": _size(operator, "select_block_count", select_block_count),
+        "sparse_mode": _choice(operator, "sparse_mode", sparse_mode, _SPARSE_MODES),
+        "default_scale": default_scale,
+        "scale_value": scale,
+        "limits": limit_rules,
+    }
+    return attributes, device
+
+
+def infer_attributes(operator, key_value_head_num, page_block_size, layout, **training):
+    """Checks the constructor arguments of the inference operator; returns what :func:`training_attributes` does."""
+    attributes, device = training_attributes(operator, **training)
+    attributes["key_value_head_num"] = _size(operator, "key_value_head_num", key_value_head_num)
+    attributes["page_block_size"] = _size(operator, "page_block_size", page_block_size)
+    attributes["layout"] = _choice(operator, "layout", layout, _LAYOUTS)
+    if attributes["head_num"] % attributes["key_value_head_num"]:
+        rule = f"be a multiple of key_value_head_num ({attributes['key_value_head_num']})"
+        fail(ValueError, operator, "head_num", rule, attributes["head_num"])
+    return attributes, device
+
+
+def check_dtypes(operator, device, dtypes):
+    """Raises TypeError unless every input has a dtype that op_info allows; `dtypes` are MindSpore's names."""
+    inputs = load(operator)["inputs"]
+    query = dtypes[[tensor["name"] for tensor in inputs].index("query")]
+    if query not in load(operator)["dtypes"][device]:
+        fail_dtype(operator, "query", load(operator)["dtypes"][device], query)
+    for tensor, dtype in zip(inputs, dtypes):
+        if tensor["dtype"] == "T" and dtype != query:
+            raise TypeError(f"{operator}: {tensor['name']} must have the dtype of query ({query}), got {dtype}")
+        if tensor["dtype"] != "T" and dtype not in tensor["dtype"]:
+            fail_dtype(operator, tensor["name"], tensor["dtype"], dtype)
+
+
+def fail_dtype(operator, argument, allowed, dtype):
+    """Raises TypeError for a dtype that is not among the allowed ones."""
+    raise TypeError(f"{operator}: {argument} must have dtype {' or '.join(allowed)}, got {dtype}")
+
+
+@functools.lru_cache(maxsize=4096)
+def check_shapes(operator, attributes, shapes):
+    """Raises ValueError unless ranks and extents fit; returns the output shapes.
+
+    Args:
+        operator (str): name of the operator.
+        attributes (tuple): (name, value) pairs of the primitive.
+        shapes (tuple): shape tuple of every input.
+    """
+    text = "\n".join(f"{name}={value}" for name, value in attributes)
+    extents = [extent for shape in shapes for extent in shape]
+    ndims = (ctypes.c_int * len(shapes))(*map(len, shapes))
+    flat = (ctypes.c_int64 * len(extents))(*extents)
+    out = (ctypes.c_int64 * _MAX_OUTPUT_EXTENTS)()
+    arguments = (operator.encode(), text.encode(), len(shapes), ndims, flat, out)
+    backend.call(backend.library().MsNsaCheckShapes, *arguments, error=ValueError)
+    result, at = [], 0
+    for _ in load(operator)["outputs"]:
+        result.append(tuple(out[at + 1 : at + 1 + out[at]]))
+        at += 1 + out[at]
+    return tuple(result)
+
+
+@functools.lru_cache(maxsize=256)
+def _tensor_of(operator, argument, values):
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            fail(TypeError, operator, argument, "hold ints", value)
+    if not values:
+        fail(ValueError, operator, argument, "hold at least one length", list(values))
+    return ms.Tensor(values, ms.int64)
+
+
+@ops.constexpr
+def lengths_tensor(operator, argument, values):
+    """An int64 Tensor of a tuple or list of lengths, made once for the same values."""
+    return _tensor_of(operator, argument, tuple(values))
+
+
+@ops.constexpr
+def fail_lengths(operator, argument, value):
+    """Raises TypeError for lengths that are neither a tuple or list of int nor an int32 or int64 Tensor."""
+    fail(TypeError, operator, argument, "be a tuple or list of int, or an int32 or int64 Tensor", value)

@@ -1,0 +1,180 @@
+// The only file that knows MindSpore's calling convention, and the C functions that Python calls through
+// ctypes.
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "arguments.h"
+#include "custom_aot.h"
+#include "dispatch.h"
+#include "errors.h"
+#include "validate.h"
+
+#define MS_NSA_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace ms_nsa {
+namespace {
+
+struct KernelData : AotKernelData {
+  Attributes attributes;
+};
+
+Attributes ReadAttributes(AotExtra* extra, bool infer) {
+  Attributes attributes;
+  attributes.head_num = extra->GetAttrInt("head_num");
+  attributes.select_block_size = extra->GetAttrInt("select_block_size");
+  attributes.select_block_count = extra->GetAttrInt("select_block_count");
+  attributes.sparse_mode = extra->GetAttrInt("sparse_mode");
+  attributes.default_scale = extra->GetAttrInt("default_scale") != 0;
+  attributes.scale_value = extra->GetAttrFloat("scale_value");
+  attributes.limits = extra->GetAttrStr("limits");
+  if (!infer) return attributes;
+  attributes.key_value_head_num = extra->GetAttrInt("key_value_head_num");
+  attributes.page_block_size = extra->GetAttrInt("page_block_size");
+  attributes.layout = extra->GetAttrStr("layout");
+  return attributes;
+}
+
+std::vector<Tensor> ReadTensors(int count, void** params, int* ndims, int64_t** shapes, const char** dtypes) {
+  std::vector<Tensor> tensors(count);
+  for (int i = 0; i < count; ++i) {
+    tensors[i].shape.assign(shapes[i], shapes[i] + ndims[i]);
+    if (dtypes) tensors[i].dtype = dtypes[i];
+    if (params) tensors[i].data = params[i];
+  }
+  return tensors;
+}
+
+bool Known(const std::vector<Tensor>& tensors) {
+  for (const Tensor& tensor : tensors) {
+    for (int64_t extent : tensor.shape) {
+      if (extent < 0) return false;
+    }
+  }
+  return true;
+}
+
+int64_t MaskRows(const Tensor& mask) {
+  return mask.absent() ? 0 : mask.shape[0];
+}
+
+int Init(AotExtra* extra, bool infer) {
+  auto data = std::make_unique<KernelData>();
+  data->attributes = ReadAttributes(extra, infer);
+  delete extra->kernel_data();  // a second call for new shapes
+  extra->set_kernel_data(data.release());
+  return 0;
+}
+
+const Attributes& AttributesOf(void* extra) {
+  return static_cast<KernelData*>(static_cast<AotExtra*>(extra)->kernel_data())->attributes;
+}
+
+void RunForward(const Attributes& attributes, const std::vector<Tensor>& in, void** out) {
+  CheckShapes(kForwardName, attributes, in);
+  ForwardCall call;
+  FillForward(attributes, in, &call);
+  ValidateSelect(kForwardName, call.params.in, MaskRows(in[forward_input::kAttenMask]));
+  call.params.attention_out = out[0];
+  call.params.softmax_max = static_cast<float*>(out[1]);
+  call.params.softmax_sum = static_cast<float*>(out[2]);
+  Kernels().select_attention(call.params);
+}
+
+void RunGrad(const Attributes& attributes, const std::vector<Tensor>& in, void** out) {
+  CheckShapes(kGradName, attributes, in);
+  GradCall call;
+  FillGrad(attributes, in, &call);
+  ValidateSelect(kGradName, call.params.in, MaskRows(in[grad_input::kAttenMask]));
+  call.params.dq = out[0];
+  call.params.dk = out[1];
+  call.params.dv = out[2];
+  Kernels().select_attention_grad(call.params);
+}
+
+void RunInfer(const Attributes& attributes, const std::vector<Tensor>& in, void** out) {
+  CheckShapes(kInferName, attributes, in);
+  InferCall call;
+  FillInfer(attributes, in, &call);
+  ValidateInfer(&call, attributes.layout, MaskRows(in[infer_input::kAttenMask]), attributes.limits);
+  call.params.attention_out = out[0];
+  Kernels().paged_attention(call.params);
+}
+
+// Output shapes while some extents are still unknown (-1): what the ranks alone tell.
+Shapes PartialForward(const std::vector<Tensor>& in) {
+  using namespace forward_input;
+  if (in[kQuery].shape.size() != 3 || in[kValue].shape.size() != 3)
+    return {{-1, -1, -1}, {-1, -1, 8}, {-1, -1, 8}};
+  const int64_t t1 = in[kQuery].shape[0], n1 = in[kQuery].shape[1];
+  return {{t1, n1, in[kValue].shape[2]}, {t1, n1, kStatLanes}, {t1, n1, kStatLanes}};
+}
+
+Shapes PartialGrad(const std::vector<Tensor>& in) {
+  using namespace grad_input;
+  return {in[kQuery].shape, in[kKey].shape, in[kValue].shape};
+}
+
+Shapes PartialInfer(const std::vector<Tensor>& in, const Attributes& attributes) {
+  using namespace infer_input;
+  std::vector<int64_t> out = in[kQuery].shape;
+  const int64_t last = in[kValue].shape.empty() ? -1 : in[kValue].shape.back();
+  const bool heads_together = attributes.layout == "BSH";
+  const int64_t group = attributes.head_num / std::max<int64_t>(attributes.key_value_head_num, 1);
+  if (last < 0 || out.empty()) {
+    if (!out.empty()) out.back() = -1;
+  } else if (heads_together) {
+    out.back() = last * group;
+  } else {
+    out.back() =
+        attributes.layout == "TND" ? last / std::max<int64_t>(attributes.key_value_head_num, 1) : last;
+  }
+  return {out};
+}
+
+Shapes InferForward(int* ndims, int64_t** shapes, AotExtra* extra) {
+  const std::vector<Tensor> in = ReadTensors(forward_input::kCount, nullptr, ndims, shapes, nullptr);
+  return Known(in) ? CheckShapes(kForwardName, ReadAttributes(extra, false), in) : PartialForward(in);
+}
+
+Shapes InferGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
+  const std::vector<Tensor> in = ReadTensors(grad_input::kCount, nullptr, ndims, shapes, nullptr);
+  return Known(in) ? CheckShapes(kGradName, ReadAttributes(extra, false), in) : PartialGrad(in);
+}
+
+Shapes InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
+  const std::vector<Tensor> in = ReadTensors(infer_input::kCount, nullptr, ndims, shapes, nullptr);
+  const Attributes attributes = ReadAttributes(extra, true);
+  return Known(in) ? CheckShapes(kInferName, attributes, in) : PartialInfer(in, attributes);
+}
+
+}  // namespace
+}  // namespace ms_nsa
+
+enum TypeId : int { kFloat32Type = 43 };  // MindSpore's number of float32
+
+using TypeIds = std::vector<TypeId>;
+using ms_nsa::Shapes;
+
+// The four entry points of one operator, found by MindSpore by their names.
+#define MS_NSA_OPERATOR(Name, kInfer, Inputs, Run, InferShapes, OutTypes)                              \
+  MS_NSA_EXPORT int Name##Init(int*, int64_t**, const char**, AotExtra* extra) {                       \
+    return ms_nsa::Init(extra, kInfer);                                                                \
+  }                                                                                                    \
+  MS_NSA_EXPORT Shapes Name##InferShape(int* ndims, int64_t** shapes, AotExtra* extra) {               \
+    return ms_nsa::InferShapes(ndims, shapes, extra);                                                  \
+  }                                                                                                    \
+  MS_NSA_EXPORT TypeIds Name##InferType(TypeIds in, AotExtra*) {                                       \
+    return TypeIds OutTypes;                                                                           \
+  }                                                                                                    \
+  MS_NSA_EXPORT int Name(int, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, \
+                         void* extra) {                                                                \
+    const auto in = ms_nsa::ReadTensors(ms_nsa::Inputs::kCount, params, ndims, shapes, dtypes);        \
+    ms_nsa::Run(ms_nsa::AttributesOf(extra), in, params + ms_nsa::Inputs::kCount);                     \
+    return 0;                                                                                          \
+  }
+
+MS_NSA_OPERATOR(NsaSelectAttention, false, forward_input, RunForward, InferForward,
+                ({in[0], kFloat32Type, kFloat32Type}))
+MS_NSA_OPERATOR(NsaSelectAttentionGrad, false, grad_input, RunGrad, InferGrad, ({in[1], in[1], in[1]}))
+MS_NSA_OPERATOR(NsaSelectedAttentionInfer, true, infer_input, RunInfer, InferInfer, ({in[0]}))

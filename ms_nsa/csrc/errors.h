@@ -1,0 +1,27 @@
+// One message format for every argument rule: "<operator>: <argument> must <rule>, got <value>".
+#pragma once
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace ms_nsa {
+
+class ArgumentError : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
+template <typename... Parts>
+std::string Join(const Parts&... parts) {
+  std::ostringstream out;
+  (out << ... << parts);
+  return out.str();
+}
+
+[[noreturn]] inline void Fail(const std::string& op, const std::string& argument, const std::string& rule,
+                              const std::string& value) {
+  throw ArgumentError(Join(op, ": ", argument, " must ", rule, ", got ", value));
+}
+
+}  // namespace ms_nsa
