@@ -69,7 +69,7 @@ def shapes_unknown(*shapes):
     """True only while a graph is compiled in which one of the shapes is dynamic."""
     if not in_graph():
         return False
-    for shape in shapes:
+    for shape in shapes:  # noqa: SIM110, a generator does not compile in graph mode
         if ops.is_sequence_shape_unknown(shape) or ops.is_sequence_value_unknown(shape):
             return True
     return False
