@@ -8,7 +8,7 @@ from ms_nsa.registry import load
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README_CN.md")
 OPERATORS = ("NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer")
-DEVICES = {"cpu": "CPU", "ascend": "Ascend (`limits=\"ascend\"`)"}
+DEVICES = {"cpu": "CPU", "ascend": 'Ascend (`limits="ascend"`)'}
 RELATIONS = {"max": "≤ {}", "in": "{}", "multiple": "multiple of {}"}
 HEADINGS = {
     "README.md": ("operator", "dtypes and limits on"),
