@@ -20,3 +20,11 @@ def test_both_languages_hold_the_same_code_and_pictures():
         found = [re.findall(pattern, text, flags=re.DOTALL | re.MULTILINE) for text in (english, chinese)]
         assert found[0] == found[1]
         assert found[0]
+
+
+def test_the_example_runs():
+    text = (readme_tables.ROOT / "README.md").read_text(encoding="utf-8")
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", text, flags=re.DOTALL).group(1), names)
+    assert names["out"].shape == (256, 16, 128)
+    assert names["softmax_max"].shape == names["softmax_sum"].shape == (256, 16, 8)
