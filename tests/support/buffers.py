@@ -1,4 +1,4 @@
-"""Hostile memory: outputs full of NaN, arrays that end at an inaccessible page, views with garbage between."""
+"""Hostile memory: outputs full of NaN, arrays that end at an inaccessible page, views with gaps."""
 
 import ctypes
 import mmap

@@ -213,6 +213,7 @@ PAGED = {
     "first_slot_absent": {"edit": _first_slot_absent, "s": 2},
     "holes": {"styles": ["holes"], "s": 2, "select_block_count": 7},
     "one_block_in_every_slot": {"styles": ["one_block"], "select_block_count": 5},
+    "repeated": {"styles": ["repeated"], "select_block_count": 13},
     "more_slots_than_blocks": {"styles": ["ascending"], "select_block_count": 20},
     # numbers and masks
     "mask_bool": {"s": 4, "edit": partial(_mask, rows=4, cols=95)},
