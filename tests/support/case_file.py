@@ -1,4 +1,4 @@
-"""Files of cases for tests/cpp/kernel_runner.cpp: what a kernel is given, as little-endian 64-bit words and raw arrays."""
+"""Files of cases for tests/cpp/kernel_runner.cpp: little-endian 64-bit words and raw arrays."""
 
 from dataclasses import dataclass
 
