@@ -12,7 +12,7 @@ namespace {
 
 template <class Dot, class E>
 class Backward {
-public:
+ public:
   using V = typename Dot::Vec;
   using Storage = typename E::Storage;
   using Worker = BackwardWorker<Dot, E>;
@@ -32,7 +32,7 @@ public:
 
   void Run() { parts_ == 1 ? RunOwners() : RunParts(); }
 
-private:
+ private:
   // Owners enough: each goes through its chunks alone.
   void RunOwners() {
     const int threads = TeamSize(owners_);

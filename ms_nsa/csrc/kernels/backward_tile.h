@@ -27,7 +27,7 @@ struct KvGrads {
 
 template <class Dot, class E>
 class BackwardTile {
-public:
+ public:
   using V = typename Dot::Vec;
   using Operand = typename Dot::Operand;
   using Storage = typename E::Storage;
@@ -84,7 +84,7 @@ public:
     ValueGrad(batch);
   }
 
-private:
+ private:
   using Element = typename Dot::Element;
 
   void ScoreGrad(const Batch& batch, const SavedStatistics& saved) {

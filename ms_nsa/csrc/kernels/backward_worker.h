@@ -9,7 +9,7 @@ namespace {
 
 template <class Dot, class E>
 class BackwardWorker {
-public:
+ public:
   using V = typename Dot::Vec;
   using Operand = typename Dot::Operand;
   using Storage = typename E::Storage;
@@ -55,7 +55,7 @@ public:
     }
   }
 
-private:
+ private:
   int64_t QueryRow(const ChunkList::Item& chunk, int64_t row) const {
     return (chunk.seq.q_start + chunk.first_token + row / group_) * in_.n1 + chunk.head * group_ +
            row % group_;

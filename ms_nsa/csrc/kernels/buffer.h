@@ -27,7 +27,7 @@ constexpr int64_t Max(int64_t a, int64_t b) {
 
 template <class T>
 class Buffer {
-public:
+ public:
   explicit Buffer(int64_t count) {
     const size_t bytes = RoundUp(Max(count, 1) * static_cast<int64_t>(sizeof(T)), kAlignment);
     data_ = static_cast<T*>(std::aligned_alloc(kAlignment, bytes));
@@ -40,13 +40,13 @@ public:
   T* get() const { return data_; }
   T& operator[](int64_t i) const { return data_[i]; }
 
-private:
+ private:
   T* data_;
 };
 
 // Hands out aligned pieces of one allocation. Run once with no memory to learn the size, then with it.
 class Arena {
-public:
+ public:
   explicit Arena(char* base = nullptr) : base_(base) {}
 
   template <class T>
@@ -57,7 +57,7 @@ public:
   }
   int64_t used() const { return used_; }
 
-private:
+ private:
   char* base_;
   int64_t used_ = 0;
 };

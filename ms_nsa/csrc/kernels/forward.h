@@ -13,7 +13,7 @@ namespace {
 
 template <class Dot, class E>
 class ForwardWorker {
-public:
+ public:
   using V = typename Dot::Vec;
   using Operand = typename Dot::Operand;
   using Storage = typename E::Storage;
@@ -55,7 +55,7 @@ public:
     Finish(chunk);
   }
 
-private:
+ private:
   // Row number in the tensors of row 0 of a token of the chunk.
   int64_t QueryRow(const ChunkList::Item& chunk, int64_t token) const {
     return (chunk.seq.q_start + chunk.first_token + token) * in_.n1 + chunk.head * group_;

@@ -9,7 +9,7 @@ namespace ms_nsa {
 namespace {
 
 class InverseIndex {
-public:
+ public:
   struct Entry {
     int32_t token;  // counted from the start of the chunk
     int32_t count;
@@ -36,7 +36,7 @@ public:
   int64_t count(int64_t block) const { return end_[block] - start_[block]; }
   const Entry* entries(int64_t block) const { return entries_ + start_[block]; }
 
-private:
+ private:
   template <class F>
   void ForEachPick(const SelectAttentionInputs& in, const ChunkList::Item& chunk, F f) const {
     for (int64_t i = 0; i < chunk.tokens; ++i) {

@@ -33,7 +33,7 @@ inline int64_t ChunkTokens(const SelectAttentionInputs& in, const Sequence& seq,
 
 // Numbers all (sequence, kv head, chunk) triples.
 class ChunkList {
-public:
+ public:
   struct Item {
     Sequence seq;
     int64_t head, first_token, tokens;  // first_token counts from the start of the sequence
@@ -77,7 +77,7 @@ public:
     return {seq, head, first, Min(tokens, seq.q_len - first)};
   }
 
-private:
+ private:
   const SelectAttentionInputs& in_;
   int64_t bytes_per_row_, max_count_ = 0, max_tokens_ = 0, max_kv_len_ = 0;
   Buffer<int64_t> start_;

@@ -49,7 +49,7 @@ struct GradRow {
     }
   }
 
-private:
+ private:
   Reg scale_, shift_, inverse_, delta_;
   uint64_t visible_;
 };

@@ -47,7 +47,7 @@ struct Avx512Bf16Dot {
   }
   static void StoreDepth(Operand* p, Reg x) { _mm512_storeu_ps(p, x); }
 
-private:
+ private:
   static void StoreInterleaved(Operand* p, __m256i first, __m256i second) {
     const __m512i low = _mm512_cvtepu16_epi32(first);
     const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(second), 16);
