@@ -20,6 +20,9 @@ class DecodeWorker {
   using Operand = typename Dot::Operand;
   using S = typename E::Storage;
   using Layout = ScoreLayout<Dot, kHeads>;
+  // Accumulators of the scores, as many as registers allow: whole vectors of sums.
+  static constexpr int kSums = V::kTileRows * V::kTileVectors >= 16 ? 16 : V::kLanes;
+  static constexpr int kKeys = kSums / kHeads;
 
   DecodeWorker(Arena& arena, const PagedAttentionParams& p, const DecodeTasks& tasks,
                const PartialResults& partial)
@@ -85,7 +88,7 @@ class DecodeWorker {
     // Rows that are not whole vectors are copied and padded: loads beyond a row would reach its neighbour.
     if (key_width_ != p_.d1) PadRows(tile.key, tile.count, p_.d1, key_width_, key_copy_);
     if (value_width_ != p_.d2) PadRows(tile.value, tile.count, p_.d2, value_width_, value_copy_);
-    const int64_t keys = RoundUp(tile.count, Layout::kStep);
+    const int64_t keys = RoundUp(tile.count, Max(Layout::kStep, kKeys));
     for (int64_t i = tile.count; i < keys; ++i) tile.key[i] = tile.value[i] = zeros_;
     for (int64_t i = 0; i < head_groups_; ++i) {
       Score(tile, following, keys, i);
@@ -110,8 +113,6 @@ class DecodeWorker {
   }
 
   void Score(const RowTile<S>& tile, const RowTile<S>& following, int64_t keys, int64_t head_group) {
-    constexpr int kSums = V::kTileRows * V::kTileVectors >= 16 ? 16 : V::kLanes;
-    constexpr int kKeys = kSums / kHeads;
     const Operand* query = query_ + head_group * kHeads * key_width_;
     for (int64_t i = 0; i < keys; i += kKeys) {
       if (head_group == 0) Prefetch(following, i, kKeys);
