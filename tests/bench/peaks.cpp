@@ -72,15 +72,22 @@ INLINE uint64_t MultiplyAdd(int64_t rounds) {
   return Fold(chains);
 }
 
+// Adds the 64-bit words of `bytes` bytes in two chains; bytes left over are added one by one.
 template <class V>
 INLINE void AddLoads(const uint8_t* from, int64_t bytes, V* sums) {
+  constexpr int64_t kBytes = sizeof(V);
   int64_t at = 0;
-  for (; at + 2 * static_cast<int64_t>(sizeof(V)) <= bytes; at += 2 * sizeof(V)) {
+  for (; at + 2 * kBytes <= bytes; at += 2 * kBytes) {
     V first, second;
-    std::memcpy(&first, from + at, sizeof(V));
-    std::memcpy(&second, from + at + sizeof(V), sizeof(V));
+    std::memcpy(&first, from + at, kBytes);
+    std::memcpy(&second, from + at + kBytes, kBytes);
     sums[0] += first;
     sums[1] += second;
+  }
+  for (; at + 8 <= bytes; at += 8) {
+    uint64_t word;
+    std::memcpy(&word, from + at, 8);
+    sums[0][0] += word;
   }
   for (; at < bytes; ++at) sums[0][0] += from[at];
 }
@@ -234,6 +241,11 @@ EXPORT double TimeLoadRows(int bits, int threads, int64_t ahead, const RowLoads*
   return Time(threads, [&](int member) {
     return probes.load_rows(*loads, units * member / threads, units * (member + 1) / threads, ahead);
   });
+}
+
+// Sum of all that the probes have loaded and computed, for the proof that they did.
+EXPORT uint64_t Sink() {
+  return sink;
 }
 
 // A MindSpore ahead-of-time custom operator that does nothing: what a call costs before any work.

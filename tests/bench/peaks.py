@@ -54,6 +54,7 @@ def _library():
     for name in ("MultiplyAdds", "DotBf16MultiplyAdds"):
         if hasattr(library, name):
             getattr(library, name).restype = ctypes.c_int64
+    library.Sink.restype = ctypes.c_uint64
     return library
 
 
@@ -123,3 +124,8 @@ class Peaks:
             table.shape[1], case.kv_len, case.d1 * element, case.d2 * element,
         )  # fmt: skip
         return _library().TimeLoadRows(self._bits, self.threads, ctypes.c_int64(ahead), ctypes.byref(loads))
+
+    @staticmethod
+    def loaded_sum():
+        """Sum modulo 2**64 of the 64-bit words that the probes of this process have loaded."""
+        return _library().Sink()

@@ -94,7 +94,8 @@ def _finish(run, output):
     lines = ["", *report.peak_lines(run), *report.peer_lines(run)]
     found = [*run.results, *run.checks]
     judged = [item.holds for item in found if item.holds is not None]
-    lines.append(f"{sum(judged)} of {len(judged)} bars hold; {len(run.failures)} wrong results")
+    lines.append(f"{sum(judged)} of {len(judged)} bars hold" if judged else "no bar is judged at these sizes")
+    lines += [f"WRONG RESULT {failure.splitlines()[0]}" for failure in run.failures]
     if output:
         from bench import pictures
 
