@@ -26,9 +26,9 @@ SMALL_DECODE = DecodeCase(
 LIMITS = {SMALL_FORWARD.name: 30e-6, SMALL_DECODE.name: 15e-6}  # seconds above the bare call
 
 
-def bare_call(tensors, outputs):
+def bare_call(name, tensors, outputs):
     """A function that starts a custom operator with these inputs and outputs, and without any work."""
-    registration = CustomRegOp("BareCall")
+    registration = CustomRegOp(name)
     for index in range(len(tensors)):
         registration.input(index, f"input{index}")
     for index in range(len(outputs)):
@@ -42,7 +42,7 @@ def bare_call(tensors, outputs):
     def infer_dtype(*_):
         return tuple(dtypes) if len(dtypes) > 1 else dtypes[0]
 
-    function = f"{peaks.library_path()}:BareCall"
+    function = f"{peaks.library_path()}:{name}"
     info = registration.target("CPU").get_op_info()
     operator = ops.Custom(function, infer_shape, infer_dtype, "aot", None, info)
     return lambda: operator(*tensors)
@@ -57,14 +57,16 @@ def bare_forward(made, call):
     """The bare call that corresponds to a forward call."""
     mask, lengths = _absent()
     tensors = [operators.tensor(getattr(made, name)) for name in ("query", "key", "value", "topk_indices")]
-    return bare_call([*tensors, mask, lengths, lengths], operators.await_result(call()))
+    return bare_call("BareForward", [*tensors, mask, lengths, lengths], operators.await_result(call()))
 
 
 def bare_decode(call):
     """The bare call that corresponds to a decode call."""
     mask, lengths = _absent()
     query, key, value, topk, table, kv_len = call.arguments(0)
-    return bare_call([query, key, value, topk, mask, table, lengths, kv_len], [operators.await_result(call())])
+    return bare_call(
+        "BareDecode", [query, key, value, topk, mask, table, lengths, kv_len], [operators.await_result(call())]
+    )
 
 
 def seconds_above(call, bare, repeats):
