@@ -151,7 +151,7 @@ ctypes.string_at(array.ctypes.data, array.nbytes + 1)
 
 def test_guarded_memory_faults_behind_the_array():
     command = [sys.executable, "-c", READ_BEHIND, buffers.__file__]
-    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    run = subprocess.run(command, capture_output=True, check=False)
     assert run.stdout.strip() == b"inside"
     assert run.returncode == -signal.SIGSEGV
 

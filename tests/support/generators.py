@@ -116,7 +116,7 @@ def random_paged_case(rng, dtype, profile=ANY, poison=False):
         scale_value=random_scale(rng, sizes["d1"]), sparse_mode=int(rng.choice([0, 2, 3])),
         atten_mask=random_mask(rng, s, max(kv_lens)), name="random paged",
     )  # fmt: skip
-    if batch > 1 and rng.random() < 0.2 and min(kv_lens[:2]) > page:
+    if batch > 1 and rng.random() < 0.4 and min(kv_lens[:2]) > page:
         case.block_table[1, 0] = case.block_table[0, 0]  # a common prefix
     if s == 1 and layout != "TND" and rng.random() < 0.5:
         case.topk_indices = case.topk_indices[:, 0]
@@ -176,11 +176,19 @@ def random_indices(rng, rows, kv_len, select_block_size, select_block_count, sty
     return np.where((indices >= 0) & (blocks > 0), indices, negatives).astype(np.int32)
 
 
-def _distinct(rng, shape, blocks):
-    """Different blocks in random order; absent slots, if any, between them."""
+def _distinct(rng, shape, blocks, preferred=0):
+    """Different blocks in random order, the ``preferred`` first; absent slots, if any, behind or between."""
     width = max(blocks, shape[-1])
-    indices = rng.random((*shape[:-1], width)).argsort(axis=-1)[..., : shape[-1]]
+    indices = (rng.random((*shape[:-1], width)) - preferred).argsort(axis=-1)[..., : shape[-1]]
     return np.where(indices < blocks, indices, -1)
+
+
+def _local(rng, shape, blocks):
+    """As a model chooses: the first block, the token's own and the one before it, then random ones."""
+    block = np.arange(max(blocks, shape[-1]))
+    own = ((np.arange(shape[0]) + 1) * blocks - 1) // max(shape[0], 1)
+    before = own[:, None] - block
+    return _distinct(rng, shape, blocks, ((block == 0) | (before == 0) | (before == 1))[:, None, :])
 
 
 def _ascending(rng, shape, blocks):
@@ -215,6 +223,7 @@ def _absent(rng, shape, blocks):
 
 INDEX_STYLES = {
     "distinct": _distinct,
+    "local": _local,
     "ascending": _ascending,
     "repeated": _repeated,
     "holes": _holes,
