@@ -100,11 +100,8 @@ def make_select_case(
 
 def random_paged_case(rng, dtype, profile=ANY, poison=False):
     """A random inference case; with ``poison``, garbage lies in everything out of use."""
-    batch, s, layout = (
-        int(rng.integers(1, 7)),
-        int(rng.integers(1, 7)),
-        str(rng.choice(["BSH", "BSND", "TND"])),
-    )
+    batch, s = int(rng.integers(1, 7)), int(rng.choice([1, 1, 2, 3, 4, 5, 6]))
+    layout = str(rng.choice(["BSH", "BSND", "TND"]))
     q_lens = _random_q_lens(rng, batch, s, layout)
     kv_lens = [_length(rng, int(rng.choice([6, 60, 300, 300]))) for _ in range(batch)]
     page, spare = int(rng.choice(profile.page_block_sizes)), int(rng.integers(1, 4))
@@ -139,9 +136,7 @@ def make_paged_case(
     return PagedCase(
         query=random_array(rng, (*leading, *heads), dtype),
         key=random_array(rng, (num_blocks, page_block_size, *cache[0]), dtype),
-        value=random_array(
-            rng, (num_blocks, page_block_size, *cache[1]), dtype, offset=rng.choice([0, 0, 0, 2])
-        ),
+        value=random_array(rng, (num_blocks, page_block_size, *cache[1]), dtype, _value_offset(rng)),
         topk_indices=topk.reshape(*leading, n2, select_block_count),
         block_table=block_table,
         actual_seq_qlen=None if q_lens is None else tuple(q_lens),
@@ -245,7 +240,7 @@ def random_mask(rng, rows, cols):
     """None, or bool or uint8 with non-zero = drop, larger than needed and some rows dropped altogether."""
     if rng.random() < 0.6:
         return None
-    shape = rows + int(rng.integers(0, 4)), cols + int(rng.integers(0, 9))
+    shape = max(1, rows + int(rng.integers(0, 4))), max(1, cols + int(rng.integers(0, 9)))
     drop = rng.random(shape) < rng.choice([0.1, 0.5, 0.9])
     drop |= rng.random((shape[0], 1)) < 0.15
     return drop if rng.random() < 0.5 else drop * rng.choice([1, 255], shape).astype(np.uint8)
