@@ -83,7 +83,9 @@ class ForwardWorker {
                             in_.n2 * in_.d1 * kBytes, rows);
     next_value_ = RowPrefetch(static_cast<const Storage*>(in_.value) + kv_row * in_.d2, in_.d2 * kBytes,
                               in_.n2 * in_.d2 * kBytes, rows);
-    prefetch_rows_ = CeilDiv(kKeyTile * kForwardRows, index_.count(block) * group_);
+    const int64_t total = index_.count(block) * group_;
+    prefetch_rows_ = CeilDiv(kKeyTile * kForwardRows, Min(total, kPrefetchRows));
+    prefetch_wait_ = total - kPrefetchRows;
   }
 
   void RunTile(const ChunkList::Item& chunk, int64_t block, const KeyTile& tile) {
@@ -95,10 +97,11 @@ class ForwardWorker {
     const bool finite = PackInterleaved<Dot, E>([=](int64_t i) { return value + i * value_stride; },
                                                 tile.keys, in_.d2, value_);
     ForEachBatch(in_, chunk, index_, block, tile, batch_, [&](const RowBatch<kForwardRows>& batch) {
-      next_key_.Advance(prefetch_rows_);
+      prefetch_wait_ -= batch.count;
+      if (prefetch_wait_ <= 0) next_key_.Advance(prefetch_rows_);
       const bool masked = !batch.all_visible || tile.keys % V::kLanes != 0;
       ScoreBatch(batch, tile.keys, masked);
-      next_value_.Advance(prefetch_rows_);
+      if (prefetch_wait_ <= 0) next_value_.Advance(prefetch_rows_);
       if (finite || batch.all_visible) {
         const PackedB<Dot> values{value_, CeilDiv(tile.keys, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
         Gemm<Dot>(batch.count, probability_row_, Dot::kPair, values, out_row_, Init::kScale, factor_);
@@ -163,7 +166,7 @@ class ForwardWorker {
   RowStatistics statistics_;
   RowBatch<kForwardRows> batch_;
   RowPrefetch next_key_, next_value_;
-  int64_t prefetch_rows_ = 0;
+  int64_t prefetch_rows_ = 0, prefetch_wait_ = 0;
   const Operand* query_row_[kForwardRows];
   const Operand* probability_row_[kForwardRows];
   float* score_row_[kForwardRows];

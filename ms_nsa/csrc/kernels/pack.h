@@ -25,7 +25,8 @@ inline void PackRow(const typename E::Storage* src, int64_t width, typename Dot:
   Dot::StoreDepth(dst + i, Dot::template LoadDepth<E>(tail.element));
 }
 
-// A kLanes x kLanes tile of keys and depth steps, turned round. Without kFull, keys or elements may be missing: zero.
+// A kLanes x kLanes tile of keys and depth steps, turned round. Without kFull, keys or elements may be
+// missing: zero.
 template <class Dot, class E, bool kFull>
 inline void TransposeTile(const typename E::Storage* src, int64_t stride, int64_t rows, int64_t count,
                           typename Dot::Operand* out, int64_t step) {

@@ -1,5 +1,5 @@
-// Fetches the next key tile's rows into the second-level cache, a few at a time, while the current tile is computed.
-// Rows of one head lie a whole token apart, which hardware prefetchers do not follow.
+// Fetches the next key tile's rows into the second-level cache, a few at a time, while the current tile is
+// computed. Rows of one head lie a whole token apart, which hardware prefetchers do not follow.
 #pragma once
 
 #include "buffer.h"
