@@ -15,7 +15,16 @@ PACKAGE = ROOT / "ms_nsa"
 def build_cpu_library():
     """Compiles the CPU backend; a compiler error ends the installation with the compiler's message."""
     build = ROOT / "build" / "cpu"
-    configure = ["cmake", "-S", str(PACKAGE / "csrc"), "-B", str(build), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"]
+    configure = [
+        "cmake",
+        "-S",
+        str(PACKAGE / "csrc"),
+        "-B",
+        str(build),
+        "-G",
+        "Ninja",
+        "-DCMAKE_BUILD_TYPE=Release",
+    ]
     # A CMake cache of another installation names tools that may be gone.
     (build / "CMakeCache.txt").unlink(missing_ok=True)
     subprocess.run(configure, check=True)

@@ -19,7 +19,7 @@ def library_path():
     return path
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def library():
     """The native CPU library, loaded once."""
     lib = ctypes.CDLL(str(library_path()))
@@ -83,8 +83,8 @@ def ascend_package():
 
 def main():
     """Prints the environment report."""
-    import ml_dtypes
     import mindspore
+    import ml_dtypes
     import numpy
 
     import ms_nsa

@@ -7,9 +7,8 @@ dynamic shapes cannot call Python ("The prim is not a PrimitivePy").
 
 import itertools
 
-import numpy as np
-
 import mindspore as ms
+import numpy as np
 from mindspore import ops
 from mindspore.ops import CustomRegOp, DataType, PrimitiveWithInfer
 
@@ -70,7 +69,7 @@ def shapes_unknown(*shapes):
     """True only while a graph is compiled in which one of the shapes is dynamic."""
     if not in_graph():
         return False
-    for shape in shapes:
+    for shape in shapes:  # noqa: SIM110, a generator does not compile in graph mode
         if ops.is_sequence_shape_unknown(shape) or ops.is_sequence_value_unknown(shape):
             return True
     return False

@@ -8,7 +8,7 @@ _PACKAGE = pathlib.Path(__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "op_info", _PACKAGE.parent / "op_info")  # installed, source tree
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def load(operator):
     """The op_info of `operator` as a dict; not to be changed by the caller."""
     for folder in _FOLDERS:

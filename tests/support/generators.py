@@ -19,6 +19,16 @@ class Profile:
     page_block_sizes: tuple
     groups: tuple
 
+    def nearest(self, d1, d2, select_block_size, page_block_size=1):
+        """Sizes of the profile, the smallest that are at least as large as those wanted."""
+        wanted = {
+            "d1": (d1, self.head_dims),
+            "d2": (d2, self.head_dims),
+            "select_block_size": (select_block_size, self.select_block_sizes),
+            "page_block_size": (page_block_size, self.page_block_sizes),
+        }
+        return {name: min(c for c in choices if c >= size) for name, (size, choices) in wanted.items()}
+
     def fits(self, case):
         """Whether a case lies within these sizes (groups and counts may lie between those drawn)."""
         dims = {case.query_rows.shape[-1], case.value_rows.shape[-1]}
@@ -129,9 +139,7 @@ def make_paged_case(
     return PagedCase(
         query=random_array(rng, (*leading, *heads), dtype),
         key=random_array(rng, (num_blocks, page_block_size, *cache[0]), dtype),
-        value=random_array(
-            rng, (num_blocks, page_block_size, *cache[1]), dtype, offset=rng.choice([0, 0, 0, 2])
-        ),
+        value=random_array(rng, (num_blocks, page_block_size, *cache[1]), dtype, offset=rng.choice([0, 0, 0, 2])),
         topk_indices=topk.reshape(*leading, n2, select_block_count),
         block_table=block_table,
         actual_seq_qlen=None if q_lens is None else tuple(q_lens),

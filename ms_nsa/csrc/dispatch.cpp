@@ -1,0 +1,110 @@
+#include "dispatch.h"
+
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "isa/tables.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace ms_nsa {
+namespace {
+
+#if defined(__x86_64__)
+
+struct CpuidLeaf {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+
+  explicit CpuidLeaf(uint32_t leaf, uint32_t subleaf = 0) {
+    __get_cpuid_count(leaf, subleaf, &eax, &ebx, &ecx, &edx);
+  }
+};
+
+constexpr bool Has(uint32_t word, std::initializer_list<int> bits) {
+  for (const int bit : bits) {
+    if (((word >> bit) & 1) == 0) return false;
+  }
+  return true;
+}
+
+// Register states that the operating system saves: bit 1 SSE, 2 AVX, 5-7 AVX-512.
+uint32_t EnabledStates() {
+  constexpr int kOsxsave = 27;
+  if (!Has(CpuidLeaf(1).ecx, {kOsxsave})) return 0;
+  uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+
+void AddSupported(std::vector<const KernelTable*>& tables) {
+  const uint32_t states = EnabledStates();
+  const CpuidLeaf basic(1), extended(7), more(7, 1);
+  constexpr int kFma = 12, kAvx = 28, kF16c = 29, kAvx2 = 5;
+  if (!Has(states, {1, 2}) || !Has(basic.ecx, {kFma, kAvx, kF16c}) || !Has(extended.ebx, {kAvx2})) return;
+  tables.push_back(&kAvx2Kernels);
+  constexpr int kF = 16, kDq = 17, kBw = 30, kVl = 31, kBf16 = 5;
+  if (!Has(states, {5, 6, 7}) || !Has(extended.ebx, {kF, kDq, kBw, kVl})) return;
+#if defined(MS_NSA_WITH_AVX512)
+  tables.push_back(&kAvx512Kernels);
+#endif
+#if defined(MS_NSA_WITH_AVX512BF16)
+  if (Has(more.eax, {kBf16})) tables.push_back(&kAvx512Bf16Kernels);
+#endif
+}
+
+#elif defined(__aarch64__)
+
+void AddSupported(std::vector<const KernelTable*>& tables) {
+  tables.push_back(&kNeonKernels);
+}
+
+#else
+
+void AddSupported(std::vector<const KernelTable*>&) {}
+
+#endif
+
+std::vector<const KernelTable*> SupportedTables() {
+  std::vector<const KernelTable*> tables{&kScalarKernels};
+  AddSupported(tables);
+  return tables;
+}
+
+const KernelTable& FindTable(const std::string& isa) {
+  std::string names;
+  for (const KernelTable* table : SupportedTables()) {
+    if (isa == table->isa) return *table;
+    names += (names.empty() ? "" : ", ") + std::string(table->isa);
+  }
+  throw std::runtime_error("ms_nsa: MS_NSA_ISA must be one of " + names + " on this machine, got " + isa);
+}
+
+std::atomic<const KernelTable*> current{nullptr};
+
+}  // namespace
+
+const KernelTable& Kernels() {
+  const KernelTable* table = current.load(std::memory_order_acquire);
+  if (table == nullptr) {
+    const char* forced = std::getenv("MS_NSA_ISA");
+    table = forced != nullptr && *forced != '\0' ? &FindTable(forced) : SupportedTables().back();
+    current.store(table, std::memory_order_release);
+  }
+  return *table;
+}
+
+void SelectIsa(const std::string& isa) {
+  current.store(&FindTable(isa), std::memory_order_release);
+}
+
+std::vector<std::string> SupportedIsas() {
+  std::vector<std::string> names;
+  for (const KernelTable* table : SupportedTables()) names.emplace_back(table->isa);
+  return names;
+}
+
+}  // namespace ms_nsa

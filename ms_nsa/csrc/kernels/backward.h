@@ -1,0 +1,170 @@
+// Gradient of the training forward. Every (sequence, kv head) has one writer for each dK and dV row, chunks
+// of tokens follow one another in order, so there are no atomics and sums do not depend on the number of
+// threads.
+#pragma once
+
+#include "backward_worker.h"
+#include "heap_sort.h"
+#include "threads.h"
+
+namespace ms_nsa {
+namespace {
+
+template <class Dot, class E>
+class Backward {
+ public:
+  using V = typename Dot::Vec;
+  using Storage = typename E::Storage;
+  using Worker = BackwardWorker<Dot, E>;
+
+  explicit Backward(const SelectAttentionGradParams& p)
+      : p_(p),
+        in_(p.in),
+        chunks_(in_, Worker::BytesPerRow(in_)),
+        owners_(in_.batch * in_.n2),
+        parts_(Max(1, CeilDiv(kBackwardTasks, Max(1, owners_)))),
+        dq_stride_(RoundUp(in_.d1, V::kLanes)),
+        dq_size_(chunks_.max_tokens() * (in_.n1 / in_.n2) * dq_stride_),
+        dk_stride_(RoundUp(in_.d1, V::kLanes)),
+        dv_stride_(RoundUp(in_.d2, V::kLanes)),
+        dk_(in_.t2 * in_.n2 * dk_stride_),
+        dv_(in_.t2 * in_.n2 * dv_stride_) {}
+
+  void Run() { parts_ == 1 ? RunOwners() : RunParts(); }
+
+ private:
+  // Owners enough: each goes through its chunks alone.
+  void RunOwners() {
+    const int threads = TeamSize(owners_);
+    const Buffer<char> memory(threads * ScratchSize());
+    const Buffer<float> dq(threads * dq_size_);
+    const Buffer<int32_t> order(owners_);
+    LongestFirst(order.get());
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+      Arena arena(memory.get() + TeamMember() * ScratchSize());
+      Worker worker(arena, p_, chunks_);
+#pragma omp for schedule(dynamic, 1)
+      for (int64_t i = 0; i < owners_; ++i) RunOwner(worker, order[i], dq.get() + TeamMember() * dq_size_);
+    }
+  }
+
+  void RunOwner(Worker& worker, int64_t owner, float* dq) {
+    ClearKv(owner, 0, 1);
+    for (int64_t c = 0; c < chunks_.count(owner / in_.n2); ++c) {
+      const auto chunk = chunks_.At(owner / in_.n2, owner % in_.n2, c);
+      worker.Run(chunk, 0, 1, GradsOf(owner), dq);
+      for (int64_t token = 0; token < chunk.tokens; ++token) WriteQuery(chunk, token, dq, 1);
+    }
+    WriteKv(owner, 0, 1);
+  }
+
+  // Few owners: their kv blocks are dealt out to parts, all at the same chunk, whose shares of dQ are then
+  // added up in the order of the parts.
+  void RunParts() {
+    const int64_t tasks = owners_ * parts_;
+    const int threads = TeamSize(tasks);
+    const Buffer<char> memory(threads * ScratchSize());
+    const Buffer<float> dq(tasks * dq_size_);
+    const int64_t rounds = chunks_.max_count(), tokens = chunks_.max_tokens();
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+      Arena arena(memory.get() + TeamMember() * ScratchSize());
+      Worker worker(arena, p_, chunks_);
+#pragma omp for schedule(dynamic, 1)
+      for (int64_t i = 0; i < tasks; ++i) ClearKv(i / parts_, i % parts_, parts_);
+      for (int64_t c = 0; c < rounds; ++c) {
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < tasks; ++i) {
+          const int64_t owner = i / parts_;
+          if (c >= chunks_.count(owner / in_.n2)) continue;
+          worker.Run(chunks_.At(owner / in_.n2, owner % in_.n2, c), i % parts_, parts_, GradsOf(owner),
+                     dq.get() + i * dq_size_);
+        }
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < owners_ * tokens; ++i) {
+          const int64_t owner = i / tokens;
+          if (c >= chunks_.count(owner / in_.n2)) continue;
+          const auto chunk = chunks_.At(owner / in_.n2, owner % in_.n2, c);
+          if (i % tokens < chunk.tokens)
+            WriteQuery(chunk, i % tokens, dq.get() + owner * parts_ * dq_size_, parts_);
+        }
+      }
+#pragma omp for schedule(dynamic, 1)
+      for (int64_t i = 0; i < tasks; ++i) WriteKv(i / parts_, i % parts_, parts_);
+    }
+  }
+
+  int64_t ScratchSize() const {
+    Arena sizing;
+    Worker(sizing, p_, chunks_);
+    return sizing.used();
+  }
+
+  void LongestFirst(int32_t* order) const {
+    for (int64_t i = 0; i < owners_; ++i) order[i] = static_cast<int32_t>(i);
+    HeapSort(order, owners_, [this](int32_t a, int32_t b) {
+      const int64_t x = SequenceAt(in_, a / in_.n2).q_len, y = SequenceAt(in_, b / in_.n2).q_len;
+      return x != y ? x > y : a < b;
+    });
+  }
+
+  KvGrads GradsOf(int64_t owner) const {
+    const int64_t row = FirstKvRow(owner);
+    return {dk_.get() + row * dk_stride_, dv_.get() + row * dv_stride_, dk_stride_, dv_stride_};
+  }
+
+  // Accumulators lie [sequence][head][kv row], so that an owner's are contiguous.
+  int64_t FirstKvRow(int64_t owner) const {
+    const Sequence seq = SequenceAt(in_, owner / in_.n2);
+    return seq.kv_start * in_.n2 + owner % in_.n2 * seq.kv_len;
+  }
+
+  void ClearKv(int64_t owner, int64_t part, int64_t parts) const {
+    const int64_t length = SequenceAt(in_, owner / in_.n2).kv_len;
+    const int64_t begin = length * part / parts, rows = length * (part + 1) / parts - begin;
+    const KvGrads grads = GradsOf(owner);
+    std::memset(grads.dk + begin * dk_stride_, 0, rows * dk_stride_ * sizeof(float));
+    std::memset(grads.dv + begin * dv_stride_, 0, rows * dv_stride_ * sizeof(float));
+  }
+
+  void WriteKv(int64_t owner, int64_t part, int64_t parts) const {
+    const Sequence seq = SequenceAt(in_, owner / in_.n2);
+    const KvGrads grads = GradsOf(owner);
+    for (int64_t i = seq.kv_len * part / parts; i < seq.kv_len * (part + 1) / parts; ++i) {
+      const int64_t to = (seq.kv_start + i) * in_.n2 + owner % in_.n2;
+      StoreRow<V, E>(static_cast<Storage*>(p_.dk) + to * in_.d1, grads.dk + i * dk_stride_, in_.d1, 1.0f);
+      StoreRow<V, E>(static_cast<Storage*>(p_.dv) + to * in_.d2, grads.dv + i * dv_stride_, in_.d2, 1.0f);
+    }
+  }
+
+  // Adds the parts' shares into the first and stores it.
+  void WriteQuery(const ChunkList::Item& chunk, int64_t token, float* dq, int64_t parts) const {
+    const int64_t group = in_.n1 / in_.n2;
+    const int64_t to = (chunk.seq.q_start + chunk.first_token + token) * in_.n1 + chunk.head * group;
+    for (int64_t g = 0; g < group; ++g) {
+      float* row = dq + (token * group + g) * dq_stride_;
+      for (int64_t part = 1; part < parts; ++part) {
+        for (int64_t i = 0; i < dq_stride_; i += V::kLanes) {
+          V::Store(row + i, V::Add(V::Load(row + i), V::Load(row + part * dq_size_ + i)));
+        }
+      }
+      StoreRow<V, E>(static_cast<Storage*>(p_.dq) + (to + g) * in_.d1, row, in_.d1, 1.0f);
+    }
+  }
+
+  const SelectAttentionGradParams& p_;
+  const SelectAttentionInputs& in_;
+  const ChunkList chunks_;
+  const int64_t owners_, parts_;
+  const int64_t dq_stride_, dq_size_, dk_stride_, dv_stride_;
+  const Buffer<float> dk_, dv_;
+};
+
+template <class Dot, class E>
+void SelectAttentionGrad(const SelectAttentionGradParams& p) {
+  Backward<Dot, E>(p).Run();
+}
+
+}  // namespace
+}  // namespace ms_nsa

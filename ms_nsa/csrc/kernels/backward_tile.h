@@ -1,0 +1,158 @@
+// One (key tile, rows) step of the gradient: five products around the softmax's gradient.
+#pragma once
+
+#include "careful.h"
+#include "pack.h"
+#include "softmax_grad.h"
+
+namespace ms_nsa {
+namespace {
+
+// Rows of a token chunk: operands and fp32 gradient.
+template <class Dot>
+struct ChunkRows {
+  typename Dot::Operand* query;  // [row][query_stride]
+  typename Dot::Operand* grad;   // [row][grad_stride], gradient of attention_out
+  float* dq;                     // [row][dq_stride]
+  int64_t query_stride, grad_stride, dq_stride;
+  SavedStatistics saved;
+};
+
+// fp32 gradients of the kv rows of one sequence and head.
+struct KvGrads {
+  float* dk;  // [kv row][dk_stride]
+  float* dv;
+  int64_t dk_stride, dv_stride;
+};
+
+template <class Dot, class E>
+class BackwardTile {
+ public:
+  using V = typename Dot::Vec;
+  using Operand = typename Dot::Operand;
+  using Storage = typename E::Storage;
+  using Batch = RowBatch<kBackwardRows>;
+
+  BackwardTile(Arena& arena, const SelectAttentionInputs& in)
+      : in_(in),
+        key_t_(arena.Take<Operand>(PackedSize<Dot>(in.d1, kKeyTile))),
+        value_t_(arena.Take<Operand>(PackedSize<Dot>(in.d2, kKeyTile))),
+        key_(arena.Take<Operand>(PackedSize<Dot>(kKeyTile, in.d1))),
+        rows_(arena.Take<Operand>(PackedSize<Dot>(kBackwardRows, Max(in.d1, in.d2)))),
+        scores_(arena.Take<float>(kBackwardRows * kKeyTile)),
+        dp_(arena.Take<float>(kBackwardRows * kKeyTile)) {
+    operands_.ds_rows = arena.Take<Operand>(kBackwardRows * kKeyTile);
+    operands_.ds_depth = Dot::kPair == 1 ? operands_.ds_rows : arena.Take<Operand>(kBackwardRows * kKeyTile);
+    operands_.p_depth = arena.Take<Operand>(kBackwardRows * kKeyTile);
+    for (int r = 0; r < kBackwardRows; ++r) {
+      score_row_[r] = scores_ + r * kKeyTile;
+      dp_row_[r] = dp_ + r * kKeyTile;
+      ds_row_[r] = operands_.ds_rows + r * kKeyTile;
+    }
+    for (int key = 0; key < kKeyTile; ++key) {
+      ds_key_[key] = operands_.ds_depth + key * Dot::kPair;
+      p_key_[key] = operands_.p_depth + key * Dot::kPair;
+    }
+  }
+
+  // Makes keys [tile.first_key, + tile.keys) of this sequence and head the current ones.
+  void Open(const Sequence& seq, int64_t head, const KeyTile& tile, const KvGrads& grads) {
+    const int64_t kv_row = (seq.kv_start + tile.first_key) * in_.n2 + head;
+    key_stride_ = in_.n2 * in_.d1;
+    key_rows_ = static_cast<const Storage*>(in_.key) + kv_row * in_.d1;
+    keys_ = tile.keys;
+    PackTransposed<Dot, E>(key_rows_, key_stride_, keys_, in_.d1, key_t_);
+    PackTransposed<Dot, E>(static_cast<const Storage*>(in_.value) + kv_row * in_.d2, in_.n2 * in_.d2, keys_,
+                           in_.d2, value_t_);
+    key_finite_ = PackInterleaved<Dot, E>([this](int64_t i) { return key_rows_ + i * key_stride_; }, keys_,
+                                          in_.d1, key_);
+    for (int64_t key = 0; key < keys_; ++key) {
+      dk_row_[key] = grads.dk + (tile.first_key + key) * grads.dk_stride;
+      dv_row_[key] = grads.dv + (tile.first_key + key) * grads.dv_stride;
+    }
+  }
+
+  void Run(const Batch& batch, const ChunkRows<Dot>& chunk) {
+    for (int64_t r = 0; r < batch.count; ++r) {
+      query_row_[r] = chunk.query + batch.row[r] * chunk.query_stride;
+      grad_row_[r] = chunk.grad + batch.row[r] * chunk.grad_stride;
+      dq_row_[r] = chunk.dq + batch.row[r] * chunk.dq_stride;
+    }
+    ScoreGrad(batch, chunk.saved);
+    QueryGrad(batch);
+    KeyGrad(batch);
+    ValueGrad(batch);
+  }
+
+ private:
+  using Element = typename Dot::Element;
+
+  void ScoreGrad(const Batch& batch, const SavedStatistics& saved) {
+    const int64_t vectors = CeilDiv(keys_, V::kLanes);
+    const PackedB<Dot> key{key_t_, CeilDiv(in_.d1, Dot::kPair), vectors};
+    const PackedB<Dot> value{value_t_, CeilDiv(in_.d2, Dot::kPair), vectors};
+    Gemm<Dot>(batch.count, query_row_, Dot::kPair, key, score_row_, Init::kZero);
+    Gemm<Dot>(batch.count, grad_row_, Dot::kPair, value, dp_row_, Init::kZero);
+    if (batch.all_visible && keys_ % V::kLanes == 0) {
+      SoftmaxGrad<Dot, false>(batch, vectors, in_.scale_value, scores_, dp_, saved, operands_);
+    } else {
+      SoftmaxGrad<Dot, true>(batch, vectors, in_.scale_value, scores_, dp_, saved, operands_);
+    }
+  }
+
+  void QueryGrad(const Batch& batch) {
+    if (key_finite_ || batch.all_visible) {
+      const PackedB<Dot> key{key_, CeilDiv(keys_, Dot::kPair), CeilDiv(in_.d1, V::kLanes)};
+      return Gemm<Dot>(batch.count, ds_row_, Dot::kPair, key, dq_row_, Init::kLoad);
+    }
+    for (int64_t r = 0; r < batch.count; ++r) {
+      ForEachVisible(batch.visible[r], [&](int64_t key) {
+        AddScaledRow<V, E>(dq_row_[r], dp_row_[r][key], key_rows_ + key * key_stride_, in_.d1);
+      });
+    }
+  }
+
+  void KeyGrad(const Batch& batch) { Accumulate(batch, query_row_, in_.d1, ds_key_, dp_row_, dk_row_); }
+  void ValueGrad(const Batch& batch) { Accumulate(batch, grad_row_, in_.d2, p_key_, score_row_, dv_row_); }
+
+  // to[key] += sum over rows of weight[row][key] * rows[row]
+  void Accumulate(const Batch& batch, const Operand* const* rows, int64_t width, const Operand* const* weight,
+                  const float* const* weight_row, float* const* to) {
+    const bool finite =
+        PackInterleaved<Dot, Element>([=](int64_t i) { return rows[i]; }, batch.count, width, rows_);
+    if (finite || batch.all_visible) {
+      const PackedB<Dot> packed{rows_, CeilDiv(batch.count, Dot::kPair), CeilDiv(width, V::kLanes)};
+      return Gemm<Dot>(keys_, weight, kKeyTile * Dot::kPair, packed, to, Init::kLoad);
+    }
+    for (int64_t r = 0; r < batch.count; ++r) {
+      ForEachVisible(batch.visible[r], [&](int64_t key) {
+        AddScaledRow<V, Element>(to[key], weight_row[r][key], rows[r], width);
+      });
+    }
+  }
+
+  const SelectAttentionInputs& in_;
+  Operand* key_t_;    // for scores
+  Operand* value_t_;  // for dP
+  Operand* key_;      // for dQ
+  Operand* rows_;     // query or grad rows of the batch, for dK and dV
+  float* scores_;
+  float* dp_;
+  GradOperands<Dot> operands_;
+  const Storage* key_rows_ = nullptr;
+  int64_t key_stride_ = 0, keys_ = 0;
+  bool key_finite_ = true;
+  const Operand* query_row_[kBackwardRows];
+  const Operand* grad_row_[kBackwardRows];
+  const Operand* ds_row_[kBackwardRows];
+  float* dq_row_[kBackwardRows];
+  float* score_row_[kBackwardRows];
+  float* dp_row_[kBackwardRows];
+  const Operand* ds_key_[kKeyTile];
+  const Operand* p_key_[kKeyTile];
+  float* dk_row_[kKeyTile];
+  float* dv_row_[kKeyTile];
+};
+
+}  // namespace
+}  // namespace ms_nsa

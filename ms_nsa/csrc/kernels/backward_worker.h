@@ -1,0 +1,89 @@
+// Gradient of one token chunk of one (sequence, kv head): its rows, the loop over kv blocks, and the final
+// writes.
+#pragma once
+
+#include "backward_tile.h"
+
+namespace ms_nsa {
+namespace {
+
+template <class Dot, class E>
+class BackwardWorker {
+ public:
+  using V = typename Dot::Vec;
+  using Operand = typename Dot::Operand;
+  using Storage = typename E::Storage;
+
+  static int64_t BytesPerRow(const SelectAttentionInputs& in) {
+    return (RowStride<Dot>(in.d1) + RowStride<Dot>(in.d2)) * sizeof(Operand) +
+           (RoundUp(in.d1, V::kLanes) + 3) * sizeof(float);
+  }
+
+  BackwardWorker(Arena& arena, const SelectAttentionGradParams& p, const ChunkList& chunks)
+      : p_(p),
+        in_(p.in),
+        group_(in_.n1 / in_.n2),
+        index_(arena, CeilDiv(chunks.max_kv_len(), in_.select_block_size),
+               chunks.max_tokens() * in_.select_block_count),
+        tile_(arena, in_) {
+    const int64_t rows = chunks.max_tokens() * group_;
+    rows_.query_stride = RowStride<Dot>(in_.d1);
+    rows_.grad_stride = RowStride<Dot>(in_.d2);
+    rows_.dq_stride = RoundUp(in_.d1, V::kLanes);
+    rows_.query = arena.Take<Operand>(rows * rows_.query_stride);
+    rows_.grad = arena.Take<Operand>(rows * rows_.grad_stride);
+    rows_.dq = nullptr;
+    rows_.saved.shift = arena.Take<float>(rows);
+    rows_.saved.inverse = arena.Take<float>(rows);
+    rows_.saved.delta = arena.Take<float>(rows);
+  }
+
+  // Adds blocks part, part + parts, ... of the chunk to the kv gradients, and their share of dQ to dq, which
+  // is overwritten: [chunk row][dq stride].
+  void Run(const ChunkList::Item& chunk, int64_t part, int64_t parts, const KvGrads& grads, float* dq) {
+    index_.Build(in_, chunk);
+    Start(chunk);
+    rows_.dq = dq;
+    std::memset(dq, 0, chunk.tokens * group_ * rows_.dq_stride * sizeof(float));
+    for (int64_t block = part; block < index_.blocks(); block += parts) {
+      if (index_.count(block) == 0) continue;
+      ForEachKeyTile(block, in_.select_block_size, chunk.seq.kv_len, [&](const KeyTile& tile) {
+        tile_.Open(chunk.seq, chunk.head, tile, grads);
+        ForEachBatch(in_, chunk, index_, block, tile, batch_,
+                     [&](const RowBatch<kBackwardRows>& batch) { tile_.Run(batch, rows_); });
+      });
+    }
+  }
+
+ private:
+  int64_t QueryRow(const ChunkList::Item& chunk, int64_t row) const {
+    return (chunk.seq.q_start + chunk.first_token + row / group_) * in_.n1 + chunk.head * group_ +
+           row % group_;
+  }
+
+  void Start(const ChunkList::Item& chunk) {
+    const auto* query = static_cast<const Storage*>(in_.query);
+    const auto* grad = static_cast<const Storage*>(p_.grad);
+    const auto* out = static_cast<const Storage*>(p_.attention_out);
+    for (int64_t row = 0; row < chunk.tokens * group_; ++row) {
+      const int64_t from = QueryRow(chunk, row);
+      PackRow<Dot, E>(query + from * in_.d1, in_.d1, rows_.query + row * rows_.query_stride);
+      PackRow<Dot, E>(grad + from * in_.d2, in_.d2, rows_.grad + row * rows_.grad_stride);
+      const float sum = p_.softmax_sum[from * kStatLanes];
+      rows_.saved.shift[row] = sum == 0.0f ? -kNegativeInfinity : p_.softmax_max[from * kStatLanes];
+      rows_.saved.inverse[row] = sum == 0.0f ? 0.0f : 1.0f / sum;
+      rows_.saved.delta[row] = DotRows<V, E>(grad + from * in_.d2, out + from * in_.d2, in_.d2);
+    }
+  }
+
+  const SelectAttentionGradParams& p_;
+  const SelectAttentionInputs& in_;
+  const int64_t group_;
+  InverseIndex index_;
+  BackwardTile<Dot, E> tile_;
+  ChunkRows<Dot> rows_;
+  RowBatch<kBackwardRows> batch_;
+};
+
+}  // namespace
+}  // namespace ms_nsa

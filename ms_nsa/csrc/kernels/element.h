@@ -1,0 +1,64 @@
+// How tensors store their elements: conversion between storage and fp32 vectors.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace ms_nsa {
+namespace {
+
+template <class V>
+struct Fp32 {
+  using Storage = float;
+  static typename V::Reg Load(const Storage* p) { return V::Load(p); }
+  static void Store(Storage* p, typename V::Reg x) { V::Store(p, x); }
+};
+
+template <class V>
+struct Fp16 {
+  using Storage = uint16_t;
+  static typename V::Reg Load(const Storage* p) { return V::LoadHalf(p); }
+  static void Store(Storage* p, typename V::Reg x) { V::StoreHalf(p, x); }
+};
+
+template <class V>
+struct Bf16 {
+  using Storage = uint16_t;
+  static typename V::Reg Load(const Storage* p) { return V::LoadBf16(p); }
+  static void Store(Storage* p, typename V::Reg x) { V::StoreBf16(p, x); }
+};
+
+// The first count elements of p, then zeros: what vector loads may read where a row ends.
+template <class T, int kCapacity>
+struct Tail {
+  alignas(64) T element[kCapacity] = {};
+  Tail(const T* p, int64_t count) { std::memcpy(element, p, count * sizeof(T)); }
+};
+
+// Writes fp32 values (padded to whole vectors), divided by divisor, as count elements of storage.
+template <class V, class E>
+inline void StoreRow(typename E::Storage* dst, const float* src, int64_t count, float divisor) {
+  const auto by = V::Set1(divisor);
+  int64_t i = 0;
+  for (; i + V::kLanes <= count; i += V::kLanes) E::Store(dst + i, V::Div(V::Load(src + i), by));
+  if (i == count) return;
+  typename E::Storage tail[V::kLanes];
+  E::Store(tail, V::Div(V::Load(src + i), by));
+  std::memcpy(dst + i, tail, (count - i) * sizeof tail[0]);
+}
+
+// Inner product of two storage rows in fp32.
+template <class V, class E>
+inline float DotRows(const typename E::Storage* a, const typename E::Storage* b, int64_t count) {
+  auto sum = V::Zero();
+  int64_t i = 0;
+  for (; i + V::kLanes <= count; i += V::kLanes) sum = V::Fma(E::Load(a + i), E::Load(b + i), sum);
+  if (i < count) {
+    const Tail<typename E::Storage, V::kLanes> x(a + i, count - i), y(b + i, count - i);
+    sum = V::Fma(E::Load(x.element), E::Load(y.element), sum);
+  }
+  return V::ReduceAdd(sum);
+}
+
+}  // namespace
+}  // namespace ms_nsa

@@ -1,0 +1,175 @@
+// Training forward. Per kv head and chunk of tokens the loop runs over kv blocks, not over tokens: a block is
+// packed once and serves all rows of the chunk that selected it, in register tiles, while their results stay
+// in cache.
+#pragma once
+
+#include "careful.h"
+#include "online_softmax.h"
+#include "pack.h"
+#include "threads.h"
+
+namespace ms_nsa {
+namespace {
+
+template <class Dot, class E>
+class ForwardWorker {
+ public:
+  using V = typename Dot::Vec;
+  using Operand = typename Dot::Operand;
+  using Storage = typename E::Storage;
+
+  static int64_t BytesPerRow(const SelectAttentionInputs& in) {
+    return RowStride<Dot>(in.d1) * sizeof(Operand) + (RoundUp(in.d2, V::kLanes) + 2) * sizeof(float);
+  }
+
+  ForwardWorker(Arena& arena, const SelectAttentionParams& p, const ChunkList& chunks)
+      : p_(p),
+        in_(p.in),
+        group_(in_.n1 / in_.n2),
+        query_stride_(RowStride<Dot>(in_.d1)),
+        out_stride_(RoundUp(in_.d2, V::kLanes)),
+        index_(arena, CeilDiv(chunks.max_kv_len(), in_.select_block_size),
+               chunks.max_tokens() * in_.select_block_count),
+        query_(arena.Take<Operand>(chunks.max_tokens() * group_ * query_stride_)),
+        out_(arena.Take<float>(chunks.max_tokens() * group_ * out_stride_)),
+        key_(arena.Take<Operand>(PackedSize<Dot>(in_.d1, kKeyTile))),
+        value_(arena.Take<Operand>(PackedSize<Dot>(kKeyTile, in_.d2))),
+        scores_(arena.Take<float>(kForwardRows * kKeyTile)),
+        probabilities_(arena.Take<Operand>(kForwardRows * kKeyTile)) {
+    statistics_.max = arena.Take<float>(chunks.max_tokens() * group_);
+    statistics_.sum = arena.Take<float>(chunks.max_tokens() * group_);
+    for (int r = 0; r < kForwardRows; ++r) {
+      score_row_[r] = scores_ + r * kKeyTile;
+      probability_row_[r] = probabilities_ + r * kKeyTile;
+    }
+  }
+
+  void Run(const ChunkList::Item& chunk) {
+    index_.Build(in_, chunk);
+    Start(chunk);
+    for (int64_t block = 0; block < index_.blocks(); ++block) {
+      if (index_.count(block) == 0) continue;
+      ForEachKeyTile(block, in_.select_block_size, chunk.seq.kv_len,
+                     [&](const KeyTile& tile) { RunTile(chunk, block, tile); });
+    }
+    Finish(chunk);
+  }
+
+ private:
+  // Row number in the tensors of row 0 of a token of the chunk.
+  int64_t QueryRow(const ChunkList::Item& chunk, int64_t token) const {
+    return (chunk.seq.q_start + chunk.first_token + token) * in_.n1 + chunk.head * group_;
+  }
+
+  void Start(const ChunkList::Item& chunk) {
+    const auto* query = static_cast<const Storage*>(in_.query);
+    for (int64_t row = 0; row < chunk.tokens * group_; ++row) {
+      PackRow<Dot, E>(query + (QueryRow(chunk, row / group_) + row % group_) * in_.d1, in_.d1,
+                      query_ + row * query_stride_);
+      statistics_.max[row] = kNegativeInfinity;
+      statistics_.sum[row] = 0.0f;
+    }
+    std::memset(out_, 0, chunk.tokens * group_ * out_stride_ * sizeof(float));
+  }
+
+  void RunTile(const ChunkList::Item& chunk, int64_t block, const KeyTile& tile) {
+    const int64_t kv_row = (chunk.seq.kv_start + tile.first_key) * in_.n2 + chunk.head;
+    const auto* key = static_cast<const Storage*>(in_.key) + kv_row * in_.d1;
+    const auto* value = static_cast<const Storage*>(in_.value) + kv_row * in_.d2;
+    const int64_t value_stride = in_.n2 * in_.d2;
+    PackTransposed<Dot, E>(key, in_.n2 * in_.d1, tile.keys, in_.d1, key_);
+    const bool finite = PackInterleaved<Dot, E>([=](int64_t i) { return value + i * value_stride; },
+                                                tile.keys, in_.d2, value_);
+    ForEachBatch(in_, chunk, index_, block, tile, batch_, [&](const RowBatch<kForwardRows>& batch) {
+      const bool masked = !batch.all_visible || tile.keys % V::kLanes != 0;
+      ScoreBatch(batch, tile.keys, masked);
+      if (finite || batch.all_visible) {
+        const PackedB<Dot> values{value_, CeilDiv(tile.keys, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
+        Gemm<Dot>(batch.count, probability_row_, Dot::kPair, values, out_row_, Init::kScale, factor_);
+      } else {
+        AccumulateVisible(batch, value, value_stride);
+      }
+    });
+  }
+
+  void ScoreBatch(const RowBatch<kForwardRows>& batch, int64_t keys, bool masked) {
+    for (int64_t r = 0; r < batch.count; ++r) {
+      query_row_[r] = query_ + batch.row[r] * query_stride_;
+      out_row_[r] = out_ + batch.row[r] * out_stride_;
+    }
+    const PackedB<Dot> packed{key_, CeilDiv(in_.d1, Dot::kPair), CeilDiv(keys, V::kLanes)};
+    Gemm<Dot>(batch.count, query_row_, Dot::kPair, packed, score_row_, Init::kZero);
+    if (masked) {
+      OnlineSoftmax<Dot, true>(batch, packed.vectors, in_.scale_value, scores_, probabilities_, statistics_,
+                               factor_);
+    } else {
+      OnlineSoftmax<Dot, false>(batch, packed.vectors, in_.scale_value, scores_, probabilities_, statistics_,
+                                factor_);
+    }
+  }
+
+  void AccumulateVisible(const RowBatch<kForwardRows>& batch, const Storage* value, int64_t stride) {
+    for (int64_t r = 0; r < batch.count; ++r) {
+      const auto factor = V::Set1(factor_[r]);
+      for (int64_t i = 0; i < out_stride_; i += V::kLanes) {
+        V::Store(out_row_[r] + i, V::Mul(V::Load(out_row_[r] + i), factor));
+      }
+      ForEachVisible(batch.visible[r], [&](int64_t key) {
+        AddScaledRow<V, E>(out_row_[r], score_row_[r][key], value + key * stride, in_.d2);
+      });
+    }
+  }
+
+  void Finish(const ChunkList::Item& chunk) {
+    auto* out = static_cast<Storage*>(p_.attention_out);
+    for (int64_t row = 0; row < chunk.tokens * group_; ++row) {
+      const int64_t to = QueryRow(chunk, row / group_) + row % group_;
+      const float sum = statistics_.sum[row];
+      const float max = sum == sum || statistics_.max[row] == -kNegativeInfinity ? statistics_.max[row] : sum;
+      StoreRow<V, E>(out + to * in_.d2, out_ + row * out_stride_, in_.d2, sum == 0.0f ? 1.0f : sum);
+      for (int64_t lane = 0; lane < kStatLanes; ++lane) {
+        p_.softmax_max[to * kStatLanes + lane] = max;
+        p_.softmax_sum[to * kStatLanes + lane] = sum;
+      }
+    }
+  }
+
+  const SelectAttentionParams& p_;
+  const SelectAttentionInputs& in_;
+  const int64_t group_, query_stride_, out_stride_;
+  InverseIndex index_;
+  Operand* query_;  // the chunk's rows
+  float* out_;      // the chunk's results, not yet divided by the sum
+  Operand* key_;    // one key tile, transposed
+  Operand* value_;
+  float* scores_;
+  Operand* probabilities_;
+  RowStatistics statistics_;
+  RowBatch<kForwardRows> batch_;
+  const Operand* query_row_[kForwardRows];
+  const Operand* probability_row_[kForwardRows];
+  float* score_row_[kForwardRows];
+  float* out_row_[kForwardRows];
+  float factor_[RoundUp(kForwardRows, V::kLanes)];
+};
+
+template <class Dot, class E>
+void SelectAttention(const SelectAttentionParams& p) {
+  using Worker = ForwardWorker<Dot, E>;
+  const ChunkList chunks(p.in, Worker::BytesPerRow(p.in));
+  Arena sizing;
+  Worker(sizing, p, chunks);
+  const int64_t size = sizing.used();
+  const int threads = TeamSize(chunks.size());
+  const Buffer<char> memory(threads * size);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    Arena arena(memory.get() + TeamMember() * size);
+    Worker worker(arena, p, chunks);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t i = 0; i < chunks.size(); ++i) worker.Run(chunks.At(i));
+  }
+}
+
+}  // namespace
+}  // namespace ms_nsa

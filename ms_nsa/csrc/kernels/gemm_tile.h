@@ -1,0 +1,131 @@
+// The one matrix product of all kernels: C[row][column] (+)= sum over depth of A[row][depth] *
+// B[depth][column]. A is broadcast element by element from wherever its rows lie; B is packed (pack.h); C
+// stays in registers per tile.
+#pragma once
+
+#include <cstdint>
+
+#include "buffer.h"
+
+namespace ms_nsa {
+namespace {
+
+enum class Init {
+  kZero,
+  kLoad,
+  kScale
+};  // C starts at zero, at its value, or at its value times the row's factor
+
+// Panels of up to kTileVectors vectors; in a panel, depth steps of (vectors * kLanes) columns of kPair
+// elements.
+template <class Dot>
+struct PackedB {
+  const typename Dot::Operand* data;
+  int64_t depth;  // steps of kPair elements
+  int64_t vectors;
+};
+
+template <class Dot>
+constexpr int64_t PackedSize(int64_t depth_elements, int64_t columns) {
+  return RoundUp(depth_elements, Dot::kPair) * RoundUp(columns, Dot::Vec::kLanes);
+}
+
+template <class Dot>
+struct GemmArgs {
+  const typename Dot::Operand* const* a;  // per row: its first depth step
+  int64_t a_step;                         // elements from one depth step to the next
+  const typename Dot::Operand* b;         // the panel
+  int64_t depth;
+  float* const* c;  // per row: its column 0
+  int64_t column;   // of the panel
+  Init init;
+  const float* factor;  // per row, for kScale
+};
+
+template <class Dot, int R, int NV>
+inline void InitTile(const GemmArgs<Dot>& g, typename Dot::Reg (&acc)[R][NV]) {
+  using V = typename Dot::Vec;
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    const float* c = g.c[r] + g.column;
+    const auto factor = V::Set1(g.init == Init::kScale ? g.factor[r] : 1.0f);
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) {
+      if (g.init == Init::kZero) {
+        acc[r][v] = V::Zero();
+      } else {
+        acc[r][v] = V::Load(c + v * V::kLanes);
+        if (g.init == Init::kScale) acc[r][v] = V::Mul(acc[r][v], factor);
+      }
+    }
+  }
+}
+
+template <class Dot, int R, int NV>
+inline void GemmTile(const GemmArgs<Dot>& g) {
+  using V = typename Dot::Vec;
+  typename Dot::Reg acc[R][NV];
+  InitTile<Dot, R, NV>(g, acc);
+  const typename Dot::Operand* a[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) a[r] = g.a[r];
+  const typename Dot::Operand* b = g.b;
+  const int64_t end = g.depth * g.a_step;
+  for (int64_t k = 0; k != end; k += g.a_step, b += NV * V::kLanes * Dot::kPair) {
+    typename Dot::B column[NV];
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) column[v] = Dot::LoadB(b + v * V::kLanes * Dot::kPair);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const auto x = Dot::Broadcast(a[r] + k);
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) acc[r][v] = Dot::MulAdd(acc[r][v], x, column[v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) V::Store(g.c[r] + g.column + v * V::kLanes, acc[r][v]);
+  }
+}
+
+template <class Dot, int NV, int R = Dot::Vec::kTileRows>
+inline void GemmRows(int rows, const GemmArgs<Dot>& g) {
+  if constexpr (R > 1) {
+    if (rows < R) return GemmRows<Dot, NV, R - 1>(rows, g);
+  }
+  GemmTile<Dot, R, NV>(g);
+}
+
+template <class Dot, int NV = Dot::Vec::kTileVectors>
+inline void GemmPanel(int64_t vectors, int64_t rows, GemmArgs<Dot> g) {
+  if constexpr (NV > 1) {
+    if (vectors < NV) return GemmPanel<Dot, NV - 1>(vectors, rows, g);
+  }
+  // Tiles of nearly equal height: 7 rows are 4 + 3, not 6 + 1.
+  int64_t tiles = CeilDiv(rows, Dot::Vec::kTileRows);
+  for (; tiles > 0; --tiles) {
+    const int64_t take = CeilDiv(rows, tiles);
+    GemmRows<Dot, NV>(static_cast<int>(take), g);
+    rows -= take;
+    g.a += take;
+    g.c += take;
+    g.factor += take;
+  }
+}
+
+// Panels outermost: one panel of B stays in L1 while all rows pass.
+template <class Dot>
+inline void Gemm(int64_t rows, const typename Dot::Operand* const* a, int64_t a_step, const PackedB<Dot>& b,
+                 float* const* c, Init init, const float* factor = nullptr) {
+  using V = typename Dot::Vec;
+  for (int64_t v = 0; v < b.vectors; v += V::kTileVectors) {
+    const int64_t column = v * V::kLanes;
+    const auto* panel = b.data + column * Dot::kPair * b.depth;
+    GemmPanel<Dot>(Min(V::kTileVectors, b.vectors - v), rows,
+                   GemmArgs<Dot>{a, a_step, panel, b.depth, c, column, init, factor});
+  }
+}
+
+}  // namespace
+}  // namespace ms_nsa

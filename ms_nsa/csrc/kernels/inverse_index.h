@@ -1,0 +1,69 @@
+// From tokens' block lists to blocks' token lists: blocks ascending, tokens ascending in each, so that
+// neither the order of slots nor absent slots can change a result. A block listed twice by a token is one
+// entry with count 2.
+#pragma once
+
+#include "visibility.h"
+
+namespace ms_nsa {
+namespace {
+
+class InverseIndex {
+ public:
+  struct Entry {
+    int32_t token;  // counted from the start of the chunk
+    int32_t count;
+  };
+
+  InverseIndex(Arena& arena, int64_t max_blocks, int64_t max_entries)
+      : start_(arena.Take<int32_t>(max_blocks + 1)),
+        end_(arena.Take<int32_t>(max_blocks)),
+        entries_(arena.Take<Entry>(max_entries)) {}
+
+  // Blocks that begin beyond a token's visible limit are left out.
+  void Build(const SelectAttentionInputs& in, const ChunkList::Item& chunk) {
+    blocks_ = CeilDiv(chunk.seq.kv_len, in.select_block_size);
+    for (int64_t b = 0; b <= blocks_; ++b) start_[b] = 0;
+    ForEachPick(in, chunk, [this](int64_t, int32_t block) { ++start_[block + 1]; });
+    for (int64_t b = 0; b < blocks_; ++b) {
+      start_[b + 1] += start_[b];
+      end_[b] = start_[b];
+    }
+    ForEachPick(in, chunk, [this](int64_t token, int32_t block) { Add(static_cast<int32_t>(token), block); });
+  }
+
+  int64_t blocks() const { return blocks_; }
+  int64_t count(int64_t block) const { return end_[block] - start_[block]; }
+  const Entry* entries(int64_t block) const { return entries_ + start_[block]; }
+
+ private:
+  template <class F>
+  void ForEachPick(const SelectAttentionInputs& in, const ChunkList::Item& chunk, F f) const {
+    for (int64_t i = 0; i < chunk.tokens; ++i) {
+      const int64_t s = chunk.first_token + i;
+      const int64_t limit = CeilDiv(VisibleLimit(in.sparse_mode, chunk.seq, s), in.select_block_size);
+      const int32_t* picks =
+          in.topk_indices + ((chunk.seq.q_start + s) * in.n2 + chunk.head) * in.select_block_count;
+      for (int64_t slot = 0; slot < in.select_block_count; ++slot) {
+        if (picks[slot] >= 0 && picks[slot] < limit) f(i, picks[slot]);
+      }
+    }
+  }
+
+  void Add(int32_t token, int32_t block) {
+    int32_t& end = end_[block];
+    if (end > start_[block] && entries_[end - 1].token == token) {
+      ++entries_[end - 1].count;
+    } else {
+      entries_[end++] = {token, 1};
+    }
+  }
+
+  int32_t* start_;
+  int32_t* end_;
+  Entry* entries_;
+  int64_t blocks_ = 0;
+};
+
+}  // namespace
+}  // namespace ms_nsa

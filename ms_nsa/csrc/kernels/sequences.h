@@ -1,0 +1,87 @@
+// The sequences of a packed batch and their division into chunks of tokens.
+#pragma once
+
+#include "../params.h"
+#include "buffer.h"
+#include "tiling.h"
+
+namespace ms_nsa {
+namespace {
+
+struct Sequence {
+  int64_t q_start, q_len, kv_start, kv_len;
+};
+
+inline Sequence SequenceAt(const SelectAttentionInputs& in, int64_t b) {
+  const int64_t q = b == 0 ? 0 : in.actual_seq_qlen[b - 1], kv = b == 0 ? 0 : in.actual_seq_kvlen[b - 1];
+  return {q, in.actual_seq_qlen[b] - q, kv, in.actual_seq_kvlen[b] - kv};
+}
+
+// Tokens of a chunk. It depends on shapes alone, never on the number of threads: that keeps results bitwise
+// equal.
+inline int64_t ChunkTokens(const SelectAttentionInputs& in, const Sequence& seq, int64_t bytes_per_row) {
+  const int64_t group = in.n1 / in.n2;
+  const int64_t blocks = CeilDiv(seq.kv_len, in.select_block_size);
+  const int64_t picks = Max(1, Min(in.select_block_count, blocks));
+  int64_t tokens = CeilDiv(kRowsPerBlock * blocks, group * picks);
+  tokens = Min(tokens, kMaxChunkTokens);
+  tokens = Min(tokens, kChunkBytes / (group * bytes_per_row));
+  tokens = Max(tokens, kMinChunkTokens);
+  tokens = Max(1, Min(tokens, kMaxChunkEntries / in.select_block_count));
+  return seq.q_len == 0 ? tokens : CeilDiv(seq.q_len, CeilDiv(seq.q_len, tokens));
+}
+
+// Numbers all (sequence, kv head, chunk) triples.
+class ChunkList {
+ public:
+  struct Item {
+    Sequence seq;
+    int64_t head, first_token, tokens;  // first_token counts from the start of the sequence
+  };
+
+  ChunkList(const SelectAttentionInputs& in, int64_t bytes_per_row)
+      : in_(in), bytes_per_row_(bytes_per_row), start_(in.batch + 1) {
+    start_[0] = 0;
+    for (int64_t b = 0; b < in.batch; ++b) {
+      const Sequence seq = SequenceAt(in, b);
+      const int64_t tokens = ChunkTokens(in, seq, bytes_per_row);
+      const int64_t count = CeilDiv(seq.q_len, tokens);
+      start_[b + 1] = start_[b] + count * in.n2;
+      max_count_ = Max(max_count_, count);
+      max_tokens_ = Max(max_tokens_, Min(tokens, seq.q_len));
+      max_kv_len_ = Max(max_kv_len_, seq.kv_len);
+    }
+  }
+
+  int64_t size() const { return start_[in_.batch]; }
+  int64_t count(int64_t b) const { return (start_[b + 1] - start_[b]) / in_.n2; }  // of one head
+  int64_t max_count() const { return max_count_; }
+  int64_t max_tokens() const { return max_tokens_; }
+  int64_t max_kv_len() const { return max_kv_len_; }
+
+  // Chunks of one head follow one another: threads that work side by side share its keys in the last-level
+  // cache.
+  Item At(int64_t i) const {
+    int64_t low = 0, high = in_.batch;
+    while (high - low > 1) {
+      const int64_t middle = (low + high) / 2;
+      (start_[middle] <= i ? low : high) = middle;
+    }
+    const int64_t chunks = count(low);
+    return At(low, (i - start_[low]) / chunks, (i - start_[low]) % chunks);
+  }
+
+  Item At(int64_t b, int64_t head, int64_t chunk) const {
+    const Sequence seq = SequenceAt(in_, b);
+    const int64_t tokens = ChunkTokens(in_, seq, bytes_per_row_), first = chunk * tokens;
+    return {seq, head, first, Min(tokens, seq.q_len - first)};
+  }
+
+ private:
+  const SelectAttentionInputs& in_;
+  int64_t bytes_per_row_, max_count_ = 0, max_tokens_ = 0, max_kv_len_ = 0;
+  Buffer<int64_t> start_;
+};
+
+}  // namespace
+}  // namespace ms_nsa

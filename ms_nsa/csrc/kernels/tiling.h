@@ -1,0 +1,53 @@
+// Every tile and chunk size of the kernels, with its reason. Register tiles are part of the vector types
+// (simd/*.h).
+#pragma once
+
+#include <cstdint>
+
+namespace ms_nsa {
+namespace {
+
+// Keys of one tile: a row's visibility is one 64-bit word, and K and V of 64 keys at 192/128 (40 KB in bf16)
+// stay in the nearest caches while the rows stream by. Larger select blocks are several tiles.
+constexpr int kKeyTile = 64;
+
+// Rows scored together in the forward: the packed keys are read from L1 by all of them before the packed
+// values are.
+constexpr int kForwardRows = 48;
+
+// Rows of one step of the backward: they are the depth of the dK and dV products, whose fp32 tiles are loaded
+// and stored once a step; 96 keeps that under a tenth of the products and all operands of the step within L2.
+constexpr int kBackwardRows = 96;
+
+// Bytes of per-row scratch (operand rows and fp32 results) of one token chunk.
+constexpr int64_t kChunkBytes = int64_t{4} << 20;
+
+// A chunk wants about this many rows per select block, so that packing the block is a small part of the
+// work...
+constexpr int64_t kRowsPerBlock = 256;
+
+// ...but not more tokens than this, so that there are chunks enough to share out.
+constexpr int64_t kMaxChunkTokens = 4096;
+constexpr int64_t kMinChunkTokens = 16;
+
+// Entries of one chunk's inverse index (8 bytes each).
+constexpr int64_t kMaxChunkEntries = int64_t{1} << 18;
+
+// The backward is split into parts of the kv blocks until there are about this many tasks.
+constexpr int64_t kBackwardTasks = 4;
+
+// Cache rows that decode scores and then weighs together: 40 KB of K and V at 192/128 in bf16, fetched while
+// the previous ones are worked on.
+constexpr int kDecodeRows = 64;
+
+// Decode splits its items into parts until there are about this many tasks...
+constexpr int64_t kDecodeTasks = 64;
+
+// ...but not below this many rows, next to which merging two partial results is nothing.
+constexpr int64_t kMinPartRows = 128;
+
+// A decode call that reads less from the cache than this (about 20 us) runs on one thread.
+constexpr int64_t kOneThreadBytes = 200000;
+
+}  // namespace
+}  // namespace ms_nsa

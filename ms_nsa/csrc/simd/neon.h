@@ -1,0 +1,75 @@
+// Vector type for 64-bit Arm (baseline NEON): four fp32 lanes.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstdint>
+
+namespace ms_nsa {
+namespace {
+
+struct Neon {
+  static constexpr const char* kName = "neon";
+  static constexpr int kLanes = 4;
+  // 24 accumulators + 4 operand vectors + 1 broadcast of 32 registers.
+  static constexpr int kTileRows = 6;
+  static constexpr int kTileVectors = 4;
+
+  using Reg = float32x4_t;
+  using Mask = uint32x4_t;
+
+  static Reg Zero() { return vdupq_n_f32(0.0f); }
+  static Reg Set1(float x) { return vdupq_n_f32(x); }
+  static Reg Load(const float* p) { return vld1q_f32(p); }
+  static void Store(float* p, Reg x) { vst1q_f32(p, x); }
+  static Reg Add(Reg a, Reg b) { return vaddq_f32(a, b); }
+  static Reg Sub(Reg a, Reg b) { return vsubq_f32(a, b); }
+  static Reg Mul(Reg a, Reg b) { return vmulq_f32(a, b); }
+  static Reg Div(Reg a, Reg b) { return vdivq_f32(a, b); }
+  static Reg Fma(Reg a, Reg b, Reg c) { return vfmaq_f32(c, a, b); }
+  // The larger of the two; NaN in the second argument is kept.
+  static Reg Max(Reg a, Reg b) { return vmaxq_f32(a, b); }
+  static Mask MaskFromBits(uint32_t bits) {
+    const uint32x4_t bit = {1, 2, 4, 8};
+    return vtstq_u32(vdupq_n_u32(bits), bit);
+  }
+  static Reg Select(Mask m, Reg yes, Reg no) { return vbslq_f32(m, yes, no); }
+  static float ReduceMax(Reg a) { return vmaxvq_f32(a); }
+  static float ReduceAdd(Reg a) { return vaddvq_f32(a); }
+  static Reg Round(Reg a) { return vrndnq_f32(a); }
+  // x * 2^n for integral n in [-200, 127], in two steps because 2^-200 has no exponent of its own.
+  static Reg ScaleByPowerOf2(Reg x, Reg n) {
+    const int32x4_t whole = vcvtnq_s32_f32(n);
+    const int32x4_t half = vshrq_n_s32(whole, 1);
+    return vmulq_f32(vmulq_f32(x, Power(half)), Power(vsubq_s32(whole, half)));
+  }
+  static void Transpose(Reg* r) {
+    const float32x4x2_t a = vtrnq_f32(r[0], r[1]);
+    const float32x4x2_t b = vtrnq_f32(r[2], r[3]);
+    r[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
+    r[1] = vcombine_f32(vget_low_f32(a.val[1]), vget_low_f32(b.val[1]));
+    r[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
+    r[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
+  }
+  // Lane i: the sum of r[i]'s lanes.
+  static Reg SumEach(const Reg* r) { return vpaddq_f32(vpaddq_f32(r[0], r[1]), vpaddq_f32(r[2], r[3])); }
+
+  static Reg LoadHalf(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+  static void StoreHalf(uint16_t* p, Reg x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
+  static Reg LoadBf16(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+  static void StoreBf16(uint16_t* p, Reg x) {
+    const uint32x4_t u = vreinterpretq_u32_f32(x);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(u, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    const uint32x4_t quiet = vorrq_u32(u, vdupq_n_u32(0x400000));
+    vst1_u16(p, vshrn_n_u32(vbslq_u32(vceqq_f32(x, x), rounded, quiet), 16));
+  }
+
+ private:
+  static Reg Power(int32x4_t n) {
+    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23));
+  }
+};
+
+}  // namespace
+}  // namespace ms_nsa

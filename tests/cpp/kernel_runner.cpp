@@ -1,0 +1,195 @@
+// Runs the kernels of one ISA on the cases of a file, without Python or MindSpore.
+//   kernel_runner --isas                        names of the ISAs this machine runs
+//   kernel_runner ISA THREADS[,THREADS...] IN OUT
+// IN: records as tests/support/case_file.py writes them. OUT: for each record, for each number of threads,
+// its outputs one after another. Inputs and outputs lie between guard pages; inputs are read-only, outputs
+// start as NaN.
+#include <malloc.h>
+#include <omp.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "../../ms_nsa/csrc/dispatch.h"
+#include "guarded_buffer.h"
+
+namespace ms_nsa {
+namespace {
+
+enum Operator : int64_t { kSelect, kSelectGrad, kPaged };
+
+struct Record {
+  int64_t op;
+  std::vector<int64_t> sizes;
+  double scale;
+  std::vector<std::string> inputs;
+  std::vector<bool> present;
+  std::vector<int64_t> output_bytes;
+};
+
+int64_t ReadWord(std::istream& in) {
+  int64_t word;
+  if (!in.read(reinterpret_cast<char*>(&word), sizeof word)) throw std::runtime_error("case file ends early");
+  return word;
+}
+
+Record ReadRecord(std::istream& in) {
+  Record record;
+  record.op = ReadWord(in);
+  record.sizes.resize(ReadWord(in));
+  for (int64_t& size : record.sizes) size = ReadWord(in);
+  const int64_t bits = ReadWord(in);
+  std::memcpy(&record.scale, &bits, sizeof bits);
+  record.inputs.resize(ReadWord(in));
+  for (std::string& input : record.inputs) {
+    const int64_t bytes = ReadWord(in);
+    record.present.push_back(bytes >= 0);
+    input.resize(bytes > 0 ? bytes : 0);
+    in.read(input.data(), static_cast<std::streamsize>(input.size()));
+  }
+  record.output_bytes.resize(ReadWord(in));
+  for (int64_t& bytes : record.output_bytes) bytes = ReadWord(in);
+  return record;
+}
+
+// A record in guarded memory.
+struct Arguments {
+  Arguments(const Record& record, Placement placement) : record(record) {
+    for (const std::string& input : record.inputs) {
+      inputs.emplace_back(input.size(), placement);
+      std::memcpy(inputs.back().data(), input.data(), input.size());
+      inputs.back().MakeReadOnly();
+    }
+    for (const int64_t bytes : record.output_bytes) {
+      outputs.emplace_back(bytes, placement);
+      std::memset(outputs.back().data(), 0xff, bytes);
+    }
+  }
+  template <class T>
+  const T* In(size_t i) const {
+    return record.present.at(i) ? static_cast<const T*>(inputs[i].data()) : nullptr;
+  }
+  template <class T>
+  T* Out(size_t i) const {
+    return static_cast<T*>(outputs.at(i).data());
+  }
+
+  const Record& record;
+  std::vector<GuardedBuffer> inputs, outputs;
+};
+
+SelectAttentionInputs SelectInputs(const Arguments& a) {
+  const auto& n = a.record.sizes;
+  SelectAttentionInputs in{};
+  in.query = a.In<void>(0);
+  in.key = a.In<void>(1);
+  in.value = a.In<void>(2);
+  in.topk_indices = a.In<int32_t>(3);
+  in.atten_mask = a.In<uint8_t>(4);
+  in.actual_seq_qlen = a.In<int64_t>(5);
+  in.actual_seq_kvlen = a.In<int64_t>(6);
+  in.batch = n.at(0), in.t1 = n.at(1), in.t2 = n.at(2), in.n1 = n.at(3), in.n2 = n.at(4);
+  in.d1 = n.at(5), in.d2 = n.at(6), in.select_block_size = n.at(7), in.select_block_count = n.at(8);
+  in.atten_mask_cols = n.at(9);
+  in.dtype = static_cast<DType>(n.at(10));
+  in.sparse_mode = static_cast<SparseMode>(n.at(11));
+  in.scale_value = static_cast<float>(a.record.scale);
+  return in;
+}
+
+void RunSelect(const Arguments& a) {
+  Kernels().select_attention({SelectInputs(a), a.Out<void>(0), a.Out<float>(1), a.Out<float>(2)});
+}
+
+void RunSelectGrad(const Arguments& a) {
+  Kernels().select_attention_grad({SelectInputs(a), a.In<void>(7), a.In<void>(8), a.In<float>(9),
+                                   a.In<float>(10), a.Out<void>(0), a.Out<void>(1), a.Out<void>(2)});
+}
+
+void RunPaged(const Arguments& a) {
+  const auto& n = a.record.sizes;
+  PagedAttentionParams p{};
+  p.query = a.In<void>(0);
+  p.key = a.In<void>(1);
+  p.value = a.In<void>(2);
+  p.topk_indices = a.In<int32_t>(3);
+  p.atten_mask = a.In<uint8_t>(4);
+  p.block_table = a.In<int32_t>(5);
+  p.query_start = a.In<int64_t>(6);
+  p.q_len = a.In<int64_t>(7);
+  p.kv_len = a.In<int64_t>(8);
+  p.batch = n.at(0), p.tokens = n.at(1), p.n1 = n.at(2), p.n2 = n.at(3), p.d1 = n.at(4), p.d2 = n.at(5);
+  p.num_blocks = n.at(6), p.page_block_size = n.at(7), p.max_blocks = n.at(8);
+  p.select_block_size = n.at(9), p.select_block_count = n.at(10), p.atten_mask_cols = n.at(11);
+  p.dtype = static_cast<DType>(n.at(12));
+  p.sparse_mode = static_cast<SparseMode>(n.at(13));
+  p.scale_value = static_cast<float>(a.record.scale);
+  p.attention_out = a.Out<void>(0);
+  Kernels().paged_attention(p);
+}
+
+void RunRecord(const Record& record, Placement placement, std::ostream& out) {
+  const Arguments arguments(record, placement);
+  switch (record.op) {
+    case kSelect:
+      RunSelect(arguments);
+      break;
+    case kSelectGrad:
+      RunSelectGrad(arguments);
+      break;
+    case kPaged:
+      RunPaged(arguments);
+      break;
+    default:
+      throw std::runtime_error("unknown operator in the case file");
+  }
+  for (const GuardedBuffer& buffer : arguments.outputs) {
+    out.write(static_cast<const char*>(buffer.data()), static_cast<std::streamsize>(buffer.bytes()));
+  }
+}
+
+void RunFile(const std::string& threads, const std::string& in_path, const std::string& out_path) {
+  std::vector<int> counts;
+  std::istringstream list(threads);
+  for (std::string count; std::getline(list, count, ',');) counts.push_back(std::stoi(count));
+  std::ifstream in(in_path, std::ios::binary);
+  std::ofstream out(out_path, std::ios::binary);
+  while (in.peek() != std::ifstream::traits_type::eof()) {
+    const Record record = ReadRecord(in);
+    for (size_t i = 0; i < counts.size(); ++i) {
+      omp_set_num_threads(counts[i]);
+      RunRecord(record, i % 2 == 0 ? Placement::kAtEnd : Placement::kAtStart, out);
+    }
+  }
+  if (!out.flush()) throw std::runtime_error("cannot write " + out_path);
+}
+
+int Main(int argc, char** argv) {
+  if (argc == 2 && std::string(argv[1]) == "--isas") {
+    for (const std::string& isa : SupportedIsas()) std::printf("%s\n", isa.c_str());
+    return 0;
+  }
+  if (argc != 5) throw std::runtime_error("usage: kernel_runner --isas | ISA THREADS IN OUT");
+  mallopt(M_PERTURB, 1);  // scratch memory starts as 0xfe bytes: huge or NaN as any type
+  SelectIsa(argv[1]);
+  RunFile(argv[2], argv[3], argv[4]);
+  return 0;
+}
+
+}  // namespace
+}  // namespace ms_nsa
+
+int main(int argc, char** argv) {
+  try {
+    return ms_nsa::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << '\n';
+    return 1;
+  }
+}
