@@ -12,16 +12,12 @@ import pathlib
 import pydoc_data.topics
 import time
 
-import matplotlib
+import mindspore as ms
 import numpy as np
 from char_lm import VOCABULARY, CharLM, Config, DenseAttention, SparseAttention, save_model
-from tqdm import tqdm
-
-import mindspore as ms
+from matplotlib.figure import Figure
 from mindspore import nn, ops
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
+from tqdm import tqdm
 
 
 def parse_arguments():
@@ -99,14 +95,14 @@ def held_out_loss(model, data, args):
 
 
 def plot(curves, path):
-    figure, axes = plt.subplots(figsize=(7, 4))
+    figure = Figure(figsize=(7, 4), layout="tight")
+    axes = figure.subplots()
     for name, losses in curves.items():
         smooth = np.convolve(losses, np.ones(min(20, len(losses))) / min(20, len(losses)), "valid")
         axes.plot(np.arange(len(losses) - len(smooth), len(losses)), smooth, label=name)
     axes.set(xlabel="step", ylabel="training loss, nats a byte")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
 
 

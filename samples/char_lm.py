@@ -8,9 +8,8 @@ import dataclasses
 import json
 import pathlib
 
-import numpy as np
-
 import mindspore as ms
+import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
