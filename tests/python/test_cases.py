@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+
 from support import (
     ASCEND,
     DTYPES,
@@ -76,10 +77,8 @@ def features(case):
         "many blocks": kv_lens.max() > 5 * case.select_block_size,
         "block longer than sequence": (kv_lens < case.select_block_size).any(),
         "odd sizes": sizes[0] % 2 and sizes[1] % 2,
-        "mask larger than needed": mask is not None
-        and np.greater(mask.shape, (q_lens.max(), kv_lens.max())).all(),
-        "mask row dropped": mask is not None
-        and (mask[: q_lens.max(), : kv_lens.max()] != 0).all(axis=1).any(),
+        "mask larger than needed": mask is not None and np.greater(mask.shape, (q_lens.max(), kv_lens.max())).all(),
+        "mask row dropped": mask is not None and (mask[: q_lens.max(), : kv_lens.max()] != 0).all(axis=1).any(),
         "many rows seen": max(rows, default=0) > 64,
     }
     if mask is not None:
@@ -95,9 +94,7 @@ def features(case):
         seen["block over pages"] = case.select_block_size > case.page_block_size and used.max() > 1
         seen["page over blocks"] = case.select_block_size < case.page_block_size
         seen["unused table entries"] = (case.block_table < 0).any()
-        seen["shared page"] = (
-            len(used) > 1 and min(used[:2]) > 0 and case.block_table[0, 0] == case.block_table[1, 0]
-        )
+        seen["shared page"] = len(used) > 1 and min(used[:2]) > 0 and case.block_table[0, 0] == case.block_table[1, 0]
     else:
         yield "lengths None" if case.actual_seq_qlen is None else "lengths given"
     yield from (name for name, true in seen.items() if true)
@@ -115,9 +112,7 @@ rank 3 indices in BSND; rank 4 indices in BSND; q_len None; q_len given; padded 
 page over blocks; unused table entries; shared page"""
 
 
-@pytest.mark.parametrize(
-    ("draw", "only"), [(random_select_case, SELECT_ONLY), (random_paged_case, PAGED_ONLY)]
-)
+@pytest.mark.parametrize(("draw", "only"), [(random_select_case, SELECT_ONLY), (random_paged_case, PAGED_ONLY)])
 def test_random_cases_cover_the_semantics(draw, only):
     met = Counter()
     for seed in range(250):
@@ -151,7 +146,7 @@ ctypes.string_at(array.ctypes.data, array.nbytes + 1)
 
 def test_guarded_memory_faults_behind_the_array():
     command = [sys.executable, "-c", READ_BEHIND, buffers.__file__]
-    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    run = subprocess.run(command, capture_output=True, check=False)
     assert run.stdout.strip() == b"inside"
     assert run.returncode == -signal.SIGSEGV
 

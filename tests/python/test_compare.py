@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from ms_nsa import reference
 from support import (
     BARS,
     DTYPES,
@@ -12,13 +14,11 @@ from support import (
     SelectCase,
     check_forward,
     check_gradients,
-    compare,
+    compare_tensor,
     random_paged_case,
     random_select_case,
     term_scales,
 )
-
-from ms_nsa import reference
 
 
 def rounded_forward(case):
@@ -43,9 +43,7 @@ def rounded_forward(case):
 
 def rounded_gradients(case):
     """Likewise: p, ds and the results are rounded, and delta comes from the rounded attention_out."""
-    q, k, v, g, out = (
-        a.astype(np.float32) for a in (case.query, case.key, case.value, case.grad, case.saved[0])
-    )
+    q, k, v, g, out = (a.astype(np.float32) for a in (case.query, case.key, case.value, case.grad, case.saved[0]))
     dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     for token, head, rows, count in case.selections():
         group, scale = reference.group_of(head, q.shape[1], k.shape[1]), np.float32(case.scale)
@@ -102,7 +100,7 @@ def test_comparison_rejects_a_single_wrong_element(dtype):
         for wrong in (0, -actual[where], np.nan, np.inf, actual[where] * np.float32(1.1)):
             broken = actual.copy()
             broken[where] = wrong
-            failure = compare(broken, expected, kind, dtype, terms).failure
+            failure = compare_tensor(broken, expected, kind, dtype, terms).failure
             assert f"at {[int(i) for i in where]}: got" in failure, (kind, wrong, failure)
 
 
@@ -115,7 +113,7 @@ def test_comparison_rejects_misplaced_and_stale_results(dtype):
         cleared[2, 1] = 0
         stale[2, 1] = stale[3, 1]
         for broken in (swapped, cleared, stale, actual[:, :1], actual[..., None], 2 * actual):
-            assert compare(broken, expected, kind, dtype, terms).failure, kind
+            assert compare_tensor(broken, expected, kind, dtype, terms).failure, kind
 
 
 def test_comparison_rejects_less_precision():
@@ -123,7 +121,7 @@ def test_comparison_rejects_less_precision():
     for dtype, coarse in coarser.items():
         case = SELECT_CASES["select_two_sequences"](DTYPES[dtype])
         for kind, _, expected, terms in judged(case):
-            assert compare(expected.astype(DTYPES[coarse]), expected, kind, dtype, terms).failure, kind
+            assert compare_tensor(expected.astype(DTYPES[coarse]), expected, kind, dtype, terms).failure, kind
 
 
 def test_comparison_wants_exact_zeros_where_nothing_is_seen():
@@ -227,9 +225,7 @@ def test_comparison_rejects_wrong_semantics(name, mutate, dtype):
     case = NAMED_CASES[name](DTYPES[dtype])
     wrong = mutate(case)
     with pytest.raises(AssertionError):
-        check_forward(
-            case, *(a.reshape(b.shape) for a, b in zip(rounded_forward(wrong), rounded_forward(case)))
-        )
+        check_forward(case, *(a.reshape(b.shape) for a, b in zip(rounded_forward(wrong), rounded_forward(case))))
     if isinstance(case, SelectCase):
         with pytest.raises(AssertionError):
             check_gradients(case, *rounded_gradients(wrong))
@@ -237,9 +233,9 @@ def test_comparison_rejects_wrong_semantics(name, mutate, dtype):
 
 def test_overflow_of_the_storage_type_is_inf():
     expected = np.array([7e4, -7e4, 6e4])
-    assert not compare(np.float16([np.inf, -np.inf, 6e4]), expected, "grad", "float16").failure
-    assert compare(np.float16([np.inf, 65504, 6e4]), expected, "grad", "float16").failure
-    assert compare(np.float16([np.inf, -np.inf, np.inf]), expected, "grad", "float16").failure
+    assert not compare_tensor(np.float16([np.inf, -np.inf, 6e4]), expected, "grad", "float16").failure
+    assert compare_tensor(np.float16([np.inf, 65504, 6e4]), expected, "grad", "float16").failure
+    assert compare_tensor(np.float16([np.inf, -np.inf, np.inf]), expected, "grad", "float16").failure
 
 
 def test_every_dtype_has_every_bar():

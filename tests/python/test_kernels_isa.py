@@ -6,7 +6,8 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 import pytest
-from support import compare, generators
+
+from support import check_forward, check_gradients, make_select_case, random_select_case
 from support.case_file import select_call, select_grad_call
 from support.kernel_runner import arm_runner, missing_for_arm, native_runner
 
@@ -41,7 +42,7 @@ def check(runner, isa, folder, cases, threads=THREADS):
     """Forward and gradient of every case are right, and bitwise equal for every number of threads."""
     calls = [make(case) for case in cases for make in (select_call, select_grad_call)]
     results = runner.run(folder, isa, calls, threads)
-    checks = [(case, check) for case in cases for check in (compare.check_forward, compare.check_gradients)]
+    checks = [(case, check) for case in cases for check in (check_forward, check_gradients)]
     for (case, check_outputs), runs in zip(checks, results):
         for count, outputs in zip(threads, runs):
             same = all(a.tobytes() == b.tobytes() for a, b in zip(runs[0], outputs))
@@ -51,7 +52,7 @@ def check(runner, isa, folder, cases, threads=THREADS):
 
 def random_cases(seed, count, dtype):
     rng = np.random.default_rng(seed)
-    return [generators.random_select_case(rng, dtype, poison=bool(i % 2)) for i in range(count)]
+    return [random_select_case(rng, dtype, poison=bool(i % 2)) for i in range(count)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -71,7 +72,7 @@ def sized_case(dtype, seed=3, **changes):
         "q_lens": [37, 0, 170, 5], "kv_lens": [61, 9, 333, 0], "n2": 2, "group": 3, "d1": 40, "d2": 72,
         "select_block_size": 17, "select_block_count": 6, "sparse_mode": 3,
     }  # fmt: skip
-    return generators.make_select_case(np.random.default_rng(seed), dtype, **{**sizes, **changes})
+    return make_select_case(np.random.default_rng(seed), dtype, **{**sizes, **changes})
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -113,9 +114,7 @@ def test_order_of_slots_and_padding_are_bitwise_irrelevant(runner, isa, tmp_path
     for dtype in DTYPES:
         case = sized_case(dtype, styles=("holes", "repeated"))
         rng = np.random.default_rng(5)
-        padded = np.concatenate(
-            [case.topk_indices, np.full((*case.topk_indices.shape[:2], 3), -1, np.int32)], axis=2
-        )
+        padded = np.concatenate([case.topk_indices, np.full((*case.topk_indices.shape[:2], 3), -1, np.int32)], axis=2)
         shuffled = rng.permuted(padded, axis=2)
         variants = [replace(case, topk_indices=indices) for indices in (case.topk_indices, padded, shuffled)]
         for make in (select_call, select_grad_call):
@@ -145,9 +144,7 @@ def test_isa_units_share_no_code():
     objects = list((native_runner().build / "csrc").glob("**/isa/*.o"))
     assert objects
     for path in objects:
-        lines = subprocess.run(
-            ["nm", "-C", "--defined-only", str(path)], capture_output=True, text=True, check=True
-        )
+        lines = subprocess.run(["nm", "-C", "--defined-only", str(path)], capture_output=True, text=True, check=True)
         symbols = [line.split(maxsplit=2)[1:] for line in lines.stdout.splitlines()]
         shared = [name for kind, name in symbols if kind in "TWVu" and not name.startswith("DW.ref")]
         assert not shared, f"{path.name} defines {shared}"

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from ms_nsa import reference
 from support import (
     DTYPES,
     NAMED_CASES,
@@ -15,8 +17,6 @@ from support import (
     random_paged_case,
     random_select_case,
 )
-
-from ms_nsa import reference
 
 SEEDS = range(60)
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
@@ -82,9 +82,7 @@ def named_select(*without):
 
 def check_dense(case):
     for actual, expected in zip(case.forward, dense_attention(case)):
-        np.testing.assert_allclose(
-            actual, np.broadcast_to(expected, actual.shape), **CLOSE, err_msg=str(case)
-        )
+        np.testing.assert_allclose(actual, np.broadcast_to(expected, actual.shape), **CLOSE, err_msg=str(case))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -112,9 +110,7 @@ def test_gradient_equals_differences_along_random_directions(seed):
         ahead = objective(case, **{name: start + step * direction})
         behind = objective(case, **{name: start - step * direction})
         size = np.sqrt((gradient**2).sum())
-        assert abs((ahead - behind) / (2 * step) - (gradient * direction).sum()) <= 1e-6 * (1 + size), str(
-            case
-        )
+        assert abs((ahead - behind) / (2 * step) - (gradient * direction).sum()) <= 1e-6 * (1 + size), str(case)
 
 
 @pytest.mark.parametrize("sparse_mode", [0, 2, 3])
@@ -156,9 +152,7 @@ def paged_row_by_row(case):
                             keys.append(pages[page, row, head])
                             values.append(value_pages[page, row, head])
                 if keys:
-                    weights = np.exp(
-                        case.scale * np.array(keys) @ case.query_rows[token, n].astype(np.float64)
-                    )
+                    weights = np.exp(case.scale * np.array(keys) @ case.query_rows[token, n].astype(np.float64))
                     out[token, n] = weights / weights.sum() @ np.array(values)
     return out.reshape(case.attention_out_shape)
 
@@ -176,9 +170,7 @@ def test_paged_inference_equals_row_by_row():
         np.testing.assert_allclose(case.forward, paged_row_by_row(case), **CLOSE, err_msg=str(case))
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in PAGED_CASES if "thousands" not in name and "small" not in name]
-)
+@pytest.mark.parametrize("name", [name for name in PAGED_CASES if "thousands" not in name and "small" not in name])
 def test_named_paged_inference_equals_row_by_row(name):
     case = PAGED_CASES[name](DTYPES["float16"])
     np.testing.assert_allclose(case.forward, paged_row_by_row(case), **CLOSE, err_msg=str(case))
@@ -243,9 +235,7 @@ def test_a_block_listed_twice_weighs_twice():
     np.testing.assert_allclose(one.forward[0], two.forward[0], **CLOSE)
     np.testing.assert_allclose(2 * one.forward[2], two.forward[2], **CLOSE)
     # Two of three occurrences are of the first half: its rows weigh two to one.
-    halves = replace(
-        case, select_block_size=31, topk_indices=np.tile(np.int32([0, 1, 0]), (*once.shape[:2], 1))
-    )
+    halves = replace(case, select_block_size=31, topk_indices=np.tile(np.int32([0, 1, 0]), (*once.shape[:2], 1)))
     value = case.value[:61].astype(np.float64)
     expected = (2 * value[:31].sum(axis=0) + value[31:].sum(axis=0)) / (2 * 31 + 30)
     np.testing.assert_allclose(halves.forward[0][0, 0], expected[0], **CLOSE)

@@ -2,7 +2,7 @@
 
 from .buffers import guarded, nan_filled, scattered
 from .cases import DTYPES, PagedCase, SelectCase
-from .compare import BARS, check_forward, check_gradients, compare
+from .compare import BARS, check_forward, check_gradients, compare_tensor
 from .generators import (
     ANY,
     ASCEND,
@@ -28,7 +28,7 @@ __all__ = [
     "SelectCase",
     "check_forward",
     "check_gradients",
-    "compare",
+    "compare_tensor",
     "guarded",
     "make_paged_case",
     "make_select_case",

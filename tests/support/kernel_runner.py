@@ -48,9 +48,7 @@ def native_runner():
 @cache
 def arm_runner():
     toolchain = ROOT / "tests" / "cpp" / "aarch64.cmake"
-    return KernelRunner(
-        _build("aarch64", f"-DCMAKE_TOOLCHAIN_FILE={toolchain}"), (ARM_EMULATOR, "-L", ARM_LIBRARIES)
-    )
+    return KernelRunner(_build("aarch64", f"-DCMAKE_TOOLCHAIN_FILE={toolchain}"), (ARM_EMULATOR, "-L", ARM_LIBRARIES))
 
 
 def missing_for_arm():

@@ -31,6 +31,15 @@ struct FloatDot {
     return E::Load(p);
   }
   static void StoreDepth(Operand* p, Reg x) { V::Store(p, x); }
+
+  template <class E>
+  static B LoadRow(const typename E::Storage* p) {
+    return E::Load(p);
+  }
+  template <class E>
+  static void LoadColumns(const typename E::Storage* const* row, int64_t column, B* b) {
+    *b = E::Load(*row + column);
+  }
 };
 
 }  // namespace

@@ -1,16 +1,236 @@
-// Decode over a paged cache.
+// Decode over a paged cache. Each task streams its visible rows through in tiles, with an online softmax;
+// while one tile is worked on the rows of the next, be it another task's, are fetched.
 #pragma once
 
-#include <stdexcept>
-
-#include "../params.h"
+#include "decode_merge.h"
+#include "decode_scores.h"
+#include "element.h"
+#include "paged_rows.h"
+#include "threads.h"
+#include "weighted_sum.h"
 
 namespace ms_nsa {
 namespace {
 
+template <class Dot, class E, int kHeads>
+class DecodeWorker {
+ public:
+  using V = typename Dot::Vec;
+  using Reg = typename Dot::Reg;
+  using Operand = typename Dot::Operand;
+  using S = typename E::Storage;
+  using Layout = ScoreLayout<Dot, kHeads>;
+  // Accumulators of the scores, as many as registers allow: whole vectors of sums.
+  static constexpr int kSums = V::kTileRows * V::kTileVectors >= 16 ? 16 : V::kLanes;
+  static constexpr int kKeys = kSums / kHeads;
+
+  DecodeWorker(Arena& arena, const PagedAttentionParams& p, const DecodeTasks& tasks,
+               const PartialResults& partial)
+      : p_(p),
+        tasks_(tasks),
+        partial_(partial),
+        group_(p.n1 / p.n2),
+        head_groups_(CeilDiv(group_, kHeads)),
+        key_width_(RowStride<Dot>(p.d1)),
+        value_width_(RowStride<Dot>(p.d2)),
+        split_(tasks.parts() > 1),
+        rows_(arena, p),
+        query_(arena.Take<Operand>(head_groups_ * kHeads * key_width_)),
+        out_(arena.Take<float>(group_ * value_width_)),
+        score_(arena.Take<float>(kDecodeRows * kHeads)),
+        probability_(arena.Take<Operand>(head_groups_ * kDecodeRows * kHeads)),
+        factor_(arena.Take<float>(head_groups_ * V::kLanes)),
+        statistics_(arena.Take<HeadStatistics<Dot>>(head_groups_)),
+        zeros_(arena.Take<S>(Max(key_width_, value_width_))),
+        key_copy_(arena.Take<S>(key_width_ == p.d1 ? 0 : kDecodeRows * key_width_)),
+        value_copy_(arena.Take<S>(value_width_ == p.d2 ? 0 : kDecodeRows * value_width_)) {}
+
+  // Takes tasks from next_task, which all threads share, until there are none.
+  void Run(int64_t* next_task) {
+    std::memset(zeros_, 0, Max(key_width_, value_width_) * sizeof(S));
+    bool more = NextTile(next_task, tile_[0]);
+    for (int i = 0; more; i = 1 - i) {
+      RowTile<S>&tile = tile_[i], &following = tile_[1 - i];
+      more = NextTile(next_task, following);
+      if (tile.first) Start(tile.task);
+      if (tile.count > 0) RunTile(tile, following);
+      if (tile.last) Finish(tile.task);
+    }
+  }
+
+ private:
+  bool NextTile(int64_t* next_task, RowTile<S>& tile) {
+    tile.count = 0;
+    tile.first = rows_done_;
+    if (rows_done_) {
+      const int64_t i = __atomic_fetch_add(next_task, 1, __ATOMIC_RELAXED);
+      if (i >= tasks_.size()) return false;
+      task_ = tasks_.At(i);
+      rows_.Start(task_, tasks_.parts());
+    }
+    tile.task = task_;
+    rows_.Fill(tile);
+    tile.last = rows_done_ = rows_.done();
+    return true;
+  }
+
+  void Start(const DecodeTask& task) {
+    const S* query =
+        static_cast<const S*>(p_.query) + (TokenRow(p_, task) * p_.n1 + task.head * group_) * p_.d1;
+    for (int64_t h = 0; h < group_; ++h) PackRow<Dot, E>(query + h * p_.d1, p_.d1, query_ + h * key_width_);
+    std::memset(query_ + group_ * key_width_, 0,
+                (head_groups_ * kHeads - group_) * key_width_ * sizeof(Operand));
+    for (int64_t i = 0; i < head_groups_; ++i) statistics_[i] = {V::Set1(kNegativeInfinity), V::Zero()};
+    std::memset(out_, 0, group_ * value_width_ * sizeof(float));
+  }
+
+  void RunTile(RowTile<S>& tile, const RowTile<S>& following) {
+    // Rows that are not whole vectors are copied and padded: loads beyond a row would reach its neighbour.
+    if (key_width_ != p_.d1) PadRows(tile.key, tile.count, p_.d1, key_width_, key_copy_);
+    if (value_width_ != p_.d2) PadRows(tile.value, tile.count, p_.d2, value_width_, value_copy_);
+    const int64_t keys = RoundUp(tile.count, Max(Layout::kStep, kKeys));
+    for (int64_t i = tile.count; i < keys; ++i) tile.key[i] = tile.value[i] = zeros_;
+    for (int64_t i = 0; i < head_groups_; ++i) {
+      Score(tile, following, keys, i);
+      DecodeSoftmax<Dot, kHeads>(score_, keys / Layout::kVectorKeys, tile.count, p_.scale_value,
+                                 statistics_[i], probability_ + i * kDecodeRows * kHeads,
+                                 factor_ + i * V::kLanes);
+    }
+    for (int64_t i = 0; i < head_groups_; ++i) {
+      const int64_t heads = Min(kHeads, group_ - i * kHeads);
+      WeightedSum<Dot, E>(static_cast<int>(heads),
+                          {tile.value, tile.count, value_width_, probability_ + i * kDecodeRows * kHeads,
+                           kHeads * Dot::kPair, out_ + i * kHeads * value_width_, factor_ + i * V::kLanes});
+    }
+  }
+
+  void PadRows(const S** row, int64_t count, int64_t width, int64_t padded, S* copy) {
+    for (int64_t i = 0; i < count; ++i, copy += padded) {
+      std::memcpy(copy, row[i], width * sizeof(S));
+      std::memset(copy + width, 0, (padded - width) * sizeof(S));
+      row[i] = copy;
+    }
+  }
+
+  void Score(const RowTile<S>& tile, const RowTile<S>& following, int64_t keys, int64_t head_group) {
+    const Operand* query = query_ + head_group * kHeads * key_width_;
+    for (int64_t i = 0; i < keys; i += kKeys) {
+      if (head_group == 0) Prefetch(following, i, kKeys);
+      const S* key[kKeys];
+      for (int k = 0; k < kKeys; ++k) {
+        key[k] = tile.key[Layout::Key((i + k) / Layout::kVectorKeys, (i + k) % Layout::kVectorKeys)];
+      }
+      Reg sum[kSums];
+      ScoreKeys<Dot, E, kHeads, kKeys>(key, query, key_width_, sum);
+      for (int v = 0; v < kSums; v += V::kLanes) V::Store(score_ + i * kHeads + v, V::SumEach(sum + v));
+    }
+  }
+
+  void Prefetch(const RowTile<S>& tile, int64_t first, int64_t count) const {
+    for (int64_t i = first; i < Min(first + count, tile.count); ++i) {
+      PrefetchRow(tile.key[i], p_.d1);
+      PrefetchRow(tile.value[i], p_.d2);
+    }
+  }
+  static void PrefetchRow(const S* row, int64_t width) {
+    constexpr int64_t kLine = 64 / sizeof(S);
+    for (int64_t i = 0; i < width; i += kLine) __builtin_prefetch(row + i);
+  }
+
+  void Finish(const DecodeTask& task) {
+    const HeadResults part = partial_.At(task.index);
+    const int64_t row = TokenRow(p_, task) * p_.n1 + task.head * group_;
+    for (int64_t h = 0; h < group_; ++h) {
+      const HeadStatistics<Dot>& of = statistics_[h / kHeads];
+      float max[V::kLanes], lane[V::kLanes], sum = 0.0f;
+      V::Store(max, of.max);
+      V::Store(lane, of.sum);
+      for (int64_t i = h % kHeads; i < V::kLanes; i += kHeads) sum += lane[i];
+      const float* out = out_ + h * value_width_;
+      if (split_) {
+        std::memcpy(part.out + h * value_width_, out, value_width_ * sizeof(float));
+        part.max[h] = max[h % kHeads];
+        part.sum[h] = sum;
+      } else {
+        StoreRow<V, E>(static_cast<S*>(p_.attention_out) + (row + h) * p_.d2, out, p_.d2,
+                       sum == 0.0f ? 1.0f : sum);
+      }
+    }
+  }
+
+  const PagedAttentionParams& p_;
+  const DecodeTasks& tasks_;
+  const PartialResults& partial_;
+  const int64_t group_, head_groups_, key_width_, value_width_;
+  const bool split_;
+  PagedRows<S> rows_;
+  DecodeTask task_{};
+  bool rows_done_ = true;
+  RowTile<S> tile_[2];
+  Operand* query_;  // [head][key_width_]
+  float* out_;      // [head][value_width_], not yet divided by the sum
+  float* score_;    // of one head group
+  Operand* probability_;
+  float* factor_;
+  HeadStatistics<Dot>* statistics_;
+  S* zeros_;  // stands for rows that complete a vector
+  S* key_copy_;
+  S* value_copy_;
+};
+
+template <class V, class E>
+inline void MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks, const PartialResults& partial,
+                      int64_t item, int64_t width) {
+  const int64_t first_task = item * tasks.parts(), group = p.n1 / p.n2;
+  const DecodeTask task = tasks.At(first_task);
+  auto* out = static_cast<typename E::Storage*>(p.attention_out);
+  const int64_t row = TokenRow(p, task) * p.n1 + task.head * group;
+  for (int64_t h = 0; h < group; ++h) {
+    const float sum = MergeParts<V>(partial, first_task, tasks.parts(), h, width);
+    StoreRow<V, E>(out + (row + h) * p.d2, partial.At(first_task).out + h * width, p.d2,
+                   sum == 0.0f ? 1.0f : sum);
+  }
+}
+
+template <class Dot, class E, int kHeads>
+void DecodeHeads(const PagedAttentionParams& p, const DecodeTasks& tasks) {
+  using Worker = DecodeWorker<Dot, E, kHeads>;
+  const int64_t value_width = RowStride<Dot>(p.d2);
+  const PartialResults partial(tasks, p.n1 / p.n2, value_width);
+  Arena sizing;
+  Worker(sizing, p, tasks, partial);
+  const int64_t size = sizing.used();
+  const bool small = tasks.CacheBytes(sizeof(typename E::Storage)) < kOneThreadBytes;
+  const int threads = small ? 1 : TeamSize(tasks.size());
+  const Buffer<char> memory(threads * size);
+  const int64_t split_items = tasks.parts() > 1 ? tasks.items() : 0;
+  int64_t next_task = 0;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    Arena arena(memory.get() + TeamMember() * size);
+    Worker(arena, p, tasks, partial).Run(&next_task);
+#pragma omp barrier
+#pragma omp for
+    for (int64_t i = 0; i < split_items; ++i) {
+      MergeItem<typename Dot::Vec, E>(p, tasks, partial, i, value_width);
+    }
+  }
+}
+
 template <class Dot, class E>
-void PagedAttention(const PagedAttentionParams&) {
-  throw std::runtime_error("NsaSelectedAttentionInfer: not built into this library");
+void PagedAttention(const PagedAttentionParams& p) {
+  const DecodeTasks tasks(p);
+  if (tasks.items() < p.tokens * p.n2) {
+    std::memset(p.attention_out, 0, p.tokens * p.n1 * p.d2 * sizeof(typename E::Storage));
+  }
+  switch (p.n1 / p.n2) {
+    case 1:
+      return DecodeHeads<Dot, E, 1>(p, tasks);
+    case 2:
+      return DecodeHeads<Dot, E, 2>(p, tasks);
+    default:
+      return DecodeHeads<Dot, E, 4>(p, tasks);
+  }
 }
 
 }  // namespace

@@ -36,5 +36,18 @@ constexpr int64_t kMaxChunkEntries = int64_t{1} << 18;
 // The backward is split into parts of the kv blocks until there are about this many tasks.
 constexpr int64_t kBackwardTasks = 4;
 
+// Cache rows that decode scores and then weighs together: 40 KB of K and V at 192/128 in bf16, fetched while
+// the previous ones are worked on.
+constexpr int kDecodeRows = 64;
+
+// Decode splits its items into parts until there are about this many tasks...
+constexpr int64_t kDecodeTasks = 64;
+
+// ...but not below this many rows, next to which merging two partial results is nothing.
+constexpr int64_t kMinPartRows = 128;
+
+// A decode call that reads less from the cache than this (about 20 us) runs on one thread.
+constexpr int64_t kOneThreadBytes = 200000;
+
 }  // namespace
 }  // namespace ms_nsa

@@ -47,6 +47,24 @@ struct Avx512Bf16Dot {
   }
   static void StoreDepth(Operand* p, Reg x) { _mm512_storeu_ps(p, x); }
 
+  // kLanes * kPair elements of one row as they lie.
+  template <class E>
+  static B LoadRow(const Operand* p) {
+    return LoadB(p);
+  }
+  // The same columns of kPair rows as kPair operands of column pairs.
+  template <class E>
+  static void LoadColumns(const Operand* const* row, int64_t column, B* b) {
+    alignas(64) static constexpr uint16_t kLow[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
+                                                      37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
+                                                      11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+    const __m512i low = _mm512_load_si512(kLow);
+    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    const __m512i first = _mm512_loadu_si512(row[0] + column), second = _mm512_loadu_si512(row[1] + column);
+    b[0] = (B)_mm512_permutex2var_epi16(first, low, second);
+    b[1] = (B)_mm512_permutex2var_epi16(first, high, second);
+  }
+
  private:
   static void StoreInterleaved(Operand* p, __m256i first, __m256i second) {
     const __m512i low = _mm512_cvtepu16_epi32(first);

@@ -89,6 +89,10 @@ struct Scalar {
       }
     }
   }
+  // Lane i: the sum of r[i]'s lanes.
+  static Reg SumEach(const Reg* r) {
+    return Map([=](int i) { return ReduceAdd(r[i]); });
+  }
 
   static uint32_t Bits(float x) {
     uint32_t u;

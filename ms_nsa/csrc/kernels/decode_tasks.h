@@ -1,0 +1,70 @@
+// Division of a decode call into tasks: one query token and kv head, and where there are few of those, a part
+// of the selected blocks.
+#pragma once
+
+#include "../params.h"
+#include "buffer.h"
+#include "tiling.h"
+
+namespace ms_nsa {
+namespace {
+
+struct DecodeTask {
+  int64_t sequence, token, head;  // the token counts from the start of its sequence
+  int64_t part, index;
+};
+
+// Row of the task's token in query, topk_indices and attention_out.
+inline int64_t TokenRow(const PagedAttentionParams& p, const DecodeTask& task) {
+  return p.query_start[task.sequence] + task.token;
+}
+
+// The token sees rows [0, VisibleRows) of its sequence.
+inline int64_t VisibleRows(const PagedAttentionParams& p, const DecodeTask& task) {
+  const int64_t later = p.q_len[task.sequence] - 1 - task.token;
+  const int64_t limit = Max(0, p.kv_len[task.sequence] - later);
+  return p.sparse_mode == SparseMode::kLeftUpCausal ? Min(limit, task.token + 1) : limit;
+}
+
+class DecodeTasks {
+ public:
+  explicit DecodeTasks(const PagedAttentionParams& p) : p_(p), start_(p.batch + 1) {
+    start_[0] = 0;
+    for (int64_t b = 0; b < p.batch; ++b) {
+      start_[b + 1] = start_[b] + p.q_len[b] * p.n2;
+      max_kv_len_ = Max(max_kv_len_, p.kv_len[b]);
+    }
+    if (items() > 0 && p.select_block_count > 1) parts_ = CeilDiv(kDecodeTasks, items());
+  }
+
+  int64_t items() const { return start_[p_.batch]; }  // (token, kv head) pairs
+  int64_t parts() const { return parts_; }  // of one item, at most; by shapes alone, never by threads
+  int64_t size() const { return items() * parts_; }
+
+  // Upper bound of the bytes read from the cache.
+  int64_t CacheBytes(int64_t element_bytes) const {
+    const int64_t rows = Min(p_.select_block_size * p_.select_block_count, max_kv_len_);
+    return items() * rows * (p_.d1 + p_.d2) * element_bytes;
+  }
+
+  // Tokens of one sequence follow one another for the same head: they tend to select the same blocks. Then
+  // come the sequence's other heads, which share its pages.
+  DecodeTask At(int64_t i) const {
+    const int64_t item = i / parts_;
+    int64_t low = 0, high = p_.batch;
+    while (high - low > 1) {
+      const int64_t middle = (low + high) / 2;
+      (start_[middle] <= item ? low : high) = middle;
+    }
+    const int64_t q_len = p_.q_len[low], at = item - start_[low];
+    return {low, at % q_len, at / q_len, i % parts_, i};
+  }
+
+ private:
+  const PagedAttentionParams& p_;
+  int64_t parts_ = 1, max_kv_len_ = 0;
+  Buffer<int64_t> start_;
+};
+
+}  // namespace
+}  // namespace ms_nsa

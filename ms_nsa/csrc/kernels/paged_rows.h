@@ -1,0 +1,101 @@
+// Paged lookup: the cache rows that one query token sees, in ascending order, a tile at a time.
+#pragma once
+
+#include "decode_tasks.h"
+#include "heap_sort.h"
+
+namespace ms_nsa {
+namespace {
+
+// Rows of one task that are worked on together. Hidden rows are not among them, so nothing has to be masked
+// later and what they hold is never read.
+template <class S>
+struct RowTile {
+  DecodeTask task;
+  bool first, last;  // of the task
+  int64_t count;
+  const S* key[kDecodeRows];
+  const S* value[kDecodeRows];
+};
+
+// Walks through the selected blocks of one task.
+template <class S>
+class PagedRows {
+ public:
+  PagedRows(Arena& arena, const PagedAttentionParams& p)
+      : p_(p), block_(arena.Take<int32_t>(p.select_block_count)) {}
+
+  void Start(const DecodeTask& task, int64_t max_parts) {
+    head_ = task.head;
+    limit_ = VisibleRows(p_, task);
+    drop_ = p_.atten_mask == nullptr ? nullptr : p_.atten_mask + task.token * p_.atten_mask_cols;
+    table_ = p_.block_table + task.sequence * p_.max_blocks;
+    const int64_t count = SortBlocks(TokenRow(p_, task));
+    // The parts follow from the blocks that are there: absent slots must not move their borders.
+    const int64_t rows = count * Min(p_.select_block_size, limit_);
+    const int64_t parts = Max(1, Min(Min(max_parts, count), rows / kMinPartRows));
+    next_ = Min(task.part, parts) * count / parts;
+    end_ = Min(task.part + 1, parts) * count / parts;
+    row_ = row_end_ = 0;
+    FindRow();
+  }
+
+  bool done() const { return row_ == row_end_; }
+
+  void Fill(RowTile<S>& tile) {
+    tile.count = 0;
+    while (tile.count < kDecodeRows && !done()) {
+      TakeFromPage(tile);
+      FindRow();
+    }
+  }
+
+ private:
+  // Ascending, so that the order of slots cannot matter. A block listed twice is simply walked through twice.
+  int64_t SortBlocks(int64_t token_row) {
+    const int32_t* slot = p_.topk_indices + (token_row * p_.n2 + head_) * p_.select_block_count;
+    int64_t count = 0;
+    bool ascending = true;
+    for (int64_t i = 0; i < p_.select_block_count; ++i) {
+      if (slot[i] < 0 || slot[i] * p_.select_block_size >= limit_) continue;
+      ascending = ascending && (count == 0 || block_[count - 1] <= slot[i]);
+      block_[count++] = slot[i];
+    }
+    if (!ascending) HeapSort(block_, count, [](int32_t a, int32_t b) { return a < b; });
+    return count;
+  }
+
+  // Moves to the next visible row. Block table entries are read for visible rows only.
+  void FindRow() {
+    for (;;) {
+      if (drop_ != nullptr) {
+        while (row_ < row_end_ && drop_[row_] != 0) ++row_;
+      }
+      if (row_ < row_end_ || next_ == end_) return;
+      row_ = block_[next_++] * p_.select_block_size;
+      row_end_ = Min(row_ + p_.select_block_size, limit_);
+    }
+  }
+
+  void TakeFromPage(RowTile<S>& tile) {
+    const int64_t in_page = row_ % p_.page_block_size;
+    const int64_t cache_row = table_[row_ / p_.page_block_size] * p_.page_block_size + in_page;
+    const int64_t end = Min(row_end_, row_ - in_page + p_.page_block_size);
+    const S* key = static_cast<const S*>(p_.key) + (cache_row * p_.n2 + head_) * p_.d1;
+    const S* value = static_cast<const S*>(p_.value) + (cache_row * p_.n2 + head_) * p_.d2;
+    for (; row_ < end && tile.count < kDecodeRows; ++row_, key += p_.n2 * p_.d1, value += p_.n2 * p_.d2) {
+      if (drop_ != nullptr && drop_[row_] != 0) continue;
+      tile.key[tile.count] = key;
+      tile.value[tile.count++] = value;
+    }
+  }
+
+  const PagedAttentionParams& p_;
+  int32_t* block_;  // visible selected blocks, ascending
+  int64_t head_, limit_, next_, end_, row_, row_end_;
+  const uint8_t* drop_;
+  const int32_t* table_;
+};
+
+}  // namespace
+}  // namespace ms_nsa
