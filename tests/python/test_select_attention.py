@@ -6,6 +6,8 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import mint
+
+import ms_nsa
 from support import (
     DTYPES,
     SELECT_CASES,
@@ -17,8 +19,6 @@ from support import (
     run_cells,
 )
 from support.run_cells import MODES, run_backward, run_forward, run_gradients, same_bits
-
-import ms_nsa
 
 # Compiling two graphs a case costs half a second, so Graph mode runs the cases that differ in what is compiled or
 # in what the binding makes of the arguments; the kernels are the same in both modes.
