@@ -177,9 +177,7 @@ def main():
     prompts = args.prompt or default_prompts()
     room = config.sequence - max(len(prompt.encode()) for prompt in prompts)
     if args.new_tokens > room:
-        sys.exit(
-            f"--new-tokens must be at most {room}: the model knows {config.sequence} bytes at once"
-        )
+        sys.exit(f"--new-tokens must be at most {room}: the model knows {config.sequence} bytes at once")
 
     began = time.perf_counter()
     texts, logits, choices = generate(config, args, prompts)
