@@ -9,12 +9,11 @@ The loss curves, the checkpoint and the sizes go to samples/out.
 import argparse
 import dataclasses
 import pathlib
-import pydoc_data.topics
 import time
 
 import mindspore as ms
 import numpy as np
-from char_lm import VOCABULARY, CharLM, Config, DenseAttention, SparseAttention, save_model
+from char_lm import VOCABULARY, CharLM, Config, DenseAttention, SparseAttention, load_text, save_model
 from matplotlib.figure import Figure
 from mindspore import nn, ops
 from tqdm import tqdm
@@ -32,13 +31,6 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def load_text():
-    """The bytes to train on and the bytes held out."""
-    text = "\n\n".join(pydoc_data.topics.topics.values()).encode()
-    data = np.frombuffer(text, np.uint8).astype(np.int32)
-    return np.split(data, [len(data) * 9 // 10])
-
-
 def random_batch(data, rng, batch, sequence):
     """[batch, sequence + 1] bytes: the inputs and, one further, the targets."""
     starts = rng.integers(0, len(data) - sequence, batch)
@@ -53,12 +45,30 @@ def learning_rates(peak, steps):
     return np.concatenate([rise, fall]).tolist()
 
 
-def make_loss(model):
-    def loss_function(tokens):
-        logits, _ = model(tokens[:, :-1])
+class NextByteLoss(nn.Cell):
+    """Mean cross entropy, in nats a byte, of predicting each byte from the ones before."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)  # the weights keep their names
+        self.model = model
+
+    def construct(self, tokens):
+        logits = self.model(tokens[:, :-1])[0]
         return ops.cross_entropy(logits.reshape(-1, VOCABULARY), tokens[:, 1:].reshape(-1))
 
-    return loss_function
+
+class TrainStep(nn.Cell):
+    """Updates the weights of the model from one batch; returns its loss before."""
+
+    def __init__(self, model, optimizer):
+        super().__init__(auto_prefix=False)
+        self.optimizer = optimizer
+        self.value_and_grad = ms.value_and_grad(NextByteLoss(model), None, optimizer.parameters)
+
+    def construct(self, tokens):
+        loss, gradients = self.value_and_grad(tokens)
+        self.optimizer(ops.clip_by_global_norm(gradients, 1.0))
+        return loss
 
 
 def train(name, model, data, args):
@@ -66,25 +76,18 @@ def train(name, model, data, args):
     rng = np.random.default_rng(args.seed)
     rates = learning_rates(args.learning_rate, args.steps)
     optimizer = nn.AdamWeightDecay(model.trainable_params(), rates, beta2=0.95, weight_decay=0.05)
-    value_and_grad = ms.value_and_grad(make_loss(model), None, optimizer.parameters)
-
-    @ms.jit
-    def train_step(tokens):
-        loss, gradients = value_and_grad(tokens)
-        optimizer(ops.clip_by_global_norm(gradients, 1.0))
-        return loss
-
+    step = TrainStep(model, optimizer)
     losses = []
     progress = tqdm(range(args.steps), desc=name, mininterval=1)
     for _ in progress:
-        losses.append(float(train_step(random_batch(data, rng, args.batch, args.sequence)).asnumpy()))
+        losses.append(float(step(random_batch(data, rng, args.batch, args.sequence)).asnumpy()))
         progress.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}", refresh=False)
     return losses
 
 
 def held_out_loss(model, data, args):
     """Mean loss over windows of the held-out text that do not overlap."""
-    loss_function = ms.jit(make_loss(model))
+    loss_function = NextByteLoss(model)
     size = args.batch * args.sequence
     windows = [data[at : at + size + 1] for at in range(0, min(len(data) - 1, 16 * size) - size + 1, size)]
     losses = []

@@ -7,6 +7,7 @@ ms_nsa, `DenseAttention` through MindSpore's own operators. Attention over a pag
 import dataclasses
 import json
 import pathlib
+import pydoc_data.topics
 
 import mindspore as ms
 import numpy as np
@@ -36,24 +37,35 @@ class Config:
         return self.head_num * self.head_dim
 
 
+def load_text():
+    """Python's own documentation: the bytes to train on and the bytes held out."""
+    text = "\n\n".join(pydoc_data.topics.topics.values()).encode()
+    data = np.frombuffer(text, np.uint8).astype(np.int32)
+    return np.split(data, [len(data) * 9 // 10])
+
+
 def checkpoint_paths(folder):
     """Paths of the weights and of the sizes."""
     return str(pathlib.Path(folder) / "char_lm.ckpt"), pathlib.Path(folder) / "char_lm.json"
 
 
 def save_model(folder, config, model):
+    """Writes the checkpoint and the sizes."""
     weights, sizes = checkpoint_paths(folder)
     ms.save_checkpoint(model, weights)
     sizes.write_text(json.dumps(dataclasses.asdict(config), indent=1), encoding="utf-8")
 
 
 def load_config(folder):
+    """Reads the sizes."""
     return Config(**json.loads(checkpoint_paths(folder)[1].read_text(encoding="utf-8")))
 
 
 def load_weights(folder, model):
-    missing, _ = ms.load_param_into_net(model, ms.load_checkpoint(checkpoint_paths(folder)[0]))
-    return missing
+    """Puts the weights of a checkpoint into a model, whatever its kind of attention."""
+    weights = ms.load_checkpoint(checkpoint_paths(folder)[0])
+    for parameter in model.trainable_params():
+        parameter.set_data(weights[parameter.name])
 
 
 def choose_blocks(query, block_keys, positions, config):
@@ -166,9 +178,9 @@ class SparseAttention(Attention):
         ends = tuple([tokens * (sequence + 1) for sequence in range(batch)])
         own_choice = choose_blocks(query, block_means(key, self.config.select_block_size), positions, self.config)
         topk_indices = own_choice if state is None else state
-        attention_out, _, _ = self.select_attention(
+        attention_out = self.select_attention(
             pack(query), pack(key), pack(value), pack(topk_indices), None, ends, ends
-        )
+        )[0]
         return attention_out.reshape(query.shape), own_choice
 
 
@@ -183,7 +195,7 @@ class DenseAttention(Attention):
         hidden = ops.triu(ops.ones((tokens, tokens)), 1) * -1e9
         weights = ops.softmax(scores + hidden, -1).reshape(batch, value.shape[1], -1, tokens)
         out = ops.matmul(weights, value).reshape(batch, -1, tokens, width)
-        return out.transpose(0, 2, 1, 3), None
+        return out.transpose(0, 2, 1, 3), ()
 
 
 class Layer(nn.Cell):
