@@ -24,7 +24,7 @@ _STATISTICS = {"softmax_max": Bar(1e-5, 1e-4), "softmax_sum": Bar(1e-4, 1e-3)}
 BARS = {
     "float16": {"out": Bar(6e-4, 2e-3), "grad": Bar(1e-3, 4e-3), **_STATISTICS},
     "bfloat16": {"out": Bar(4e-3, 1.6e-2), "grad": Bar(6e-3, 3e-2), **_STATISTICS},
-    "float32": {"out": Bar(2e-6, 1e-5), "grad": Bar(1e-5, 5e-5), **_STATISTICS},
+    "float32": {"out": Bar(2e-6, 1e-5), "grad": Bar(1e-5, 1e-5), **_STATISTICS},
 }
 
 
