@@ -38,7 +38,8 @@ constexpr int64_t kMinChunkTokens = 16;
 // Entries of one chunk's inverse index (8 bytes each).
 constexpr int64_t kMaxChunkEntries = int64_t{1} << 18;
 
-// The backward is split into parts of the kv blocks until there are about this many tasks.
+// The backward is split into parts of the kv blocks until there are about this many tasks. Every part has its
+// own dQ of the chunk and packs the chunk's rows again: 16 tasks instead of 4 cost 15 to 20 % on two threads.
 constexpr int64_t kBackwardTasks = 4;
 
 // Cache rows that decode scores and then weighs together: 40 KB of K and V at 192/128 in bf16, fetched while
