@@ -81,14 +81,19 @@ def compiled(stem: str, halves: typing.Sequence[str] = ("vector",)) -> twin.Kern
     return twin.compile_kernel(faults.KERNELS / f"{stem}.cpp", halves=halves)
 
 
-def run(kernel: twin.Kernel, entry: str, images: np.ndarray, cases: list[Case], **options) -> np.ndarray:
-    """Images [case, byte] of UB after the calls."""
+def table_of(cases: list[Case]) -> np.ndarray:
+    """The cases as the kernels read them, with the row that ends the list."""
     table = np.zeros(len(cases) + 1, _CASE)
     for row, case in zip(table, cases):
         for name in _CASE.names:
             row[name] = getattr(case, name)
     table[-1]["op"] = -1
-    arguments = [images, twin.output(images.shape, np.uint8), table]
+    return table
+
+
+def run(kernel: twin.Kernel, entry: str, images: np.ndarray, cases: list[Case], **options) -> np.ndarray:
+    """Images [case, byte] of UB after the calls."""
+    arguments = [images, twin.output(images.shape, np.uint8), table_of(cases)]
     return kernel.launch(entry, arguments, timing=False, **options).outputs[0]
 
 
