@@ -109,14 +109,15 @@ void TransDataTo5HD(const LocalTensor<T> (&dstList)[16], const LocalTensor<T> (&
   in.Require(sizeof(T) == 2 || sizeof(T) == 4, Rule::kUnsupported, "8-bit types are not modelled");
   Fits(in, "repeatTimes", params.repeatTimes);
   const int64_t repeats = params.repeatTimes.wide;
-  const int64_t dst_stride = repeats == 1 ? 0 : params.dstRepStride.wide * 32;
-  const int64_t src_stride = repeats == 1 ? 0 : params.srcRepStride.wide * 32;
+  const int64_t dst_stride = params.dstRepStride.wide * 32, src_stride = params.srcRepStride.wide * 32;
+  // A single repeat starts one stride behind the list (documented); with more the first starts at it.
+  const int64_t first = repeats == 1 ? 1 : 0;
   for (int i = 0; i < 16; ++i) {
     in.In(srcList[i].ref(), "srcList", kUbOnly, 32);
     in.In(dstList[i].ref(), "dstList", kUbOnly, 32);
     for (int64_t r = 0; r < repeats && in.ok(); ++r) {
-      in.Touch(Access::kRead, srcList[i].ref(), "srcList", uint64_t(r * src_stride), 32);
-      in.Touch(Access::kWrite, dstList[i].ref(), "dstList", uint64_t(r * dst_stride), 32);
+      in.Touch(Access::kRead, srcList[i].ref(), "srcList", uint64_t((first + r) * src_stride), 32);
+      in.Touch(Access::kWrite, dstList[i].ref(), "dstList", uint64_t((first + r) * dst_stride), 32);
     }
   }
   Cost cost{Path::kVector};
@@ -126,12 +127,12 @@ void TransDataTo5HD(const LocalTensor<T> (&dstList)[16], const LocalTensor<T> (&
   for (int64_t r = 0; r < repeats; ++r) {
     T rows[16][columns];
     for (int i = 0; i < 16; ++i)
-      std::memcpy(rows[i], in.Data(srcList[i].ref(), uint64_t(r * src_stride)), 32);
+      std::memcpy(rows[i], in.Data(srcList[i].ref(), uint64_t((first + r) * src_stride)), 32);
     for (uint32_t c = 0; c < columns; ++c) {
       for (uint32_t i = 0; i < 16; ++i) {
         const uint32_t list = c * (16 / columns) + i / columns;
-        std::memcpy(in.Data(dstList[list].ref(), uint64_t(r * dst_stride) + i % columns * sizeof(T)),
-                    &rows[i][c], sizeof(T));
+        const uint64_t at = uint64_t((first + r) * dst_stride) + i % columns * sizeof(T);
+        std::memcpy(in.Data(dstList[list].ref(), at), &rows[i][c], sizeof(T));
       }
     }
   }

@@ -5,6 +5,9 @@
 
 namespace AscendC {
 
+// Stands where a mask would, in calls with isSetMask = false.
+constexpr uint64_t MASK_PLACEHOLDER = 0;
+
 struct UnaryRepeatParams {
   UnaryRepeatParams() = default;
   UnaryRepeatParams(twin::Field<uint16_t> dstBlkStrideIn, twin::Field<uint16_t> srcBlkStrideIn,
