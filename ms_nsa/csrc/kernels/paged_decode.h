@@ -6,7 +6,7 @@
 #include "decode_scores.h"
 #include "element.h"
 #include "paged_rows.h"
-#include "row_prefetch.h"
+#include "scattered_prefetch.h"
 #include "threads.h"
 #include "weighted_sum.h"
 
@@ -91,7 +91,7 @@ class DecodeWorker {
   // pages in the TLB.
   void RunTile(RowTile<S>& tile, const RowTile<S>& next, const RowTile<S>& after_next) {
     const int64_t keys = RoundUp(tile.count, Max(Layout::kStep, kKeys));
-    RowPrefetch<S> values(tile.value, tile.count, p_.d2, keys / kKeys);
+    ScatteredPrefetch<S> values(tile.value, tile.count, p_.d2, keys / kKeys);
     TouchPages(after_next.key, after_next.count, p_.d1);
     // Rows that are not whole vectors are copied and padded: loads beyond a row would reach its neighbour.
     if (key_width_ != p_.d1) PadRows(tile.key, tile.count, p_.d1, key_width_, key_copy_);
@@ -110,8 +110,8 @@ class DecodeWorker {
 
   void AddValues(const RowTile<S>& tile, const RowTile<S>& next) {
     const int64_t panels = CeilDiv(value_width_, PanelColumns<Dot>(kHeads));
-    RowPrefetch<S> next_keys(next.key, next.count, p_.d1,
-                             head_groups_ * panels * CeilDiv(tile.count, kWeightedRows));
+    ScatteredPrefetch<S> next_keys(next.key, next.count, p_.d1,
+                                   head_groups_ * panels * CeilDiv(tile.count, kWeightedRows));
     for (int64_t i = 0; i < head_groups_; ++i) {
       const int64_t heads = Min(kHeads, group_ - i * kHeads);
       WeightedSum<Dot, E>(static_cast<int>(heads),
@@ -129,7 +129,7 @@ class DecodeWorker {
     }
   }
 
-  void Score(const RowTile<S>& tile, int64_t keys, RowPrefetch<S>& values) {
+  void Score(const RowTile<S>& tile, int64_t keys, ScatteredPrefetch<S>& values) {
     for (int64_t i = 0; i < keys; i += kKeys) {
       values.NextPortion();
       const S* key[kKeys];

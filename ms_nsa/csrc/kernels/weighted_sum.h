@@ -3,7 +3,7 @@
 #pragma once
 
 #include "gemm_tile.h"
-#include "row_prefetch.h"
+#include "scattered_prefetch.h"
 #include "tiling.h"
 
 namespace ms_nsa {
@@ -35,7 +35,7 @@ constexpr int64_t PanelColumns(int heads) {
 // Heads [0, R) and NV vectors from one column on.
 template <class Dot, class E, int R, int NV>
 inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int64_t column,
-                         RowPrefetch<typename E::Storage>& prefetch) {
+                         ScatteredPrefetch<typename E::Storage>& prefetch) {
   using V = typename Dot::Vec;
   typename Dot::Reg acc[R][NV];
 #pragma GCC unroll 8
@@ -74,7 +74,7 @@ inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int
 // All columns: NV vectors at a time, then fewer.
 template <class Dot, class E, int R, int NV>
 inline void WeightedRow(const WeightedSumArgs<Dot, typename E::Storage>& w,
-                        RowPrefetch<typename E::Storage>& prefetch, int64_t column = 0) {
+                        ScatteredPrefetch<typename E::Storage>& prefetch, int64_t column = 0) {
   constexpr int kColumns = NV * Dot::Vec::kLanes;
   for (; column + kColumns <= w.width; column += kColumns) WeightedTile<Dot, E, R, NV>(w, column, prefetch);
   if constexpr (NV > Dot::kPair) {
@@ -84,7 +84,7 @@ inline void WeightedRow(const WeightedSumArgs<Dot, typename E::Storage>& w,
 
 template <class Dot, class E, int R = 4>
 inline void WeightedSum(int heads, const WeightedSumArgs<Dot, typename E::Storage>& w,
-                        RowPrefetch<typename E::Storage>& prefetch) {
+                        ScatteredPrefetch<typename E::Storage>& prefetch) {
   if constexpr (R > 1) {
     if (heads < R) return WeightedSum<Dot, E, R - 1>(heads, w, prefetch);
   }

@@ -9,10 +9,10 @@ namespace ms_nsa {
 namespace {
 
 template <class S>
-class RowPrefetch {
+class ScatteredPrefetch {
  public:
   // The rows are handed to the memory in so many equal portions.
-  RowPrefetch(const S* const* row, int64_t count, int64_t width, int64_t portions)
+  ScatteredPrefetch(const S* const* row, int64_t count, int64_t width, int64_t portions)
       : row_(row), end_(row + count), portion_(CeilDiv(count, Max(portions, 1))), bytes_(width * sizeof(S)) {}
 
   void NextPortion() {
