@@ -10,11 +10,11 @@ namespace twin {
 namespace {
 
 class Replay {
-public:
+ public:
   Replay(Machine& machine, const TimingTable& table);
   Timeline Run();
 
-private:
+ private:
   struct Cursor {
     size_t next = 0;
     double pipe[kPipes] = {};
