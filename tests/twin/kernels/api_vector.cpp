@@ -15,7 +15,7 @@ struct ApiTiling {
 
 template <class T>
 class Call {
-public:
+ public:
   __aicore__ inline Call(const LocalTensor<uint8_t>& image, const ApiTiling& t)
       : t_(t),
         dst_(At<T>(image, t.dst)),
@@ -86,7 +86,7 @@ public:
     }
   }
 
-private:
+ private:
   __aicore__ inline uint64_t Mask() const { return static_cast<uint64_t>(t_.p[0]); }
   __aicore__ inline uint8_t Repeat() const { return static_cast<uint8_t>(t_.p[1]); }
   __aicore__ inline BinaryRepeatParams Binary() const {
