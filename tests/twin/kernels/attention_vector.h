@@ -152,7 +152,8 @@ class AttentionVector {
     SetFlag<HardEvent::V_MTE3>(0);
     WaitFlag<HardEvent::V_MTE3>(0);
     const uint32_t heads = t_.kv_heads * t_.group, tokens = kMine / t_.group;
-    const uint64_t row = uint64_t{task.token + GetSubBlockIdx() * tokens} * heads + task.head * t_.group;
+    const uint64_t token = task.token + static_cast<uint64_t>(GetSubBlockIdx()) * tokens;
+    const uint64_t row = token * heads + task.head * t_.group;
     DataCopyExtParams p;
     p.blockCount = tokens;
     p.blockLen = t_.group * kValueDim * 2;
