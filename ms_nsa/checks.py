@@ -139,19 +139,19 @@ def check_shapes(operator, attributes, shapes):
 
 
 @functools.lru_cache(maxsize=256)
-def _tensor_of(operator, argument, values):
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            fail(TypeError, operator, argument, "hold ints", value)
-    if not values:
-        fail(ValueError, operator, argument, "hold at least one length", list(values))
+def _int64_tensor(values):
     return ms.Tensor(values, ms.int64)
 
 
 @ops.constexpr
 def lengths_tensor(operator, argument, values):
     """An int64 Tensor of a tuple or list of lengths, made once for the same values."""
-    return _tensor_of(operator, argument, tuple(values))
+    for value in values:  # before the cache, which takes True and 1.0 for 1
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            fail(TypeError, operator, argument, "hold ints", value)
+    if not values:
+        fail(ValueError, operator, argument, "hold at least one length", list(values))
+    return _int64_tensor(tuple(values))
 
 
 @ops.constexpr
