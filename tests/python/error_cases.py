@@ -145,14 +145,19 @@ def dtype_cases(operator):
     yield Case(operator, TypeError, sentence, {"atten_mask": floats(6, 22)})
     for name in ("actual_seq_qlen", "actual_seq_kvlen"):
         lengths = ms.Tensor([2.0, 6.0], ms.float32)
-        yield Case(operator, TypeError, f"{name} must have dtype int64, got float32", {name: lengths})
+        kinds = "be a tuple or list of int, or an int32 or int64 Tensor"
+        yield Case(operator, TypeError, f"{name} must {kinds}, got mindspore.float32", {name: lengths})
         for value in (2.0, True, "2"):
             given = (2, value)
             yield Case(operator, TypeError, f"{name} must hold ints, got {value!r}", {name: given})
         sentence = f"{name} must hold at least one length, got []"
         yield Case(operator, ValueError, sentence, {name: ()})
-        sentence = f"{name} must be a tuple or list of int, or an int32 or int64 Tensor, got 6"
-        yield Case(operator, TypeError, sentence, {name: 6})
+        yield Case(operator, TypeError, f"{name} must {kinds}, got 6", {name: 6})
+    tensors = [name for name in INPUTS[operator]() if not name.startswith("actual_seq")]
+    for name in tensors:
+        for value in (np.zeros((2, 2), np.float32), [[1.0]]):
+            kind = type(value).__name__
+            yield Case(operator, TypeError, f"{name} must be a Tensor, got {kind}", {name: value})
 
 
 def shape(dims, wanted, got):
