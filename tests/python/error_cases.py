@@ -328,9 +328,9 @@ def limit_cases():
     single = training("query must have dtype float16 or bfloat16, got float32")
     yield replace(single, error=TypeError, inputs={**single.inputs, "query": floats(2, 8, 192)})
 
-    def decode(error, sentence, s=1, n2=1, d1=192, d2=128, page=64, size=16, count=2, kv=(40,)):
+    def decode(error, sentence, s=1, n2=1, g=2, d1=192, d2=128, page=64, size=16, count=2, kv=(40,)):
         attributes = {
-            "head_num": 2 * n2,
+            "head_num": g * n2,
             "key_value_head_num": n2,
             "page_block_size": page,
             "select_block_size": size,
@@ -338,7 +338,7 @@ def limit_cases():
             "limits": "ascend",
         }
         inputs = {
-            "query": floats(len(kv), s, 2 * n2, d1, dtype=ms.float16),
+            "query": floats(len(kv), s, g * n2, d1, dtype=ms.float16),
             "key": floats(1, page, n2, d1, dtype=ms.float16),
             "value": floats(1, page, n2, d2, dtype=ms.float16),
             "topk_indices": indices(len(kv), s, n2, count, value=0),
@@ -351,6 +351,8 @@ def limit_cases():
     yield decode(ValueError, f"D1 must be 192 {within}, got 64", d1=64)
     yield decode(ValueError, f"D2 must be 128 {within}, got 64", d2=64)
     yield decode(ValueError, f"N2 must be at most 256 {within}, got 257", n2=257)
+    yield decode(ValueError, f"G must be at most 16 {within}, got 17", g=17)
+    yield decode(ValueError, f"B must be at most 3072 {within}, got 3073", kv=(40,) * 3073)
     yield decode(ValueError, f"page_block_size must be 64 or 128 {within}, got 48", page=48)
     yield decode(ValueError, f"select_block_size must be a multiple of 16 {within}, got 24", size=24)
     yield decode(ValueError, f"select_block_size must be at most 128 {within}, got 144", size=144)
