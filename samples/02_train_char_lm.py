@@ -9,12 +9,11 @@ The loss curves, the checkpoint and the sizes go to samples/out.
 import argparse
 import dataclasses
 import pathlib
-import pydoc_data.topics
 import time
 
 import mindspore as ms
 import numpy as np
-from char_lm import VOCABULARY, CharLM, Config, DenseAttention, SparseAttention, save_model
+from char_lm import VOCABULARY, CharLM, Config, DenseAttention, SparseAttention, load_text, save_model
 from matplotlib.figure import Figure
 from mindspore import nn, ops
 from tqdm import tqdm
@@ -23,25 +22,17 @@ from tqdm import tqdm
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "out")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     for field in dataclasses.fields(Config):
         parser.add_argument("--" + field.name.replace("_", "-"), type=int, default=field.default)
     return parser.parse_args()
 
 
-def load_text():
-    """The bytes to train on and the bytes held out."""
-    text = "\n\n".join(pydoc_data.topics.topics.values()).encode()
-    data = np.frombuffer(text, np.uint8).astype(np.int32)
-    return np.split(data, [len(data) * 9 // 10])
-
-
-def random_batch(data, rng, batch, sequence):
-    """[batch, sequence + 1] bytes: the inputs and, one further, the targets."""
-    starts = rng.integers(0, len(data) - sequence, batch)
+def windows(data, starts, sequence):
+    """[len(starts), sequence + 1] bytes: the inputs and, one further, the targets."""
     return ms.Tensor(data[starts[:, None] + np.arange(sequence + 1)])
 
 
@@ -53,12 +44,30 @@ def learning_rates(peak, steps):
     return np.concatenate([rise, fall]).tolist()
 
 
-def make_loss(model):
-    def loss_function(tokens):
-        logits, _ = model(tokens[:, :-1])
+class NextByteLoss(nn.Cell):
+    """Mean cross entropy, in nats a byte, of predicting each byte from the ones before."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)  # the weights keep their names
+        self.model = model
+
+    def construct(self, tokens):
+        logits = self.model(tokens[:, :-1])[0]
         return ops.cross_entropy(logits.reshape(-1, VOCABULARY), tokens[:, 1:].reshape(-1))
 
-    return loss_function
+
+class TrainStep(nn.Cell):
+    """Updates the weights of the model from one batch; returns its loss before."""
+
+    def __init__(self, model, optimizer):
+        super().__init__(auto_prefix=False)
+        self.optimizer = optimizer
+        self.value_and_grad = ms.value_and_grad(NextByteLoss(model), None, optimizer.parameters)
+
+    def construct(self, tokens):
+        loss, gradients = self.value_and_grad(tokens)
+        self.optimizer(ops.clip_by_global_norm(gradients, 1.0))
+        return loss
 
 
 def train(name, model, data, args):
@@ -66,41 +75,33 @@ def train(name, model, data, args):
     rng = np.random.default_rng(args.seed)
     rates = learning_rates(args.learning_rate, args.steps)
     optimizer = nn.AdamWeightDecay(model.trainable_params(), rates, beta2=0.95, weight_decay=0.05)
-    value_and_grad = ms.value_and_grad(make_loss(model), None, optimizer.parameters)
-
-    @ms.jit
-    def train_step(tokens):
-        loss, gradients = value_and_grad(tokens)
-        optimizer(ops.clip_by_global_norm(gradients, 1.0))
-        return loss
-
+    step = TrainStep(model, optimizer)
     losses = []
     progress = tqdm(range(args.steps), desc=name, mininterval=1)
     for _ in progress:
-        losses.append(float(train_step(random_batch(data, rng, args.batch, args.sequence)).asnumpy()))
+        starts = rng.integers(0, len(data) - args.sequence, args.batch)
+        losses.append(float(step(windows(data, starts, args.sequence)).asnumpy()))
         progress.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}", refresh=False)
     return losses
 
 
 def held_out_loss(model, data, args):
     """Mean loss over windows of the held-out text that do not overlap."""
-    loss_function = ms.jit(make_loss(model))
-    size = args.batch * args.sequence
-    windows = [data[at : at + size + 1] for at in range(0, min(len(data) - 1, 16 * size) - size + 1, size)]
-    losses = []
-    for window in windows:
-        rows = [window[row * args.sequence : (row + 1) * args.sequence + 1] for row in range(args.batch)]
-        losses.append(float(loss_function(ms.Tensor(np.stack(rows))).asnumpy()))
-    return float(np.mean(losses))
+    loss_function = NextByteLoss(model)
+    starts = np.arange(0, len(data) - args.sequence, args.sequence)
+    batch = min(args.batch, len(starts))
+    batches = starts[: len(starts) // batch * batch].reshape(-1, batch)
+    return np.mean([loss_function(windows(data, starts, args.sequence)).asnumpy() for starts in batches])
 
 
 def plot(curves, path):
     figure = Figure(figsize=(7, 4), layout="tight")
     axes = figure.subplots()
     for name, losses in curves.items():
-        smooth = np.convolve(losses, np.ones(min(20, len(losses))) / min(20, len(losses)), "valid")
-        axes.plot(np.arange(len(losses) - len(smooth), len(losses)), smooth, label=name)
-    axes.set(xlabel="step", ylabel="training loss, nats a byte")
+        span = min(20, len(losses))
+        smooth = np.convolve(losses, np.ones(span) / span, "valid")
+        axes.plot(np.arange(span, len(losses) + 1), smooth, label=f"{name} attention")
+    axes.set(xlabel="step", ylabel="training loss, nats a byte (mean of 20 steps)")
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

@@ -6,7 +6,7 @@ from functools import lru_cache
 import mindspore as ms
 import ml_dtypes
 import numpy as np
-from mindspore import ops
+from mindspore import mint, nn, ops
 
 import ms_nsa
 
@@ -36,6 +36,16 @@ def run_mode(mode):
 def to_tensor(array):
     """The array as a Tensor; what is no array stays as it is."""
     return ms.Tensor(array) if isinstance(array, np.ndarray) else array
+
+
+def to_strided_tensor(array):
+    """The same values as a Tensor whose memory has gaps and a transposed order."""
+    wide = np.zeros((*array.shape[::-1], 2), array.dtype)
+    wide[..., 1] = array.T
+    view = ms.Tensor(wide)[..., 1]
+    for axis in range(view.ndim // 2):
+        view = mint.transpose(view, axis, view.ndim - 1 - axis)
+    return view
 
 
 def to_array(tensor):
@@ -104,30 +114,50 @@ def run_gradients(case, mode="pynative", lengths="tuple"):
         return to_arrays(grad_cell(case)(given[0], *inputs[:3], *given[1:], *inputs[3:]))
 
 
-def run_backward(case, mode="pynative", lengths="tuple", statistics_grad=0.0):
-    """dq, dk, dv by differentiating the forward Cell; ``statistics_grad`` flows in through the statistics."""
+def run_training(case, mode="pynative", lengths="tuple", statistics_grad=0.0):
+    """The forward Cell's outputs, and dq, dk, dv by differentiating it, from one graph.
+
+    ``statistics_grad`` flows in through the statistics.
+    """
     with run_mode(mode):
         inputs, statistics = forward_inputs(case, lengths), np.full((*case.query.shape[:2], 8), statistics_grad)
         statistics = to_tensor(statistics.astype(np.float32))
-        differentiate = ops.GradOperation(get_all=True, sens_param=True)(forward_cell(case))
-        return to_arrays(differentiate(*inputs, (to_tensor(case.grad), statistics, statistics))[:3])
+        step = _training_step(**attributes_of(case))
+        fill_free_memory(case)
+        outputs, gradients = step(*inputs, to_tensor(case.grad), statistics)
+        return to_arrays((*outputs, *gradients[:3]))
 
 
-def run_all(case, mode="pynative", lengths="tuple"):
-    """The outputs of every operator of a case, those of the gradient Cell behind those of the forward."""
-    results = run_forward(case, mode, lengths)
-    return (*results, *run_gradients(case, mode, lengths)) if isinstance(case, SelectCase) else results
+def run_operator(case, mode="pynative", lengths="tuple"):
+    """All that the case's operator gives: run_training or run_forward."""
+    return (run_training if isinstance(case, SelectCase) else run_forward)(case, mode, lengths)
 
 
 def check(case, mode="pynative", lengths="tuple"):
-    """Asserts that every operator of the case gives the oracle's answer; returns the RMS ratios by tensor."""
-    results = run_all(case, mode, lengths)
+    """Asserts that all of it is the oracle's answer; returns the RMS ratios by tensor."""
+    results = run_operator(case, mode, lengths)
     ratios = check_forward(case, *results[:3])
     return {**ratios, **check_gradients(case, *results[3:])} if isinstance(case, SelectCase) else ratios
 
 
+class _TrainingStep(nn.Cell):
+    def __init__(self, **attributes):
+        super().__init__()
+        self.forward = ms_nsa.NsaSelectAttention(**attributes)
+        self.differentiate = ops.GradOperation(get_all=True, sens_param=True)
+
+    def construct(self, query, key, value, topk_indices, mask, qlen, kvlen, grad, statistics):
+        inputs = query, key, value, topk_indices, mask, qlen, kvlen
+        return self.forward(*inputs), self.differentiate(self.forward)(*inputs, (grad, statistics, statistics))
+
+
+@lru_cache(maxsize=512)
+def _training_step(**attributes):
+    return _TrainingStep(**attributes)
+
+
 def fill_free_memory(case):
-    """Leaves NaN, in every dtype, in the memory pool from which the outputs will be taken.
+    """Leaves NaN, in every dtype, in the memory pool from which the outputs will be taken, as far as it can be steered.
 
     Returns:
         list of (first, last) address.
@@ -137,7 +167,7 @@ def fill_free_memory(case):
     else:
         shapes = [case.attention_out_shape]
     sizes = [int(np.prod(shape)) * case.dtype.itemsize for shape in shapes]
-    fillings = [ops.full((size,), 255, dtype=ms.uint8) for size in sizes if size for _ in range(2)]
+    fillings = [ops.full((size,), 255, dtype=ms.uint8) for size in sizes if size for _ in range(3)]
     for filling in fillings:
         filling.asnumpy()  # waits: the memory must be free again before the operator asks for it
     return [(filling.data_ptr(), filling.data_ptr() + filling.shape[0]) for filling in fillings]

@@ -129,10 +129,10 @@ void CheckEnd(Core& core) {
     core.Fail(Rule::kAtomic, "SetAtomicAdd", Pipe::kS, core.atomic_site,
               "SetAtomicAdd: atomic mode is left on at the end of the kernel");
   if (core.mask.counter)
-    core.Fail(Rule::kMask, "SetMaskCount", Pipe::kS, {},
+    core.Fail(Rule::kMask, "SetMaskCount", Pipe::kS, core.mask_site,
               "SetMaskCount: the core is left in counter mode at the end of the kernel");
   if (std::any_of(core.unit_flags.begin(), core.unit_flags.end(), [](uint8_t f) { return f != 0; })) {
-    core.Fail(Rule::kUnitFlag, "Mmad", Pipe::kM, {},
+    core.Fail(Rule::kUnitFlag, "Mmad", Pipe::kM, core.unit_flag_site,
               "Mmad: a tile finished under the unit flag is never read by Fixpipe with unitFlag 3");
   }
   for (const auto& entry : core.cache) {
