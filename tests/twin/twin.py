@@ -1,4 +1,4 @@
-"""Runs Ascend C kernels on the host twin: builds a source for both core types, launches it on NumPy arrays."""
+"""Runs Ascend C kernels on the host twin: builds a source for both core types, launches it on arrays."""
 
 from __future__ import annotations
 

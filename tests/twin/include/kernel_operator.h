@@ -1,14 +1,19 @@
 // What a kernel source includes. Found only through the include path; the source is the device's, unchanged.
 #pragma once
 
+#include "twin/brcb.h"
 #include "twin/cast.h"
+#include "twin/compare.h"
 #include "twin/datacopy.h"
 #include "twin/datacopy_nd2nz.h"
 #include "twin/datacopy_pad.h"
 #include "twin/fill.h"
 #include "twin/fixpipe.h"
+#include "twin/gather.h"
 #include "twin/loaddata.h"
 #include "twin/mmad.h"
+#include "twin/reduce_vector.h"
+#include "twin/select.h"
 #include "twin/sync.h"
 #include "twin/system.h"
 #include "twin/tiling.h"

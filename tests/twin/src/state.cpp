@@ -21,6 +21,10 @@ int AtomicState() {
   return Current().atomic;
 }
 
+uint64_t UbUsed() {
+  return Current().next_addr[static_cast<int>(Mem::kUb)];
+}
+
 uint64_t SelectReserveBegin() {
   return kSelectReserveBegin;
 }

@@ -228,6 +228,7 @@ TWIN_API VectorMask& MaskState();
 TWIN_API uint64_t (&CompareMask())[2];
 TWIN_API void SetAtomic(int type, Site site);  // AtomicType, 0: none
 TWIN_API int AtomicState();
+TWIN_API uint64_t UbUsed();
 TWIN_API uint64_t SelectReserveBegin();
 
 TWIN_API int64_t BlockIndex();
