@@ -14,13 +14,13 @@ struct Part {
   bool starts, ends;            // holds the first, the last piece of the unit
 };
 
-// Source as in row_walk.h, with the lengths of tokens.h.
+// Source as in row_walk.h; its Tokens is the walk over the token rows, with the lengths that this wants.
 template <class Source>
 class PartWalk {
  public:
-  MS_NSA_FN PartWalk(const InferParams& params, const Source& source, int64_t core, int64_t cores)
+  MS_NSA_FN PartWalk(const AttentionParams& params, const Source& source, int64_t core, int64_t cores)
       : params_(params), source_(source), tokens_(params, source), core_(core), cores_(cores) {
-    for (TokenWalk<Source> all(params, source); !all.Done(); all.Advance()) {
+    for (typename Source::Tokens all(params, source); !all.Done(); all.Advance()) {
       total_ += params.kv_heads * UnitOf(*all).cost;
     }
     begin_ = Quota(total_, core, cores);
@@ -76,9 +76,9 @@ class PartWalk {
 
   static constexpr int64_t kNoLimit = int64_t{1} << 62;
 
-  const InferParams& params_;
+  const AttentionParams& params_;
   const Source& source_;
-  TokenWalk<Source> tokens_;
+  typename Source::Tokens tokens_;
   int64_t core_, cores_;
   int64_t total_ = 0, begin_ = 0, end_ = 0;
   int64_t start_ = 0;  // of the unit at hand
@@ -97,7 +97,7 @@ struct Step {
 template <class Source>
 class StepWalk {
  public:
-  MS_NSA_FN StepWalk(const InferParams& params, const Source& source, int64_t core, int64_t cores)
+  MS_NSA_FN StepWalk(const AttentionParams& params, const Source& source, int64_t core, int64_t cores)
       : parts_(params, source, core, cores), chunk_(params.chunk_rows) {}
 
   MS_NSA_FN bool Next(Step& step) {

@@ -1,40 +1,40 @@
 // Walks the kv rows that one token sees through one kv head, as runs that lie together in the cache.
 #pragma once
 
-#include "infer_params.h"
+#include "attention_params.h"
 #include "integers.h"
-#include "tokens.h"
+#include "token.h"
 
 namespace ms_nsa {
 
 struct RowRun {
-  int64_t cache_row;  // page * page_block_size + row inside the page
+  int64_t cache_row;  // of key and value: paged, page * page_block_size + row inside the page
   int64_t rows;       // 0: the walk is at its end
 };
 
 // Absent blocks, rows behind the visible length, dropped rows and rows on pages outside the cache never show:
 // what the walk yields is exactly what takes part, so that nothing behind it needs a mask.
-// Source gives Index(token row, kv head, slot), Page(sequence, slot) and Dropped(index, kv row).
+// Source gives Index(token row, kv head, slot) and Dropped(index, kv row), and if its kPaged is true
+// Page(sequence, slot).
 template <class Source>
 class RowWalk {
  public:
-  MS_NSA_FN RowWalk(const InferParams& params, const Source& source, const Token& token, int32_t head)
+  MS_NSA_FN RowWalk(const AttentionParams& params, const Source& source, const Token& token, int32_t head)
       : params_(&params), source_(&source), token_(token), head_(head) {}
 
   // The next run, at most `limit` (> 0) rows of it.
   MS_NSA_FN RowRun Next(int64_t limit) {
     while (row_ < end_ || NextBlock()) {
-      const int64_t page_row = row_ % params_->page_block_size;
-      const int64_t on_page = Min(end_ - row_, params_->page_block_size - page_row);
-      const int64_t page = PageOf(row_ / params_->page_block_size);
-      if (page < 0) {
-        row_ += on_page;
+      int64_t rows = end_ - row_;
+      const int64_t offset = FindPage(rows);
+      if (offset == kNoPage) {
+        row_ += rows;
         continue;
       }
-      const int64_t hidden = params_->atten_mask_cols ? CountWhile(true, on_page) : 0;
-      const int64_t shown = Min(on_page - hidden, limit);
-      const int64_t rows = params_->atten_mask_cols ? CountWhile(false, shown) : Take(shown);
-      if (rows > 0) return {page * params_->page_block_size + page_row + hidden, rows};
+      if (params_->atten_mask_cols) rows -= CountWhile(true, rows);
+      const RowRun run{row_ + offset, Min(rows, limit)};
+      const int64_t taken = params_->atten_mask_cols ? CountWhile(false, run.rows) : Take(run.rows);
+      if (taken > 0) return {run.cache_row, taken};
     }
     return {0, 0};
   }
@@ -62,10 +62,18 @@ class RowWalk {
     return false;
   }
 
-  MS_NSA_FN int64_t PageOf(int64_t slot) const {
-    if (slot >= params_->max_blocks) return -1;
-    const int64_t page = source_->Page(token_.sequence, slot);
-    return page < params_->num_blocks ? page : -1;
+  // From rows of the sequence to rows of the cache: what to add to row_, good for the next `rows` rows, which
+  // are cut at the end of the page.
+  MS_NSA_FN int64_t FindPage(int64_t& rows) const {
+    if constexpr (!Source::kPaged) {
+      return token_.kv_start;
+    } else {
+      const int64_t slot = row_ / params_->page_block_size, first = slot * params_->page_block_size;
+      rows = Min(rows, first + params_->page_block_size - row_);
+      if (slot >= params_->max_blocks) return kNoPage;
+      const int64_t page = source_->Page(token_.sequence, slot);
+      return page < 0 || page >= params_->num_blocks ? kNoPage : page * params_->page_block_size - first;
+    }
   }
 
   // Passes rows while their being dropped is `dropped`, at most `limit`.
@@ -83,7 +91,9 @@ class RowWalk {
     return rows;
   }
 
-  const InferParams* params_;
+  static constexpr int64_t kNoPage = INT64_MIN;
+
+  const AttentionParams* params_;
   const Source* source_;
   Token token_;
   int32_t head_;

@@ -1,6 +1,6 @@
 // Entry of MsNsaSelectedAttentionInfer: selected attention over a paged kv cache.
-#include "infer_cube.h"
-#include "infer_vector.h"
+#include "attention_cube.h"
+#include "attention_vector.h"
 #include "kernel_operator.h"
 
 extern "C" __global__ __aicore__ void ms_nsa_selected_attention_infer(
@@ -8,18 +8,24 @@ extern "C" __global__ __aicore__ void ms_nsa_selected_attention_infer(
     GM_ADDR actual_seq_qlen, GM_ADDR actual_seq_kvlen, GM_ADDR attention_out, GM_ADDR workspace,
     GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
-  REGISTER_TILING_DEFAULT(ms_nsa::InferParams);
+  REGISTER_TILING_DEFAULT(ms_nsa::AttentionParams);
   GET_TILING_DATA(params, tiling);
-  const ms_nsa::InferAddresses gm{query,           key,
-                                  value,           topk_indices,
-                                  atten_mask,      block_table,
-                                  actual_seq_qlen, actual_seq_kvlen,
-                                  attention_out,   AscendC::GetUserWorkspace(workspace)};
+  ms_nsa::AttentionAddresses gm{};
+  gm.query = query;
+  gm.key = key;
+  gm.value = value;
+  gm.topk_indices = topk_indices;
+  gm.atten_mask = atten_mask;
+  gm.block_table = block_table;
+  gm.q_lens = actual_seq_qlen;
+  gm.kv_lens = actual_seq_kvlen;
+  gm.attention_out = attention_out;
+  gm.workspace = AscendC::GetUserWorkspace(workspace);
   AscendC::TPipe pipe;
   if ASCEND_IS_AIC {
-    ms_nsa::InferCube<DTYPE_QUERY>(params, gm, pipe).Run();
+    ms_nsa::AttentionCube<DTYPE_QUERY, ms_nsa::PagedSource>(params, gm, pipe).Run();
   }
   if ASCEND_IS_AIV {
-    ms_nsa::InferVector<DTYPE_QUERY>(params, gm, pipe).Run();
+    ms_nsa::AttentionVector<DTYPE_QUERY, ms_nsa::PagedSource>(params, gm, pipe).Run();
   }
 }

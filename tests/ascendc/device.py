@@ -18,25 +18,66 @@ def kernel(operator, dtype):
     )
 
 
+def _launch(entry, case, inputs, outputs, aic_cores, options):
+    plan = host.tile(host.shapes_of(case), aic_cores)
+    arguments = [
+        *inputs,
+        *outputs,
+        twin.workspace(plan.workspace_bytes),
+        np.frombuffer(bytes(plan.params), np.uint8),
+    ]
+    return kernel(entry, case.dtype.name).launch(
+        entry, arguments, block_dim=plan.block_dim, aic_cores=aic_cores, **options
+    )
+
+
+def _bits(array):
+    """The twin moves bytes: 16-bit floats go in and out as integers."""
+    return array.view(np.uint16)
+
+
+def _mask(case):
+    return None if case.atten_mask is None else case.atten_mask.view(np.uint8)
+
+
+def _lengths(lengths):
+    return None if lengths is None else np.array(lengths, np.int64)
+
+
 def run_infer(case, aic_cores=3, **options):
     """attention_out and the launch's result."""
-    params, block_dim, workspace = host.tile_infer(host.shapes_of(case), aic_cores)
-    bits = np.uint16
-    arguments = [
-        case.query.view(bits),
-        case.key.view(bits),
-        case.value.view(bits),
+    inputs = [
+        _bits(case.query),
+        _bits(case.key),
+        _bits(case.value),
         case.topk_indices,
-        None if case.atten_mask is None else case.atten_mask.view(np.uint8),
+        _mask(case),
         case.block_table,
-        None if case.actual_seq_qlen is None else np.array(case.actual_seq_qlen, np.int64),
-        np.array(case.actual_seq_kvlen, np.int64),
-        twin.output(case.attention_out_shape, bits, "attention_out"),
-        twin.workspace(workspace),
-        np.frombuffer(bytes(params), np.uint8),
+        _lengths(case.actual_seq_qlen),
+        _lengths(case.actual_seq_kvlen),
     ]
-    entry = "ms_nsa_selected_attention_infer"
-    launched = kernel(entry, case.dtype.name).launch(
-        entry, arguments, block_dim=block_dim, aic_cores=aic_cores, **options
-    )
+    outputs = [twin.output(case.attention_out_shape, np.uint16, "attention_out")]
+    launched = _launch("ms_nsa_selected_attention_infer", case, inputs, outputs, aic_cores, options)
     return launched.outputs[0].view(case.dtype), launched
+
+
+def run_select(case, aic_cores=3, **options):
+    """attention_out, softmax_max, softmax_sum, and the launch's result."""
+    inputs = [
+        _bits(case.query),
+        _bits(case.key),
+        _bits(case.value),
+        case.topk_indices,
+        _mask(case),
+        _lengths(case.actual_seq_qlen),
+        _lengths(case.actual_seq_kvlen),
+    ]
+    statistics = (*case.query.shape[:2], 8)
+    outputs = [
+        twin.output(case.attention_out_shape, np.uint16, "attention_out"),
+        twin.output(statistics, np.float32, "softmax_max"),
+        twin.output(statistics, np.float32, "softmax_sum"),
+    ]
+    launched = _launch("ms_nsa_select_attention", case, inputs, outputs, aic_cores, options)
+    attention_out, *rest = launched.outputs
+    return attention_out.view(case.dtype), *rest, launched

@@ -2,14 +2,30 @@
 #include <cstring>
 
 #include "infer_tiling.h"
+#include "select_tiling.h"
 
-extern "C" int HostTileInfer(const ms_nsa::InferShapes* shapes, int aic_cores, ms_nsa::InferParams* params,
-                             int* block_dim, int64_t* workspace_bytes, char* error, int error_bytes) {
-  const ms_nsa::InferTiling tiling = ms_nsa::TileInfer(*shapes, aic_cores);
-  *params = tiling.params;
-  *block_dim = tiling.block_dim;
-  *workspace_bytes = tiling.workspace_bytes;
-  std::strncpy(error, tiling.error.c_str(), error_bytes - 1);
-  error[error_bytes - 1] = 0;
+namespace {
+
+struct Plan {
+  ms_nsa::AttentionParams params;
+  int64_t block_dim, workspace_bytes;
+  char error[512];
+};
+
+int Report(const ms_nsa::Tiling& tiling, Plan* plan) {
+  plan->params = tiling.params;
+  plan->block_dim = tiling.block_dim;
+  plan->workspace_bytes = tiling.workspace_bytes;
+  std::strncpy(plan->error, tiling.error.c_str(), sizeof(plan->error) - 1);
   return !tiling.error.empty();
+}
+
+}  // namespace
+
+extern "C" int HostTileInfer(const ms_nsa::InferShapes* shapes, int aic_cores, Plan* plan) {
+  return Report(ms_nsa::TileInfer(*shapes, aic_cores), plan);
+}
+
+extern "C" int HostTileSelect(const ms_nsa::SelectShapes* shapes, int aic_cores, Plan* plan) {
+  return Report(ms_nsa::TileSelect(*shapes, aic_cores), plan);
 }

@@ -24,15 +24,16 @@ def library():
 
 
 class Schedule:
-    """What the cores do for a PagedCase."""
+    """What the cores do for a case, in the token-outer schedule."""
 
     def __init__(self, case, aic_cores):
-        self.params, self.cores, _ = host.tile_infer(host.shapes_of(case), aic_cores)
+        plan = host.tile(host.shapes_of(case), aic_cores)
+        self.params, self.cores = plan.params, plan.block_dim
         mask = None if case.atten_mask is None else np.ascontiguousarray(case.atten_mask).view(np.uint8)
-        q_lens = None if case.actual_seq_qlen is None else np.array(case.actual_seq_qlen, np.int64)
-        kv_lens = np.array(case.actual_seq_kvlen, np.int64)
-        arrays = [np.ascontiguousarray(case.topk_indices), mask, np.ascontiguousarray(case.block_table)]
-        self._kept = [*arrays, q_lens, kv_lens]
+        lens = case.actual_seq_qlen, case.actual_seq_kvlen
+        arrays = [case.topk_indices, mask, getattr(case, "block_table", None)]
+        arrays += [None if each is None else np.array(each, np.int64) for each in lens]
+        self._kept = [None if array is None else np.ascontiguousarray(array) for array in arrays]
         addresses = [None if array is None else array.ctypes.data for array in self._kept]
         self._arrays = _Arrays(ctypes.addressof(self.params), *addresses)
         rows = self.params.select_block_count * self.params.select_block_size

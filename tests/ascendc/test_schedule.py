@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 
 from ascendc.schedule import Schedule
-from support import ASCEND, DTYPES, make_paged_case, random_paged_case
+from support import ASCEND, DTYPES, make_paged_case, random_paged_case, random_select_case
 
 CORES = (1, 3, 20, 24)
 
 
 def paged_case(seed):
     return random_paged_case(np.random.default_rng(seed), DTYPES["float16"], ASCEND, poison=True)
+
+
+def packed_case(seed):
+    return random_select_case(np.random.default_rng(seed), DTYPES["float16"], ASCEND, poison=True)
 
 
 def long_case(seed):
@@ -31,7 +35,7 @@ def expected_rows(case):
 
 @pytest.mark.parametrize("seed", range(150))
 def test_rows_are_those_of_the_reference(seed):
-    case = paged_case(seed) if seed % 3 else long_case(seed)
+    case = (long_case, paged_case, packed_case)[seed % 3](seed)
     schedule, expected = Schedule(case, 1), expected_rows(case)
     for token, head in np.ndindex(schedule.params.tokens, schedule.params.kv_heads):
         found = np.sort(schedule.rows(token, head))
@@ -51,7 +55,7 @@ def test_rows_do_not_depend_on_how_they_are_taken(seed):
 @pytest.mark.parametrize("seed", range(120))
 @pytest.mark.parametrize("cores", CORES)
 def test_every_row_is_done_once(seed, cores):
-    case = long_case(seed) if seed % 2 else paged_case(seed)
+    case = (long_case, paged_case, packed_case)[seed % 3](seed)
     schedule, expected = Schedule(case, cores), expected_rows(case)
     done, parts = {}, {}
     for core in range(schedule.cores):

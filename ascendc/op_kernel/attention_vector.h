@@ -1,17 +1,19 @@
-// The AIV's half of paged inference: scores to weights, sums of products, results. Each of the two AIVs of a
-// core takes half of the query heads. Iteration s: weights of step s, then the product of step s - 1.
+// The AIV's half of token-outer attention: scores to weights, sums of products, results. Each of the two AIVs
+// of a core takes half of the query heads. Iteration s: weights of step s, then the product of step s - 1.
 #pragma once
 
-#include "infer_arguments.h"
-#include "infer_buffers.h"
+#include "attention_buffers.h"
+#include "exchange.h"
+#include "gm_source.h"
 #include "parts.h"
 
 namespace ms_nsa {
 
-template <class T>
-class InferVector {
+template <class T, class Source>
+class AttentionVector {
  public:
-  __aicore__ inline InferVector(const InferParams& params, const InferAddresses& gm, AscendC::TPipe& pipe)
+  __aicore__ inline AttentionVector(const AttentionParams& params, const AttentionAddresses& gm,
+                                    AscendC::TPipe& pipe)
       : p_(params),
         source_(params, gm),
         core_(AscendC::GetBlockIdx() / kVectorCores),
@@ -23,12 +25,14 @@ class InferVector {
     rows_ = sub == 0 ? first : params.group - first;
     sub_ = sub;
     out_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.attention_out));
+    out_max_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_max));
+    out_sum_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_sum));
   }
 
   __aicore__ inline void Run() {
     ub_.Clear();
     OpenFlags();
-    StepWalk<InferSource> steps(p_, source_, core_, AscendC::GetBlockNum());
+    StepWalk<Source> steps(p_, source_, core_, AscendC::GetBlockNum());
     Step step, previous;
     bool pending = false;
     while (steps.Next(step)) {
@@ -172,17 +176,33 @@ class InferVector {
     const AscendC::LocalTensor<T> result = ub_.template Result<T>();
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kResults);
     AscendC::Cast(result, ub_.Sum(), AscendC::RoundMode::CAST_RINT, rows_ * p_.d2);
+    if constexpr (Source::kStatistics) SpreadStatistics(stats);
     AscendC::PipeBarrier<PIPE_V>();
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kResults);
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kResults);
     const int64_t heads = int64_t{p_.kv_heads} * p_.group;
     const int64_t row = part.token.row * heads + int64_t{part.head} * p_.group + first_row_;
     AscendC::DataCopy(out_[row * p_.d2], result, rows_ * p_.d2);
+    if constexpr (Source::kStatistics) {
+      AscendC::DataCopy(out_max_[row * kBlockFloats], ub_.SpreadMax(), rows_ * kBlockFloats);
+      AscendC::DataCopy(out_sum_[row * kBlockFloats], ub_.SpreadSum(), rows_ * kBlockFloats);
+    }
     AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kResults);
   }
 
+  // Eight equal lanes a row. Doubling takes kLowest, the maximum of nothing, to -inf and halving leaves it
+  // there; every other maximum comes back as it was.
+  __aicore__ inline void SpreadStatistics(const RowStats& stats) {
+    SpreadRows(ub_.SpreadSum(), stats.sum);
+    AscendC::Muls(stats.max, stats.max, 2.0f, kStatRows);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Muls(stats.max, stats.max, 0.5f, kStatRows);
+    AscendC::PipeBarrier<PIPE_V>();
+    SpreadRows(ub_.SpreadMax(), stats.max);
+  }
+
   __aicore__ inline AscendC::GlobalTensor<float> PartialOf(int64_t core) {
-    const InferArea area = AreaOf(p_);
+    const CoreArea area = AreaOf(p_);
     AscendC::GlobalTensor<float> partial;
     partial.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace_ + core * area.bytes + area.partials));
     return partial[sub_ * PartialFloats(p_)];
@@ -200,7 +220,7 @@ class InferVector {
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kResults + 1);
   }
 
-  __aicore__ inline void MergeFollowers(const PartWalk<InferSource>& parts, const Step& step) {
+  __aicore__ inline void MergeFollowers(const PartWalk<Source>& parts, const Step& step) {
     if (rows_ == 0) return;
     const RowStats stats = ub_.Stats(step.part_number % kSlots);
     for (int64_t core = parts.Follower(step.part.unit, core_ + 1); core >= 0;
@@ -236,13 +256,14 @@ class InferVector {
     AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(kProducts);
   }
 
-  const InferParams& p_;
-  InferSource source_;
+  const AttentionParams& p_;
+  Source source_;
   int64_t core_;
-  InferExchange<T> exchange_;
+  Exchange<T> exchange_;
   GM_ADDR workspace_;
-  InferBuffers ub_;
+  AttentionBuffers ub_;
   AscendC::GlobalTensor<T> out_;
+  AscendC::GlobalTensor<float> out_max_, out_sum_;
   int32_t sub_, first_row_, rows_;  // this AIV's query heads of a group
 };
 

@@ -1,13 +1,15 @@
-// The arguments of the paged inference kernel in GM. Lengths, indices and pages are read here, on the device:
-// no value of them is known on the host.
+// What the schedule reads in GM: indices, mask, lengths, pages. No value of them is known on the host. They
+// were written before the kernel started, so that the scalar unit's data cache cannot hold older ones.
 #pragma once
 
-#include "infer_workspace.h"
+#include "attention_params.h"
 #include "kernel_operator.h"
+#include "packed_tokens.h"
+#include "paged_tokens.h"
 
 namespace ms_nsa {
 
-struct InferAddresses {
+struct AttentionAddresses {
   GM_ADDR query;
   GM_ADDR key;
   GM_ADDR value;
@@ -17,14 +19,14 @@ struct InferAddresses {
   GM_ADDR q_lens;
   GM_ADDR kv_lens;
   GM_ADDR attention_out;
+  GM_ADDR softmax_max;
+  GM_ADDR softmax_sum;
   GM_ADDR workspace;
 };
 
-// The Source of parts.h. These tensors were written before the kernel started, so that reading them through
-// the scalar unit's data cache is safe.
-class InferSource {
+class GmSource {
  public:
-  __aicore__ inline InferSource(const InferParams& params, const InferAddresses& gm) : params_(params) {
+  __aicore__ inline GmSource(const AttentionParams& params, const AttentionAddresses& gm) : params_(params) {
     indices_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(gm.topk_indices));
     pages_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(gm.block_table));
     dropped_.SetGlobalBuffer(reinterpret_cast<__gm__ uint8_t*>(gm.atten_mask));
@@ -45,28 +47,26 @@ class InferSource {
   }
 
  private:
-  const InferParams& params_;
+  const AttentionParams& params_;
   AscendC::GlobalTensor<int32_t> indices_, pages_;
   AscendC::GlobalTensor<uint8_t> dropped_;
   AscendC::GlobalTensor<int64_t> q_lens_, kv_lens_;
 };
 
-// The workspace area of one core (AIC and its AIVs), and the tensors that both halves agree on.
-template <class T>
-struct InferExchange {
-  AscendC::GlobalTensor<float> scores, products;
-  AscendC::GlobalTensor<T> weights;
-
-  __aicore__ inline InferExchange(const InferParams& params, GM_ADDR workspace, int64_t core) {
-    const InferArea area = AreaOf(params);
-    GM_ADDR base = workspace + core * area.bytes;
-    scores.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(base + area.scores));
-    weights.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(base + area.weights));
-    products.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(base + area.products));
-  }
+class PagedSource : public GmSource {
+ public:
+  static constexpr bool kPaged = true;
+  static constexpr bool kStatistics = false;
+  using Tokens = PagedTokens<PagedSource>;
+  using GmSource::GmSource;
 };
 
-// Cross-core flags, mode 2. Each orders one hand-over: scores and products from the AIC, weights to it.
-constexpr uint16_t kScoresReady = 1, kWeightsReady = 2, kProductsReady = 3;
+class PackedSource : public GmSource {
+ public:
+  static constexpr bool kPaged = false;
+  static constexpr bool kStatistics = true;
+  using Tokens = PackedTokens<PackedSource>;
+  using GmSource::GmSource;
+};
 
 }  // namespace ms_nsa

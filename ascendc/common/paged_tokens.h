@@ -1,25 +1,19 @@
-// Walks the token rows of query: which sequence each belongs to and how many kv rows it may see.
+// Walks the token rows of paged inference: which sequence each belongs to and how many kv rows it may see.
 #pragma once
 
-#include "infer_params.h"
+#include "attention_params.h"
 #include "integers.h"
+#include "token.h"
 
 namespace ms_nsa {
-
-struct Token {
-  int64_t row;       // of query, attention_out and topk_indices
-  int64_t sequence;  // of block_table and the lengths
-  int64_t index;     // inside its sequence
-  int64_t visible;   // it sees kv rows below this; 0 for a row that no sequence owns
-};
 
 // Lengths gives QLen(sequence) and KvLen(sequence). Lengths that contradict the shapes are cut to fit: a
 // kernel cannot raise.
 template <class Lengths>
-class TokenWalk {
+class PagedTokens {
  public:
-  MS_NSA_FN TokenWalk(const InferParams& params, const Lengths& lengths)
-      : params_(params), lengths_(lengths), token_{0, 0, 0, 0} {
+  MS_NSA_FN PagedTokens(const AttentionParams& params, const Lengths& lengths)
+      : params_(params), lengths_(lengths), token_{} {
     Enter();
   }
 
@@ -68,7 +62,7 @@ class TokenWalk {
     return Max<int64_t>(rows, 0);
   }
 
-  const InferParams& params_;
+  const AttentionParams& params_;
   const Lengths& lengths_;
   Token token_;
   int64_t q_len_ = 0, kv_len_ = 0, rows_ = 0;

@@ -1,18 +1,20 @@
-// The AIC's half of paged inference: gathers the selected key and value rows straight into L1 and multiplies.
-// Step s: load keys and values of s, scores(s) = query key^T, then products(s - 1) = weights(s - 1) value, so
-// that the AIVs turn scores into weights while the next loads run.
+// The AIC's half of token-outer attention: gathers the selected key and value rows straight into L1 and
+// multiplies. Step s: load keys and values of s, scores(s) = query key^T, then products(s - 1) = weights(s -
+// 1) value, so that the AIVs turn scores into weights while the next loads run.
 #pragma once
 
 #include "cube_tiles.h"
-#include "infer_arguments.h"
+#include "exchange.h"
+#include "gm_source.h"
 #include "parts.h"
 
 namespace ms_nsa {
 
-template <class T>
-class InferCube {
+template <class T, class Source>
+class AttentionCube {
  public:
-  __aicore__ inline InferCube(const InferParams& params, const InferAddresses& gm, AscendC::TPipe& pipe)
+  __aicore__ inline AttentionCube(const AttentionParams& params, const AttentionAddresses& gm,
+                                  AscendC::TPipe& pipe)
       : p_(params),
         source_(params, gm),
         exchange_(params, gm.workspace, AscendC::GetBlockIdx()),
@@ -29,7 +31,7 @@ class InferCube {
   __aicore__ inline void Run() {
     OpenFlags();
     if (p_.group == 1) ClearSecondRow();
-    StepWalk<InferSource> steps(p_, source_, AscendC::GetBlockIdx(), AscendC::GetBlockNum());
+    StepWalk<Source> steps(p_, source_, AscendC::GetBlockIdx(), AscendC::GetBlockNum());
     Step step, previous;
     bool pending = false;
     while (steps.Next(step)) {
@@ -48,7 +50,6 @@ class InferCube {
   using Tile = AscendC::LocalTensor<T>;
 
   // L1: two slots of key, value, query and weights. L0C: two slots of scores, two of products.
-  static constexpr int32_t kL1Bytes = 524288 - 256;
   static constexpr int32_t kL0cBytes = 131072;
   static constexpr int32_t kScoresFloats = kMaxGroup * kMaxChunk, kProductFloats = kMaxGroup * kMaxWidth;
   static_assert(kSlots * (kScoresFloats + kProductFloats) * 4 <= kL0cBytes, "L0C");
@@ -135,13 +136,13 @@ class InferCube {
     const int64_t heads = int64_t{p_.kv_heads} * p_.group;
     const int64_t row = part.token.row * heads + int64_t{part.head} * p_.group;
     LoadRows(QueryTile(query_slot_), query_[row * p_.d1], p_.group, p_.d1, p_.d1, left_rows_);
-    key_rows_ = RowWalk<InferSource>(p_, source_, part.token, part.head);
+    key_rows_ = RowWalk<Source>(p_, source_, part.token, part.head);
     key_rows_.Skip(part.first_row);
     value_rows_ = key_rows_;
   }
 
   __aicore__ inline void Gather(const Tile& tile, const AscendC::GlobalTensor<T>& cache,
-                                RowWalk<InferSource>& walk, int32_t rows, int32_t width, int32_t head) {
+                                RowWalk<Source>& walk, int32_t rows, int32_t width, int32_t head) {
     const int32_t tile_rows = RoundUp(rows, kCube);
     const int64_t stride = int64_t{p_.kv_heads} * width;
     for (int64_t done = 0; done < rows;) {
@@ -215,15 +216,15 @@ class InferCube {
     AscendC::SetFlag<AscendC::HardEvent::FIX_M>(event);
   }
 
-  const InferParams& p_;
-  InferSource source_;
-  InferExchange<T> exchange_;
+  const AttentionParams& p_;
+  Source source_;
+  Exchange<T> exchange_;
   AscendC::GlobalTensor<T> query_, key_, value_;
   AscendC::TBuf<AscendC::TPosition::A1> l1_;
   AscendC::TBuf<AscendC::TPosition::A2> l0a_;
   AscendC::TBuf<AscendC::TPosition::B2> l0b_;
   AscendC::TBuf<AscendC::TPosition::CO1> l0c_;
-  RowWalk<InferSource> key_rows_{p_, source_, Token{}, 0}, value_rows_{p_, source_, Token{}, 0};
+  RowWalk<Source> key_rows_{p_, source_, Token{}, 0}, value_rows_{p_, source_, Token{}, 0};
   int32_t left_rows_;  // of query and weights in L1 and L0A
   int32_t half_ = 0;   // of L0A and L0B
   int32_t query_slot_ = 0;

@@ -1,8 +1,9 @@
-// Workspace of the paged inference kernel: an area for each AIC with its two AIVs. Scores and weights go from
-// one to the other through GM, the only memory that they share; two slots each, for two steps in flight.
+// Workspace of the token-outer attention kernels: an area for each AIC with its two AIVs. Scores and weights
+// go from one to the other through GM, the only memory that they share; two slots each, for two steps in
+// flight.
 #pragma once
 
-#include "infer_params.h"
+#include "attention_params.h"
 #include "integers.h"
 
 namespace ms_nsa {
@@ -14,9 +15,10 @@ constexpr int32_t kMaxRows = kMaxGroup / kVectorCores;  // query heads of one AI
 constexpr int32_t kMaxWidth = 256;                      // of query, key and value
 constexpr int32_t kMaxChunk = 256;                      // kv rows of a step
 constexpr int64_t kGmAlign = 512;
+constexpr int32_t kL1Bytes = 524288 - 256;  // a mix kernel may not have the last 256
 
 // Byte offsets inside the area of a core.
-struct InferArea {
+struct CoreArea {
   int64_t scores;    // float [kSlots][group][chunk_rows]
   int64_t weights;   // 16 bit [kSlots][group][chunk_rows]
   int64_t products;  // float [kSlots][group][d2], weights times value of one step
@@ -24,13 +26,13 @@ struct InferArea {
   int64_t bytes;
 };
 
-MS_NSA_FN int64_t PartialFloats(const InferParams& p) {
+MS_NSA_FN int64_t PartialFloats(const AttentionParams& p) {
   return int64_t{kMaxRows} * p.d2 + 2 * kMaxRows;
 }
 
-MS_NSA_FN InferArea AreaOf(const InferParams& p) {
+MS_NSA_FN CoreArea AreaOf(const AttentionParams& p) {
   const int64_t scores = int64_t{p.group} * p.chunk_rows;
-  InferArea area{};
+  CoreArea area{};
   area.weights = RoundUp<int64_t>(kSlots * scores * 4, kGmAlign);
   area.products = area.weights + RoundUp<int64_t>(kSlots * scores * 2, kGmAlign);
   area.partials = area.products + RoundUp<int64_t>(kSlots * int64_t{p.group} * p.d2 * 4, kGmAlign);

@@ -1,14 +1,14 @@
-// UB of the paged inference kernel: one buffer, cut by constant offsets.
+// UB of the token-outer attention kernels: one buffer, cut by constant offsets.
 #pragma once
 
-#include "infer_workspace.h"
+#include "attention_workspace.h"
 #include "online_softmax.h"
 
 namespace ms_nsa {
 
-class InferBuffers {
+class AttentionBuffers {
  public:
-  __aicore__ inline explicit InferBuffers(AscendC::TPipe& pipe) { pipe.InitBuffer(ub_, kBytes); }
+  __aicore__ inline explicit AttentionBuffers(AscendC::TPipe& pipe) { pipe.InitBuffer(ub_, kBytes); }
 
   // Whole vectors of statistics and padded rows of scores take part in instructions: they must hold numbers.
   __aicore__ inline void Clear() {
@@ -33,6 +33,10 @@ class InferBuffers {
   __aicore__ inline SoftmaxScratch Scratch() {
     return {At(kFoldAt, kMaxRows * kLanes), At(kSpreadAt, kMaxRows * kBlockFloats), Stat(0)};
   }
+  __aicore__ inline Floats SpreadMax() { return At(kStatisticsAt, kMaxRows * kBlockFloats); }
+  __aicore__ inline Floats SpreadSum() {
+    return At(kStatisticsAt + kMaxRows * kBlockFloats * 4, kMaxRows * kBlockFloats);
+  }
   __aicore__ inline Floats Decay(int32_t slot) { return Stat(1 + slot); }
   __aicore__ inline RowStats Stats(int32_t slot) { return {Stat(3 + 2 * slot), Stat(4 + 2 * slot)}; }
   __aicore__ inline RowStats OtherStats() { return {Stat(7), Stat(8)}; }
@@ -55,7 +59,8 @@ class InferBuffers {
   static constexpr int32_t kFoldAt = kResultAt + kProduct * 2;
   static constexpr int32_t kSpreadAt = kFoldAt + kMaxRows * kLanes * 4;
   static constexpr int32_t kStatsAt = kSpreadAt + kMaxRows * kBlockFloats * 4;
-  static constexpr int32_t kBytes = kStatsAt + kStatVectors * kStatRows * 4;
+  static constexpr int32_t kStatisticsAt = kStatsAt + kStatVectors * kStatRows * 4;
+  static constexpr int32_t kBytes = kStatisticsAt + 2 * kMaxRows * kBlockFloats * 4;
   static constexpr int32_t kUbBytes = 184 * 1024;  // what Select reserves lies behind
   static_assert(kBytes <= kUbBytes, "UB");
   static_assert(kStatRows == kMaxRows, "a statistic has a float for each row");
