@@ -3,8 +3,9 @@
 A kernel rounds the softmax weights p, the score gradients ds and attention_out (hence delta = grad . out in
 the gradient) to the storage type, each by a fraction of itself. These errors are independent, so the error of
 out = sum p v is a fraction of sqrt(sum p^2 v^2), and likewise for the gradients. A term below the type's
-smallest normal number is rounded by a fraction of that number instead. Scores and grad . value are float32:
-measured in the storage type's precision their errors matter only where that is float32 too.
+smallest normal number is rounded by a fraction of that number instead, and below float32's it may be flushed to
+zero, as vector units do. Scores and grad . value are float32: measured in the storage type's precision their
+errors matter only where that is float32 too.
 """
 
 from functools import lru_cache
@@ -22,8 +23,9 @@ def term_scales(case, gradients=False):
     Zero where there is no term, so that the result there must be exactly zero.
     """
     query, key, value = (rows.astype(np.float64) for rows in (case.query_rows, case.key_rows, case.value_rows))
-    tiny = float(ml_dtypes.finfo(case.dtype).smallest_normal)
-    float32 = float(np.finfo(np.float32).eps / ml_dtypes.finfo(case.dtype).eps)
+    storage, single = ml_dtypes.finfo(case.dtype), np.finfo(np.float32)
+    tiny = max(float(storage.smallest_normal), float(single.smallest_normal) / float(storage.eps))
+    float32 = float(single.eps / storage.eps)
     out = np.zeros((*query.shape[:2], value.shape[2]))
     dq, dk, dv = np.zeros_like(query), np.zeros_like(key), np.zeros_like(value)
     for token, head, rows, count in case.selections():

@@ -21,9 +21,7 @@ COMPILER = os.environ.get("TWIN_CXX", "g++")
 SANITIZE = os.environ.get("TWIN_SANITIZE", "")
 TASK_TYPES = {
     name: i
-    for i, name in enumerate(
-        ["AIV_ONLY", "AIC_ONLY", "MIX_AIC_1_2", "MIX_AIC_1_1", "MIX_AIV_1_0", "MIX_AIC_1_0"]
-    )
+    for i, name in enumerate(["AIV_ONLY", "AIC_ONLY", "MIX_AIC_1_2", "MIX_AIC_1_1", "MIX_AIV_1_0", "MIX_AIC_1_0"])
 }
 KINDS = {"input": 0, "output": 1, "inout": 2, "workspace": 3}
 HALVES = {"cube": "-D__DAV_C220_CUBE__", "vector": "-D__DAV_C220_VEC__"}
@@ -196,9 +194,7 @@ class Kernel:
         text = self.source.read_text()
         start = re.search(rf"\b{entry}\s*\(", text)
         found = (
-            re.search(r"KERNEL_TASK_TYPE_DEFAULT\(\s*KERNEL_TYPE_(\w+)\s*\)", text[start.end() :])
-            if start
-            else None
+            re.search(r"KERNEL_TASK_TYPE_DEFAULT\(\s*KERNEL_TYPE_(\w+)\s*\)", text[start.end() :]) if start else None
         )
         return found.group(1) if found else None
 
@@ -285,11 +281,7 @@ def compile_kernel(
     """Compiles a kernel source once per core type; unchanged sources come from the build folder."""
     source = pathlib.Path(source).resolve()
     twin = library_path()
-    local = [
-        p
-        for folder in (source.parent, *map(pathlib.Path, include))
-        for p in pathlib.Path(folder).rglob("*.h")
-    ]
+    local = [p for folder in (source.parent, *map(pathlib.Path, include)) for p in pathlib.Path(folder).rglob("*.h")]
     key = _digest([source, *_headers(), *local], COMPILER, SANITIZE, *defines)
     folder = build_folder() / "kernels"
     folder.mkdir(parents=True, exist_ok=True)
