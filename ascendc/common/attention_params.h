@@ -13,7 +13,7 @@ struct AttentionParams {
   int64_t tokens_per_sequence;  // paged, not TND: S; else 0, and actual_seq_qlen tells sequences apart
   int64_t kv_rows;              // training: T2
   int64_t num_blocks;           // paged: pages of the cache
-  int64_t max_blocks;           // paged: columns of block_table
+  int64_t max_blocks;           // paged: columns of block_table; training: select blocks of kv_rows
   int64_t atten_mask_cols;      // row stride of atten_mask; 0: no mask
   int32_t kv_heads;             // N2
   int32_t group;                // G, query heads of a kv head
@@ -23,10 +23,12 @@ struct AttentionParams {
   int32_t select_block_count;
   int32_t page_block_size;  // paged
   int32_t sparse_mode;
-  int32_t has_q_lens;   // 0: paged, S tokens a sequence (TND: one); training, one sequence
-  int32_t has_kv_lens;  // 0: training, one sequence
-  int32_t chunk_rows;   // kv rows of one pipeline step
+  int32_t has_q_lens;      // 0: paged, S tokens a sequence (TND: one); training, one sequence
+  int32_t has_kv_lens;     // 0: training, one sequence
+  int32_t chunk_rows;      // kv rows of one pipeline step
+  int32_t segment_tokens;  // training: block-outer, so many tokens at a time; 0: token-outer
   float scale_value;
+  int32_t reserved;
 };
 
 }  // namespace ms_nsa

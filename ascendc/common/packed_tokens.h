@@ -7,6 +7,14 @@
 
 namespace ms_nsa {
 
+// Rows of a sequence that its token number `index` may see.
+MS_NSA_FN int64_t PackedVisible(int32_t sparse_mode, int64_t index, int64_t q_len, int64_t kv_len) {
+  int64_t rows = kv_len;
+  if (sparse_mode == kLeftUpCausal) rows = index + 1;
+  if (sparse_mode == kRightDownCausal) rows = index + 1 + kv_len - q_len;
+  return Max<int64_t>(Min(rows, kv_len), 0);
+}
+
 // Lengths gives QLen(sequence) and KvLen(sequence), the prefix sums. Sums that contradict the shapes or
 // decrease are cut to fit: a kernel cannot raise.
 template <class Lengths>
@@ -20,6 +28,18 @@ class PackedTokens {
 
   MS_NSA_FN bool Done() const { return token_.row >= params_.tokens; }
   MS_NSA_FN const Token& operator*() const { return token_; }
+
+  // Of the sequence at hand.
+  MS_NSA_FN int64_t q_end() const { return q_end_; }
+  MS_NSA_FN int64_t q_len() const { return q_len_; }
+  MS_NSA_FN int64_t kv_len() const { return kv_len_; }
+
+  // Goes to a later token of the same sequence or, at its end, to the next sequence.
+  MS_NSA_FN void Jump(int64_t tokens) {
+    token_.row += tokens - 1;
+    token_.index += tokens - 1;
+    Advance();
+  }
 
   MS_NSA_FN void Advance() {
     ++token_.row;
@@ -61,10 +81,7 @@ class PackedTokens {
   }
 
   MS_NSA_FN int64_t Visible() const {
-    int64_t rows = kv_len_;
-    if (params_.sparse_mode == kLeftUpCausal) rows = token_.index + 1;
-    if (params_.sparse_mode == kRightDownCausal) rows = token_.index + 1 + kv_len_ - q_len_;
-    return Max<int64_t>(Min(rows, kv_len_), 0);
+    return PackedVisible(params_.sparse_mode, token_.index, q_len_, kv_len_);
   }
 
   const AttentionParams& params_;

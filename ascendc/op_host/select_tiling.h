@@ -12,6 +12,9 @@ struct SelectShapes {
   bool has_q_lens, has_kv_lens;
 };
 
-Tiling TileSelect(const SelectShapes& shapes, int32_t aic_cores);
+enum class Schedule : int32_t { kBest, kTokenOuter, kBlockOuter };
+
+// `schedule` is for tests; block-outer falls back to token-outer with a mask, which it cannot take.
+Tiling TileSelect(const SelectShapes& shapes, int32_t aic_cores, Schedule schedule = Schedule::kBest);
 
 }  // namespace ms_nsa

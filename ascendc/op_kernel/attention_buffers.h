@@ -31,11 +31,11 @@ class AttentionBuffers {
     return ub_.template GetWithOffset<T>(kProduct, kResultAt);
   }
   __aicore__ inline SoftmaxScratch Scratch() {
-    return {At(kFoldAt, kMaxRows * kLanes), At(kSpreadAt, kMaxRows * kBlockFloats), Stat(0)};
+    return {At(kFoldAt, kStatRows * kLanes), At(kSpreadAt, kStatRows * kBlockFloats), Stat(0)};
   }
-  __aicore__ inline Floats SpreadMax() { return At(kStatisticsAt, kMaxRows * kBlockFloats); }
+  __aicore__ inline Floats SpreadMax() { return At(kStatisticsAt, kStatRows * kBlockFloats); }
   __aicore__ inline Floats SpreadSum() {
-    return At(kStatisticsAt + kMaxRows * kBlockFloats * 4, kMaxRows * kBlockFloats);
+    return At(kStatisticsAt + kStatRows * kBlockFloats * 4, kStatRows * kBlockFloats);
   }
   __aicore__ inline Floats Decay(int32_t slot) { return Stat(1 + slot); }
   __aicore__ inline RowStats Stats(int32_t slot) { return {Stat(3 + 2 * slot), Stat(4 + 2 * slot)}; }
@@ -57,13 +57,13 @@ class AttentionBuffers {
   static constexpr int32_t kSumAt = kProductsAt + kSlots * kProduct * 4;
   static constexpr int32_t kResultAt = kSumAt + kProduct * 4;
   static constexpr int32_t kFoldAt = kResultAt + kProduct * 2;
-  static constexpr int32_t kSpreadAt = kFoldAt + kMaxRows * kLanes * 4;
-  static constexpr int32_t kStatsAt = kSpreadAt + kMaxRows * kBlockFloats * 4;
+  static constexpr int32_t kSpreadAt = kFoldAt + kStatRows * kLanes * 4;
+  static constexpr int32_t kStatsAt = kSpreadAt + kStatRows * kBlockFloats * 4;
   static constexpr int32_t kStatisticsAt = kStatsAt + kStatVectors * kStatRows * 4;
-  static constexpr int32_t kBytes = kStatisticsAt + 2 * kMaxRows * kBlockFloats * 4;
+  static constexpr int32_t kBytes = kStatisticsAt + 2 * kStatRows * kBlockFloats * 4;
   static constexpr int32_t kUbBytes = 184 * 1024;  // what Select reserves lies behind
   static_assert(kBytes <= kUbBytes, "UB");
-  static_assert(kStatRows == kMaxRows, "a statistic has a float for each row");
+  static_assert(kStatRows >= kMaxRows, "a statistic has a float for each row");
 
   AscendC::TBuf<AscendC::TPosition::VECCALC> ub_;
 };

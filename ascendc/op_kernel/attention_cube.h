@@ -3,9 +3,9 @@
 // 1) value, so that the AIVs turn scores into weights while the next loads run.
 #pragma once
 
-#include "cube_tiles.h"
 #include "exchange.h"
 #include "gm_source.h"
+#include "panels.h"
 #include "parts.h"
 
 namespace ms_nsa {
@@ -18,13 +18,12 @@ class AttentionCube {
       : p_(params),
         source_(params, gm),
         exchange_(params, gm.workspace, AscendC::GetBlockIdx()),
+        panels_(pipe),
         left_rows_(RoundUp(params.group, kCube)) {
     query_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
     key_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.key));
     value_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.value));
     pipe.InitBuffer(l1_, kL1Bytes);
-    pipe.InitBuffer(l0a_, kL0Bytes);
-    pipe.InitBuffer(l0b_, kL0Bytes);
     pipe.InitBuffer(l0c_, kL0cBytes);
   }
 
@@ -53,11 +52,10 @@ class AttentionCube {
   static constexpr int32_t kL0cBytes = 131072;
   static constexpr int32_t kScoresFloats = kMaxGroup * kMaxChunk, kProductFloats = kMaxGroup * kMaxWidth;
   static_assert(kSlots * (kScoresFloats + kProductFloats) * 4 <= kL0cBytes, "L0C");
-  static_assert(kPanelFractals * kCube >= kMaxWidth && kPanelFractals * kCube >= kMaxChunk, "L0B panel");
 
   // Events: of the pair (MTE2, MTE1) one for each slot of keys and of values; of (M, FIX) likewise for scores
-  // and products; of (MTE1, M) one for each half of L0, behind the three that TPipe keeps set on an AIC.
-  static constexpr int32_t kFirst = 0, kSecond = 2, kHalves = 3;
+  // and products.
+  static constexpr int32_t kFirst = 0, kSecond = 2;
 
   __aicore__ inline int32_t TileBytes(int32_t rows, int32_t width) const { return rows * width * sizeof(T); }
   __aicore__ inline Tile At(int32_t bytes, int32_t rows, int32_t width) {
@@ -85,21 +83,14 @@ class AttentionCube {
     return l0c_.template GetWithOffset<float>(kProductFloats,
                                               (kSlots * kScoresFloats + slot * kProductFloats) * 4);
   }
-  __aicore__ inline Tile LeftPanel() {
-    return l0a_.template GetWithOffset<T>(kPanelFractals * kFractal, half_ * kL0Bytes / 2);
-  }
-  __aicore__ inline Tile RightPanel() {
-    return l0b_.template GetWithOffset<T>(kPanelFractals * kFractal, half_ * kL0Bytes / 2);
-  }
-
   __aicore__ inline void OpenFlags() {
     for (int32_t slot = 0; slot < kSlots; ++slot) {
       AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kFirst + slot);
       AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kSecond + slot);
       AscendC::SetFlag<AscendC::HardEvent::FIX_M>(kFirst + slot);
       AscendC::SetFlag<AscendC::HardEvent::FIX_M>(kSecond + slot);
-      AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(kHalves + slot);
     }
+    panels_.Open();
   }
   __aicore__ inline void CloseFlags() {
     for (int32_t slot = 0; slot < kSlots; ++slot) {
@@ -107,8 +98,8 @@ class AttentionCube {
       AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kSecond + slot);
       AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kFirst + slot);
       AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kSecond + slot);
-      AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + slot);
     }
+    panels_.Close();
   }
 
   // With one query head the cube gets two rows (see MultiplyPanel); nothing else ever writes the second.
@@ -160,14 +151,7 @@ class AttentionCube {
     const Tile query = QueryTile(query_slot_), key = KeyTile(slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kFirst + slot);
     AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kFirst + slot);
-    const int32_t depth = PanelDepth(rows);
-    for (int32_t column = 0; column < p_.d1; column += depth) {
-      const int32_t columns = Min(depth, p_.d1 - column);
-      AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
-      LoadLeft(LeftPanel(), query, left_rows_, column, columns);
-      LoadRightTransposed(RightPanel(), key, rows, column, columns);
-      Multiply(ScoresTile(slot), rows, columns, column > 0);
-    }
+    panels_.TimesTransposed(ScoresTile(slot), query, left_rows_, key, rows, p_.group, p_.d1);
     AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kFirst + slot);
     Store(exchange_.scores[int64_t{slot} * p_.group * p_.chunk_rows], ScoresTile(slot), rows, p_.chunk_rows,
           kFirst + slot);
@@ -184,27 +168,11 @@ class AttentionCube {
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kSecond + slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kSecond + slot);
     AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kSecond + slot);
-    const int32_t depth = PanelDepth(p_.d2);
-    for (int32_t row = 0; row < rows; row += depth) {
-      const int32_t panel = Min(depth, rows - row);
-      AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
-      LoadLeft(LeftPanel(), weights, left_rows_, row, panel);
-      LoadRight(RightPanel(), value, rows, p_.d2, row, panel);
-      Multiply(ProductTile(slot), p_.d2, panel, row > 0);
-    }
+    panels_.Times(ProductTile(slot), weights, left_rows_, value, rows, p_.group, p_.d2, rows);
     AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kSecond + slot);
     Store(exchange_.products[int64_t{slot} * p_.group * p_.d2], ProductTile(slot), p_.d2, p_.d2,
           kSecond + slot);
     AscendC::CrossCoreSetFlag<2, PIPE_FIX>(kProductsReady);
-  }
-
-  __aicore__ inline void Multiply(const AscendC::LocalTensor<float>& product, int32_t n, int32_t k,
-                                  bool accumulate) {
-    AscendC::SetFlag<AscendC::HardEvent::MTE1_M>(kHalves + half_);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE1_M>(kHalves + half_);
-    MultiplyPanel(product, LeftPanel(), RightPanel(), p_.group, n, k, accumulate);
-    AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
-    half_ = 1 - half_;
   }
 
   __aicore__ inline void Store(const AscendC::GlobalTensor<float>& gm,
@@ -212,7 +180,7 @@ class AttentionCube {
                                int32_t event) {
     AscendC::SetFlag<AscendC::HardEvent::M_FIX>(event);
     AscendC::WaitFlag<AscendC::HardEvent::M_FIX>(event);
-    StoreProduct(gm, product, p_.group, columns, stride);
+    StoreProduct(gm, product, left_rows_, p_.group, columns, stride);
     AscendC::SetFlag<AscendC::HardEvent::FIX_M>(event);
   }
 
@@ -221,12 +189,10 @@ class AttentionCube {
   Exchange<T> exchange_;
   AscendC::GlobalTensor<T> query_, key_, value_;
   AscendC::TBuf<AscendC::TPosition::A1> l1_;
-  AscendC::TBuf<AscendC::TPosition::A2> l0a_;
-  AscendC::TBuf<AscendC::TPosition::B2> l0b_;
   AscendC::TBuf<AscendC::TPosition::CO1> l0c_;
+  Panels<T> panels_;
   RowWalk<Source> key_rows_{p_, source_, Token{}, 0}, value_rows_{p_, source_, Token{}, 0};
   int32_t left_rows_;  // of query and weights in L1 and L0A
-  int32_t half_ = 0;   // of L0A and L0B
   int32_t query_slot_ = 0;
 };
 

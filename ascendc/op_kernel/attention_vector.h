@@ -6,6 +6,7 @@
 #include "exchange.h"
 #include "gm_source.h"
 #include "parts.h"
+#include "score_copy.h"
 
 namespace ms_nsa {
 
@@ -87,12 +88,7 @@ class AttentionVector {
   __aicore__ inline void LoadScores(const AscendC::GlobalTensor<float>& scores, int32_t slot, int32_t columns,
                                     int32_t stride) {
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(kScores + slot);
-    const uint32_t bytes = columns * sizeof(float);
-    const int32_t filled = RoundUp(columns, kBlockFloats);
-    const uint32_t gap = (stride - filled) / kBlockFloats;
-    const uint32_t skip = (p_.chunk_rows - columns) * sizeof(float);
-    AscendC::DataCopyPad(ub_.Scores(slot), scores, {static_cast<uint16_t>(rows_), bytes, skip, gap, 0},
-                         {true, 0, static_cast<uint8_t>(filled - columns), 0.0f});
+    CopyScores(ub_.Scores(slot), scores, rows_, columns, stride, p_.chunk_rows);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kScores + slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kScores + slot);
   }
@@ -105,11 +101,7 @@ class AttentionVector {
     AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(kScores + slot);
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kWeights + slot);
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kWeights + slot);
-    constexpr int32_t kBlock = 32 / sizeof(T);
-    const uint32_t bytes = columns * sizeof(T);
-    const uint32_t gap = stride / kBlock - CeilDiv(columns, kBlock);
-    const uint32_t skip = (p_.chunk_rows - columns) * sizeof(T);
-    AscendC::DataCopyPad(weights, rounded, {static_cast<uint16_t>(rows_), bytes, gap, skip, 0});
+    CopyWeights(weights, rounded, rows_, columns, stride, p_.chunk_rows);
     AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kWeights + slot);
   }
 
@@ -163,9 +155,7 @@ class AttentionVector {
     }
   }
 
-  // A row without anything visible has sum 0 and stays 0.
   __aicore__ inline void StoreResult(const Part& part, const RowStats& stats) {
-    constexpr float kLeastSum = 1.0e-30f;
     const SoftmaxScratch scratch = ub_.Scratch();
     AscendC::Maxs(scratch.row, stats.sum, kLeastSum, kStatRows);
     AscendC::PipeBarrier<PIPE_V>();
@@ -190,14 +180,10 @@ class AttentionVector {
     AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kResults);
   }
 
-  // Eight equal lanes a row. Doubling takes kLowest, the maximum of nothing, to -inf and halving leaves it
-  // there; every other maximum comes back as it was.
+  // Eight equal lanes a row.
   __aicore__ inline void SpreadStatistics(const RowStats& stats) {
     SpreadRows(ub_.SpreadSum(), stats.sum);
-    AscendC::Muls(stats.max, stats.max, 2.0f, kStatRows);
-    AscendC::PipeBarrier<PIPE_V>();
-    AscendC::Muls(stats.max, stats.max, 0.5f, kStatRows);
-    AscendC::PipeBarrier<PIPE_V>();
+    FinishMax(stats, ub_.Scratch().row, kStatRows);
     SpreadRows(ub_.SpreadMax(), stats.max);
   }
 
@@ -215,7 +201,7 @@ class AttentionVector {
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kResults);
     AscendC::DataCopy(partial, ub_.Sum(), rows_ * p_.d2);
     AscendC::DataCopy(partial[kMaxRows * p_.d2], stats.max, kStatRows);
-    AscendC::DataCopy(partial[kMaxRows * p_.d2 + kMaxRows], stats.sum, kStatRows);
+    AscendC::DataCopy(partial[kMaxRows * p_.d2 + kStatRows], stats.sum, kStatRows);
     AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kResults + 1);
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kResults + 1);
   }
@@ -236,7 +222,7 @@ class AttentionVector {
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(kProducts);
     AscendC::DataCopy(product, partial, rows_ * p_.d2);
     AscendC::DataCopy(other.max, partial[kMaxRows * p_.d2], kStatRows);
-    AscendC::DataCopy(other.sum, partial[kMaxRows * p_.d2 + kMaxRows], kStatRows);
+    AscendC::DataCopy(other.sum, partial[kMaxRows * p_.d2 + kStatRows], kStatRows);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kProducts);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kProducts);
     RaiseMax(stats.max, other.max, decay);

@@ -108,14 +108,14 @@ __aicore__ inline void MultiplyPanel(const AscendC::LocalTensor<float>& product,
   AscendC::Mmad(product, left, right, mmad);
 }
 
-// Rows [0, rows) of a product in L0C to row-major GM.
+// Rows [0, rows) of a product of tile_rows rows in L0C to row-major GM.
 __aicore__ inline void StoreProduct(const AscendC::GlobalTensor<float>& gm,
-                                    const AscendC::LocalTensor<float>& product, int32_t rows, int32_t columns,
-                                    int64_t stride) {
+                                    const AscendC::LocalTensor<float>& product, int32_t tile_rows,
+                                    int32_t rows, int32_t columns, int64_t stride) {
   AscendC::FixpipeParamsV220 store;
   store.nSize = columns;
   store.mSize = rows;
-  store.srcStride = RoundUp(rows < 2 ? 2 : rows, kCube);
+  store.srcStride = tile_rows;
   store.dstStride = stride;
   store.ndNum = 1;
   store.quantPre = QuantMode_t::NoQuant;

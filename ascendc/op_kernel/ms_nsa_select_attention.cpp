@@ -1,6 +1,8 @@
 // Entry of MsNsaSelectAttention: selected attention over packed sequences, the training forward.
 #include "attention_cube.h"
 #include "attention_vector.h"
+#include "block_cube.h"
+#include "block_vector.h"
 #include "kernel_operator.h"
 
 extern "C" __global__ __aicore__ void ms_nsa_select_attention(GM_ADDR query, GM_ADDR key, GM_ADDR value,
@@ -26,9 +28,17 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention(GM_ADDR query, GM_
   gm.workspace = AscendC::GetUserWorkspace(workspace);
   AscendC::TPipe pipe;
   if ASCEND_IS_AIC {
-    ms_nsa::AttentionCube<DTYPE_QUERY, ms_nsa::PackedSource>(params, gm, pipe).Run();
+    if (params.segment_tokens > 0) {
+      ms_nsa::BlockCube<DTYPE_QUERY>(params, gm, pipe).Run();
+    } else {
+      ms_nsa::AttentionCube<DTYPE_QUERY, ms_nsa::PackedSource>(params, gm, pipe).Run();
+    }
   }
   if ASCEND_IS_AIV {
-    ms_nsa::AttentionVector<DTYPE_QUERY, ms_nsa::PackedSource>(params, gm, pipe).Run();
+    if (params.segment_tokens > 0) {
+      ms_nsa::BlockVector<DTYPE_QUERY>(params, gm, pipe).Run();
+    } else {
+      ms_nsa::AttentionVector<DTYPE_QUERY, ms_nsa::PackedSource>(params, gm, pipe).Run();
+    }
   }
 }

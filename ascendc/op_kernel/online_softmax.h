@@ -6,14 +6,17 @@
 
 namespace ms_nsa {
 
+// A row without anything visible has sum 0; dividing by this instead leaves it 0.
+constexpr float kLeastSum = 1.0e-30f;
+
 struct RowStats {
   Floats max, sum;  // [kStatRows]
 };
 
 // Buffers that only live inside a call.
 struct SoftmaxScratch {
-  Floats fold;    // [16, 64]
-  Floats spread;  // [16, 8]
+  Floats fold;    // [kStatRows, 64]
+  Floats spread;  // [kStatRows, 8]
   Floats row;     // [kStatRows]
 };
 
@@ -24,13 +27,14 @@ __aicore__ inline void ResetStats(const RowStats& stats) {
 }
 
 // max = the larger of both; decay = exp(old max - new max). `other` is kept.
-__aicore__ inline void RaiseMax(const Floats& max, const Floats& other, const Floats& decay) {
-  AscendC::Max(decay, max, other, kStatRows);
+__aicore__ inline void RaiseMax(const Floats& max, const Floats& other, const Floats& decay,
+                                int32_t count = kStatRows) {
+  AscendC::Max(decay, max, other, count);
   AscendC::PipeBarrier<PIPE_V>();
-  AscendC::Sub(decay, max, decay, kStatRows);
+  AscendC::Sub(decay, max, decay, count);
   AscendC::PipeBarrier<PIPE_V>();
-  AscendC::Max(max, max, other, kStatRows);
-  AscendC::Exp(decay, decay, kStatRows);
+  AscendC::Max(max, max, other, count);
+  AscendC::Exp(decay, decay, count);
   AscendC::PipeBarrier<PIPE_V>();
 }
 
@@ -56,6 +60,18 @@ __aicore__ inline void SoftmaxStep(const Floats& scores, const RowStats& stats, 
   ReduceRows<false>(scratch.row, scores, scratch.fold, rows, stride);
   AscendC::PipeBarrier<PIPE_V>();
   AscendC::Add(stats.sum, stats.sum, scratch.row, kStatRows);
+  AscendC::PipeBarrier<PIPE_V>();
+}
+
+// The maximum as users get it. Doubling takes kLowest, the maximum of nothing, to -inf and halving leaves it
+// there; every other one comes back as it was. A NaN score shows in the sum, but a maximum may pass it over.
+__aicore__ inline void FinishMax(const RowStats& stats, const Floats& scratch, int32_t count) {
+  AscendC::Muls(stats.max, stats.max, 2.0f, count);
+  AscendC::Muls(scratch, stats.sum, 0.0f, count);
+  AscendC::PipeBarrier<PIPE_V>();
+  AscendC::Muls(stats.max, stats.max, 0.5f, count);
+  AscendC::PipeBarrier<PIPE_V>();
+  AscendC::Add(stats.max, stats.max, scratch, count);
   AscendC::PipeBarrier<PIPE_V>();
 }
 

@@ -1,8 +1,8 @@
-// Row operations on float matrices [rows, columns] in UB, `stride` floats from row to row, at most 16 rows.
-// One instruction handles 64 columns of all rows: a repeat is a row.
+// Row operations on float matrices [rows, columns] in UB, `stride` floats from row to row, at most 32 rows
+// (more in ApplyRows). One instruction handles 64 columns of all rows: a repeat is a row.
 #pragma once
 
-#include "integers.h"
+#include "attention_workspace.h"
 #include "kernel_operator.h"
 
 namespace ms_nsa {
@@ -11,7 +11,6 @@ using Floats = AscendC::LocalTensor<float>;
 
 constexpr int32_t kLanes = 64;       // floats of a repeat
 constexpr int32_t kBlockFloats = 8;  // floats of 32 bytes
-constexpr int32_t kStatRows = 16;    // a row statistic is a dense vector of this many floats
 
 // Finite, so that no difference of two maxima is NaN; below every score.
 constexpr float kLowest = -3.0e38f;

@@ -18,8 +18,8 @@ def kernel(operator, dtype):
     )
 
 
-def _launch(entry, case, inputs, outputs, aic_cores, options):
-    plan = host.tile(host.shapes_of(case), aic_cores)
+def _launch(entry, case, inputs, outputs, aic_cores, options, schedule="best"):
+    plan = host.tile(host.shapes_of(case), aic_cores, schedule)
     arguments = [
         *inputs,
         *outputs,
@@ -61,7 +61,7 @@ def run_infer(case, aic_cores=3, **options):
     return launched.outputs[0].view(case.dtype), launched
 
 
-def run_select(case, aic_cores=3, **options):
+def run_select(case, aic_cores=3, schedule="best", **options):
     """attention_out, softmax_max, softmax_sum, and the launch's result."""
     inputs = [
         _bits(case.query),
@@ -78,6 +78,6 @@ def run_select(case, aic_cores=3, **options):
         twin.output(statistics, np.float32, "softmax_max"),
         twin.output(statistics, np.float32, "softmax_sum"),
     ]
-    launched = _launch("ms_nsa_select_attention", case, inputs, outputs, aic_cores, options)
+    launched = _launch("ms_nsa_select_attention", case, inputs, outputs, aic_cores, options, schedule)
     attention_out, *rest = launched.outputs
     return attention_out.view(case.dtype), *rest, launched

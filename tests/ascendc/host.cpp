@@ -26,6 +26,6 @@ extern "C" int HostTileInfer(const ms_nsa::InferShapes* shapes, int aic_cores, P
   return Report(ms_nsa::TileInfer(*shapes, aic_cores), plan);
 }
 
-extern "C" int HostTileSelect(const ms_nsa::SelectShapes* shapes, int aic_cores, Plan* plan) {
-  return Report(ms_nsa::TileSelect(*shapes, aic_cores), plan);
+extern "C" int HostTileSelect(const ms_nsa::SelectShapes* shapes, int aic_cores, Plan* plan, int schedule) {
+  return Report(ms_nsa::TileSelect(*shapes, aic_cores, static_cast<ms_nsa::Schedule>(schedule)), plan);
 }

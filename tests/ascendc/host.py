@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ASCENDC = ROOT / "ascendc"
 FOLDERS = [ASCENDC / "common", ASCENDC / "op_host"]
 LAYOUTS = ("BSH", "BSND", "TND")
+SCHEDULES = ("best", "token", "block")
 
 INTS = ctypes.c_int64
 
@@ -61,17 +62,8 @@ class SelectShapes(ctypes.Structure):
 
 WIDE = ["batch", "tokens", "tokens_per_sequence", "kv_rows", "num_blocks", "max_blocks", "atten_mask_cols"]
 NARROW = [
-    "kv_heads",
-    "group",
-    "d1",
-    "d2",
-    "select_block_size",
-    "select_block_count",
-    "page_block_size",
-    "sparse_mode",
-    "has_q_lens",
-    "has_kv_lens",
-    "chunk_rows",
+    *["kv_heads", "group", "d1", "d2", "select_block_size", "select_block_count", "page_block_size"],
+    *["sparse_mode", "has_q_lens", "has_kv_lens", "chunk_rows", "segment_tokens"],
 ]
 
 
@@ -82,6 +74,7 @@ class AttentionParams(ctypes.Structure):
         *((name, INTS) for name in WIDE),
         *((name, ctypes.c_int32) for name in NARROW),
         ("scale_value", ctypes.c_float),
+        ("reserved", ctypes.c_int32),
     ]
 
 
@@ -115,11 +108,15 @@ def library():
     return ctypes.CDLL(str(build([here / "host.cpp", *sorted((ASCENDC / "op_host").glob("*_tiling.cpp"))], "host")))
 
 
-def tile(shapes, aic_cores):
+def tile(shapes, aic_cores, schedule="best"):
     """The Plan for InferShapes or SelectShapes; ValueError with the tiling's sentence."""
-    function = library().HostTileInfer if isinstance(shapes, InferShapes) else library().HostTileSelect
     plan = Plan()
-    if function(ctypes.byref(shapes), aic_cores, ctypes.byref(plan)):
+    arguments = [ctypes.byref(shapes), aic_cores, ctypes.byref(plan)]
+    if isinstance(shapes, InferShapes):
+        failed = library().HostTileInfer(*arguments)
+    else:
+        failed = library().HostTileSelect(*arguments, SCHEDULES.index(schedule))
+    if failed:
         raise ValueError(plan.error.decode())
     return plan
 

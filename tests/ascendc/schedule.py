@@ -27,7 +27,7 @@ class Schedule:
     """What the cores do for a case, in the token-outer schedule."""
 
     def __init__(self, case, aic_cores):
-        plan = host.tile(host.shapes_of(case), aic_cores)
+        plan = host.tile(host.shapes_of(case), aic_cores, "token")
         self.params, self.cores = plan.params, plan.block_dim
         mask = None if case.atten_mask is None else np.ascontiguousarray(case.atten_mask).view(np.uint8)
         lens = case.actual_seq_qlen, case.actual_seq_kvlen
