@@ -1,18 +1,13 @@
-"""Bitwise the same result in every run and for every number of threads, and from several Python threads at once.
+"""Bitwise the same result in every run and for every number of threads.
 
-The latter in PyNative mode only: in Graph mode MindSpore 2.10 itself ends with a segmentation fault when two Python
-threads run any two Cells at once, be it a single matmul.
+Calls from two Python threads at once cannot be tested through Cells: MindSpore 2.10 itself gives wrong results or ends
+with a segmentation fault when two Python threads call any operators on the CPU at once, be it `Tensor.add`.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
 import pytest
 
-from support import fingerprints, make_paged_case, make_select_case, run_cells
-from support.run_cells import same_bits, to_array, to_arrays
-
-SIZES = {"n2": 2, "group": 3, "d1": 40, "d2": 24, "select_block_size": 16, "select_block_count": 6}
+from support import fingerprints, run_cells
+from support.run_cells import same_bits
 
 
 @pytest.fixture(scope="module")
@@ -37,36 +32,3 @@ def test_repeats_in_graph_mode_agree_with_pynative_mode():
         plain = run_cells.run_operator(case)
         for _ in range(3):
             assert same_bits(plain, run_cells.run_operator(case, "graph")), name
-
-
-def run_all(job):
-    """Outputs of one call of every kind: forward, gradient, decode."""
-    (forward, inputs), (gradient, given), (decode, paged) = job
-    return (*to_arrays(forward(*inputs)), *to_arrays(gradient(*given)), to_array(decode(*paged)))
-
-
-def make_job(seed):
-    """Cells shared by all jobs, shapes of its own."""
-    rng = np.random.default_rng([13, seed])
-    case = make_select_case(rng, np.float32, [3 + 17 * seed], [50 + 31 * seed], sparse_mode=3, **SIZES)
-    paged = make_paged_case(
-        rng, np.float32, "BSND", 2, None, [50 + 97 * seed] * (seed + 1), page_block_size=32, **SIZES
-    )
-    inputs = run_cells.forward_inputs(case)
-    given = [run_cells.to_tensor(array) for array in (case.grad, *case.saved)]
-    return (
-        (run_cells.forward_cell(case), inputs),
-        (run_cells.grad_cell(case), [given[0], *inputs[:3], *given[1:], *inputs[3:]]),
-        (run_cells.forward_cell(paged), run_cells.forward_inputs(paged)),
-    )
-
-
-@pytest.mark.parametrize("workers", [2, 3])
-@pytest.mark.parametrize("shapes", ["the same", "different"])
-def test_calls_from_several_python_threads(workers, shapes):
-    jobs = [make_job(seed if shapes == "different" else 2) for seed in range(4)]
-    expected = [run_all(job) for job in jobs]
-    with ThreadPoolExecutor(workers) as pool:
-        found = list(pool.map(run_all, jobs * 15))
-    for i, results in enumerate(found):
-        assert same_bits(results, expected[i % len(jobs)])
