@@ -7,13 +7,19 @@
 namespace ms_nsa {
 namespace {
 
-// Entries' results stay in L2 (192 MB) between the phases of a segment.
-constexpr int64_t kSegmentBytes = int64_t{96} << 20;
+// Results of two segments are under way at a time; they stay in L2 (192 MB).
+constexpr int64_t kSegmentBytes = int64_t{64} << 20;
+
+// The results of the last segment are combined with the cubes idle: not too large a share of all, yet enough
+// tokens to share a block.
+constexpr int64_t kFewestSegments = 8, kSharingTokens = 128;
 
 int32_t SegmentTokens(const AttentionParams& p) {
   const int64_t entry_bytes = int64_t{p.group} * (p.d2 + 2 * kLaneFloats) * 4;
   const int64_t token_bytes = entry_bytes * p.kv_heads * p.select_block_count;
-  const int64_t tokens = std::min(kSegmentEntries / int64_t{SlotStride(p)}, kSegmentBytes / token_bytes);
+  const int64_t wanted = std::max(CeilDiv<int64_t>(p.tokens, kFewestSegments), kSharingTokens);
+  const int64_t most = std::min(kSegmentEntries / int64_t{SlotStride(p)}, kSegmentBytes / token_bytes);
+  const int64_t tokens = std::min(wanted, most);
   return static_cast<int32_t>(std::max<int64_t>(tokens, 0));
 }
 
@@ -35,7 +41,7 @@ bool BlockOuterPays(const AttentionParams& p, int64_t batch, int64_t tokens) {
 
 bool UseBlockOuter(const AttentionParams& p, Schedule schedule, int64_t tokens) {
   if (schedule == Schedule::kTokenOuter || p.atten_mask_cols > 0 || tokens < 1) return false;
-  if (SlotStride(p) > kSegmentEntries) return false;
+  if (p.group * p.d2 > kMaxEntryFloats) return false;
   return schedule == Schedule::kBlockOuter || BlockOuterPays(p, std::max<int64_t>(p.batch, 1), tokens);
 }
 
@@ -58,7 +64,7 @@ Tiling TileSelect(const SelectShapes& s, int32_t aic_cores, Schedule schedule) {
   if (!UseBlockOuter(p, schedule, tokens)) return tiling;
   p.segment_tokens = tokens;
   tiling.block_dim = aic_cores;
-  const BlockArea area = BlockAreaOf(p);
+  const BlockArea area = BlockAreaOf(p, 0);
   tiling.workspace_bytes = area.cores + tiling.block_dim * area.core_bytes;
   return tiling;
 }
