@@ -29,7 +29,7 @@ def parse_arguments():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "out")
     parser.add_argument("--prompt", nargs="+", help="texts to continue")
     parser.add_argument("--new-tokens", type=int, default=160)
-    parser.add_argument("--page-block-size", type=int, default=24, help="rows a page; needs not fit the select block")
+    parser.add_argument("--page-block-size", type=int, default=24, help="rows; select blocks may straddle pages")
     parser.add_argument("--temperature", type=float, default=0.5, help="0 takes the likeliest byte")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
@@ -50,10 +50,9 @@ class PagedAttention(Attention):
     def __init__(self, config, batch, num_pages, page_block_size):
         super().__init__(config)
         heads = config.key_value_head_num, config.head_dim
-        blocks = -(-config.sequence // config.select_block_size)
         self.key_pages = zeros("key_pages", num_pages + 1, page_block_size, *heads)
         self.value_pages = zeros("value_pages", num_pages + 1, page_block_size, *heads)
-        self.block_keys = zeros("block_keys", batch, blocks + 1, *heads)
+        self.block_keys = zeros("block_keys", batch, config.blocks + 1, *heads)
         self.select_attention = ms_nsa.NsaSelectedAttentionInfer(
             config.head_num,
             config.key_value_head_num,
@@ -82,8 +81,7 @@ class PageTable:
     """Hands out pages in random order as sequences grow, and says where the rows of new tokens go."""
 
     def __init__(self, config, batch, page_block_size, rng):
-        self.page_block_size, self.select_block_size = page_block_size, config.select_block_size
-        self.num_blocks = -(-config.sequence // config.select_block_size)
+        self.config, self.page_block_size = config, page_block_size
         pages_each = -(-config.sequence // page_block_size)
         self.num_pages = batch * pages_each
         self.free = rng.permutation(self.num_pages).tolist()
@@ -103,7 +101,7 @@ class PageTable:
         sequence = np.arange(len(q_lengths))[:, None]
         pages = self.block_table[sequence, positions // self.page_block_size]
         rows = np.stack([np.where(padding, self.num_pages, pages), positions % self.page_block_size], -1)
-        blocks = np.where(padding, self.num_blocks, positions // self.select_block_size)
+        blocks = np.where(padding, self.config.blocks, positions // self.config.select_block_size)
         blocks = np.stack([np.broadcast_to(sequence, blocks.shape), blocks], -1)
         state = int32(rows), int32(blocks), int32(self.block_table), ms.Tensor(q_lengths), ms.Tensor(self.lengths)
         return int32(positions), state
@@ -121,7 +119,11 @@ def sample(logits, temperature, rng):
 
 
 def generate(config, args, prompts):
-    """Continues the prompts; returns per sequence the tokens, their logits and the blocks that each layer chose."""
+    """Continues the prompts.
+
+    Returns lists with an array per prompt: all bytes; and for all but the last byte the logits [S, 256] and the blocks
+    chosen [S, layers, N2, select_block_count].
+    """
     rng = np.random.default_rng(args.seed)
     table = PageTable(config, len(prompts), args.page_block_size, rng)
     paged = functools.partial(
@@ -143,8 +145,9 @@ def generate(config, args, prompts):
             choices[sequence].append(chosen[sequence, :length])
         last = out[np.arange(len(prompts)), q_lengths - 1]
         new = list(sample(last, args.temperature, rng)[:, None])
-    join = functools.partial(map, np.concatenate)
-    return list(join(texts)), list(join(logits)), list(join(choices))
+    for sequence in range(len(prompts)):
+        texts[sequence].append(new[sequence])
+    return [[np.concatenate(parts) for parts in each] for each in (texts, logits, choices)]
 
 
 def pad(arrays, value=0):
@@ -161,7 +164,7 @@ def compare(config, args, texts, logits, choices):
     """
     model = CharLM(config)
     load_weights(args.out, model)
-    given = pad(choices, -1)
+    texts, given = [text[:-1] for text in texts], pad(choices, -1)
     out, own = model(int32(pad(texts)), None, tuple(int32(given[:, :, layer]) for layer in range(config.layers)))
     own = np.stack([layer.asnumpy() for layer in own], 2)
     real = np.arange(given.shape[1]) < np.array([len(text) for text in texts])[:, None]
@@ -173,8 +176,13 @@ def compare(config, args, texts, logits, choices):
 def main():
     args = parse_arguments()
     ms.set_context(mode=ms.GRAPH_MODE)
-    config = load_config(args.out)
+    try:
+        config = load_config(args.out)
+    except FileNotFoundError as error:
+        sys.exit(f"{error.filename} must exist: run samples/02_train_char_lm.py first")
     prompts = args.prompt or default_prompts()
+    if not all(prompts):
+        sys.exit("--prompt must not be empty")
     room = config.sequence - max(len(prompt.encode()) for prompt in prompts)
     if args.new_tokens > room:
         sys.exit(f"--new-tokens must be at most {room}: the model knows {config.sequence} bytes at once")

@@ -24,17 +24,26 @@ class Config:
     """Sizes of the model; saved beside the checkpoint."""
 
     layers: int = 4
-    head_num: int = 8
+    head_num: int = 4
     key_value_head_num: int = 2
     head_dim: int = 32
-    sequence: int = 1024
+    sequence: int = 512
     select_block_size: int = 16
-    select_block_count: int = 8
-    local_blocks: int = 3  # a token's own block and the ones before it, always selected
+    select_block_count: int = 6
+    local_blocks: int = 2  # a token's own block and the ones before it, always selected
+
+    def __post_init__(self):
+        least, most, count = self.local_blocks + 2, self.blocks, self.select_block_count
+        if not least <= count <= most:
+            raise ValueError(f"select_block_count must be from {least} to {most}, got {count}")
 
     @property
     def width(self):
         return self.head_num * self.head_dim
+
+    @property
+    def blocks(self):
+        return -(-self.sequence // self.select_block_size)
 
 
 def load_text():
@@ -77,43 +86,40 @@ def choose_blocks(query, block_keys, positions, config):
 
     Args:
         query (Tensor): [B, S, N1, D].
-        block_keys (Tensor): [B, blocks, N2, D].
+        block_keys (Tensor): [B, config.blocks, N2, D].
         positions (Tensor): int32 [B or 1, S], of the tokens in their sequences.
 
     Returns:
         Tensor, int32 [B, S, N2, select_block_count]; -1 is an empty slot.
     """
-    batch, tokens, head_num, head_dim = query.shape
-    blocks, kv_heads = block_keys.shape[1], block_keys.shape[2]
     query, block_keys = ops.stop_gradient(query), ops.stop_gradient(block_keys)
+    batch, tokens, head_num, head_dim = query.shape
+    kv_heads = block_keys.shape[2]
 
     own = positions[:, :, None] // config.select_block_size
     recent = own - ops.arange(config.local_blocks)
-    recent = ops.where(recent > 0, recent, -1)  # block 0 has its own slot: a block listed twice would count twice
+    recent = ops.where(recent > 0, recent, -1)  # block 0 has its slot already, and a block listed twice counts twice
     always = ops.concat([ops.zeros_like(own), recent], -1)[:, :, None, :]
     always = ops.broadcast_to(always, (batch, tokens, kv_heads, config.local_blocks + 1))
 
-    block = ops.arange(blocks)
+    block = ops.arange(config.blocks)
     candidate = ops.logical_and(block > 0, block <= own - config.local_blocks)[:, None]
     query = query.transpose(0, 2, 1, 3).reshape(batch, kv_heads, -1, head_dim)
     scores = ops.matmul(query, block_keys.transpose(0, 2, 3, 1)) / head_dim**0.5
-    scores = scores.reshape(batch, head_num, tokens, blocks)
+    scores = scores.reshape(batch, head_num, tokens, config.blocks)
     weights = ops.softmax(ops.where(candidate, scores, -1e9), -1)
-    weights = weights.reshape(batch, kv_heads, -1, tokens, blocks).sum(2)
-    free_slots = config.select_block_count - config.local_blocks - 1
-    best_weights, best = ops.topk(ops.where(candidate, weights, -1.0), min(free_slots, blocks))
+    weights = weights.reshape(batch, kv_heads, -1, tokens, config.blocks).sum(2)  # over the group of a kv head
+    weights = ops.where(candidate, weights, -1.0)
+    best_weights, best = ops.topk(weights, config.select_block_count - config.local_blocks - 1)
     best = ops.where(best_weights >= 0, best, -1).transpose(0, 2, 1, 3)
-
-    unused = ops.full((batch, tokens, kv_heads, max(free_slots - blocks, 0)), -1, dtype=ms.int32)
-    return ops.concat([always.astype(ms.int32), best.astype(ms.int32), unused], -1)
+    return ops.concat([always.astype(ms.int32), best.astype(ms.int32)], -1)
 
 
-def block_means(key, block_size):
-    """Mean key of every block, [B, blocks, N2, D]; that of an incomplete last block is never used."""
+def block_means(key, config):
+    """Mean key of every block, [B, blocks, N2, D]; `choose_blocks` uses those of complete blocks."""
     batch, tokens, heads, width = key.shape
-    blocks = -(-tokens // block_size)
-    key = ops.pad(key, (0, 0, 0, 0, 0, blocks * block_size - tokens))
-    return key.reshape(batch, blocks, block_size, heads, width).mean(2)
+    key = ops.pad(key, (0, 0, 0, 0, 0, config.blocks * config.select_block_size - tokens))
+    return key.reshape(batch, config.blocks, config.select_block_size, heads, width).mean(2)
 
 
 def rotate(x, positions):
@@ -176,7 +182,7 @@ class SparseAttention(Attention):
     def attend(self, query, key, value, positions, state):
         batch, tokens = query.shape[:2]
         ends = tuple([tokens * (sequence + 1) for sequence in range(batch)])
-        own_choice = choose_blocks(query, block_means(key, self.config.select_block_size), positions, self.config)
+        own_choice = choose_blocks(query, block_means(key, self.config), positions, self.config)
         topk_indices = own_choice if state is None else state
         attention_out = self.select_attention(
             pack(query), pack(key), pack(value), pack(topk_indices), None, ends, ends
@@ -223,7 +229,7 @@ class CharLM(nn.Cell):
 
     def __init__(self, config, attention=SparseAttention):
         super().__init__()
-        self.embedding = nn.Embedding(VOCABULARY, config.width, embedding_table=Normal(0.02))
+        self.embedding = nn.Embedding(VOCABULARY, config.width, embedding_table=Normal(0.5))
         self.layers = nn.CellList([Layer(config, attention) for _ in range(config.layers)])
         self.norm = RMSNorm(config.width)
         self.head = linear(config.width, VOCABULARY)
@@ -239,7 +245,7 @@ class CharLM(nn.Cell):
 
 
 def linear(inputs, outputs):
-    return nn.Dense(inputs, outputs, weight_init=Normal(0.02), has_bias=False)
+    return nn.Dense(inputs, outputs, weight_init=Normal(0.7 * inputs**-0.5), has_bias=False)
 
 
 def pack(x):

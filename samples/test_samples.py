@@ -18,8 +18,14 @@ SIZES = [
 ]
 LONG_PROMPT = "The is operator compares what two names stand for, and no more than that. "
 
-# Runs a sample after a change to the package, made by the first argument.
-CHANGED = "import runpy, sys; exec(sys.argv.pop(1)); sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
+# Runs the sample named by the second argument after importing change.py from the folder named by the first.
+CHANGED = """
+import runpy, sys
+sys.path[:0] = [sys.argv.pop(1), {samples!r}]
+import change
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def run(*command):
@@ -27,9 +33,9 @@ def run(*command):
     return result.returncode, result.stdout, result.stderr
 
 
-def run_changed(change, sample, *arguments):
-    change = f"sys.path.insert(0, {str(SAMPLES)!r})\n{change}"
-    return run("-c", CHANGED, change, SAMPLES / sample, *arguments)
+def run_changed(folder, change, sample, *arguments):
+    (folder / "change.py").write_text(change)
+    return run("-c", CHANGED.format(samples=str(SAMPLES)), folder, SAMPLES / sample, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +48,8 @@ def trained(tmp_path_factory):
 
 
 def decode(out):
-    prompts = ("--prompt", "A", LONG_PROMPT, "def f(", "--new-tokens", 40, "--page-block-size", 13)
-    return ("--out", out, *prompts)
+    prompts = ("--prompt", "A", LONG_PROMPT, "def f(", "--new-tokens", 40)
+    return ("--out", out, *prompts, "--temperature", 1, "--page-block-size", 13)
 
 
 def test_quickstart_agrees_with_the_reference():
@@ -57,12 +63,13 @@ def test_quickstart_agrees_with_the_reference():
     assert all(0 < error < 2e-3 for error in errors)
 
 
-def test_quickstart_fails_when_a_result_is_off():
-    change = (
-        "from ms_nsa import reference; right = reference.selected_attention_infer\n"
-        "reference.selected_attention_infer = lambda *arguments: 1.01 * right(*arguments)"
-    )
-    code, stdout, _ = run_changed(change, "01_quickstart.py")
+def test_quickstart_fails_when_a_result_is_off(tmp_path):
+    change = """
+from ms_nsa import reference
+right = reference.selected_attention_infer
+reference.selected_attention_infer = lambda *arguments: 1.01 * right(*arguments)
+"""
+    code, stdout, _ = run_changed(tmp_path, change, "01_quickstart.py")
     assert code == 1
     assert "4 of 8" in stdout
 
@@ -95,25 +102,41 @@ def test_paged_decoding_generates_text_and_agrees_with_training(trained):
     assert [piece.split(" goes on:")[0] for piece in pieces[1:4]] == [repr("A"), repr(LONG_PROMPT), repr("def f(")]
     difference = float(re.search(r"largest difference (\S+)", stdout).group(1))
     assert 0 < difference < 1e-4
+    generated = [piece.split(" goes on:\n")[1].rstrip("\n") for piece in pieces[1:4]]
+    assert all(20 < len(text) <= 40 for text in generated) and len(set(generated)) == 3
     assert re.search(r"(100\.00|99\.\d\d)% the same", stdout)
     assert "paged decoding equals training" in stdout
 
 
-@pytest.mark.parametrize("change", ["scale", "choice"])
-def test_paged_decoding_fails_when_it_differs_from_training(trained, change):
-    changes = {
-        "scale": (
-            "import functools, ms_nsa\n"
-            "ms_nsa.NsaSelectedAttentionInfer = functools.partial(ms_nsa.NsaSelectedAttentionInfer, scale_value=0.2)"
-        ),
-        "choice": ("import char_lm\nchar_lm.block_means = lambda key, size: char_lm.ops.zeros_like(key[:, ::size])"),
-    }
-    code, stdout, _ = run_changed(changes[change], "03_paged_decode.py", *decode(trained[0]))
-    assert code == 1
-    assert "paged decoding DIFFERS from training" in stdout
+WRONG_SCALE = """
+import functools, ms_nsa
+ms_nsa.NsaSelectedAttentionInfer = functools.partial(ms_nsa.NsaSelectedAttentionInfer, scale_value=0.2)
+"""
+WRONG_CHOICE = """
+import char_lm
+right = char_lm.block_means
+def block_means(key, config):
+    return -right(key, config)
+char_lm.block_means = block_means
+"""
 
 
-def test_paged_decoding_names_the_longest_text(trained):
-    code, _, stderr = run(SAMPLES / "03_paged_decode.py", "--out", trained[0], "--prompt", "abc", "--new-tokens", 118)
+@pytest.mark.parametrize("change", [WRONG_SCALE, WRONG_CHOICE], ids=["scale", "choice"])
+def test_paged_decoding_fails_when_it_differs_from_training(trained, tmp_path, change):
+    code, stdout, stderr = run_changed(tmp_path, change, "03_paged_decode.py", *decode(trained[0]))
     assert code == 1
-    assert "--new-tokens must be at most 117" in stderr
+    assert "paged decoding DIFFERS from training" in stdout, stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--prompt", "abc", "--new-tokens", 118), "--new-tokens must be at most 117"),
+        (("--prompt", ""), "--prompt must not be empty"),
+        (("--out", "nowhere"), "char_lm.json must exist: run samples/02_train_char_lm.py first"),
+    ],
+)
+def test_paged_decoding_names_wrong_arguments(trained, arguments, message):
+    code, _, stderr = run(SAMPLES / "03_paged_decode.py", "--out", trained[0], *arguments)
+    assert code == 1
+    assert message in stderr

@@ -78,7 +78,7 @@ def _seconds(run):
     return time.perf_counter() - start
 
 
-def _checker(made, to_numpy):
+def checker(made, to_numpy):
     """Compares a sample of a peer's [N1, T1, D2] with the oracle."""
     import numpy as np
 
@@ -105,11 +105,11 @@ def selected(library, name, t1):
     case = next(case for case in CASES if case.name == name)
     made = _first_tokens(inputs.select_inputs(case), t1)
     flop = work.flop(case, work.selected_rows(replace(case, t1=t1), made.topk_indices))
-    ways, to_numpy = _ways(library, case, made)
-    _time_ways(ways, _checker(made, to_numpy), flop)
+    ways, to_numpy = ways_of(library, case, made)
+    _time_ways(ways, checker(made, to_numpy), flop)
 
 
-def _ways(library, case, made):
+def ways_of(library, case, made):
     if library == "mindspore":
         from bench import peers_mindspore as peer
 

@@ -28,7 +28,7 @@ def _save(figure, path):
 
 def _caption(run):
     environment = run.environment
-    line = f"{environment.machine}, {environment.threads} threads, {environment.isa}"
+    line = f"{environment.threads} threads, {environment.isa}; {environment.machine}"
     return line if len(line) <= _MACHINE_WIDTH else line[: line.rfind(",", 0, _MACHINE_WIDTH)]
 
 
@@ -93,7 +93,9 @@ def _time_by_length(run, path):
             name = f"{run.dense_name}{', causal' if causal else ''}"
             axes.loglog(*zip(*dense), style, color=_DENSE, marker="s", markersize=4, label=f"dense, {name}")
             _mark(axes, break_even(ours, dense), style)
-    axes.set_xscale("log", base=2)
+    lengths = sorted({length for *_, points in curves for length, _ in points})
+    axes.set_xticks(lengths, [f"{t // 1024}k" if t >= 1024 else str(t) for t in lengths])
+    axes.minorticks_off()
     axes.set_xlabel(f"T = T1 = T2; {FORWARD}, 16 query heads, 4 kv heads, 192/128, 16 blocks of 64, bfloat16")
     axes.set_ylabel("seconds a call")
     axes.set_title(_caption(run), fontsize=8)

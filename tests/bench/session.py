@@ -1,7 +1,7 @@
 """A run from the machine line to the files: cases, limits, peers, CSV and pictures."""
 
-from bench import machine, peers, report
-from bench.cases import FORWARD, TRAINING
+from bench import machine, peers, pictures, report
+from bench.cases import FORWARD, LOCAL, RANDOM, TRAINING
 from bench.results import Check
 from bench.run import Bench
 
@@ -96,9 +96,19 @@ def _finish(run, output):
     judged = [item.holds for item in found if item.holds is not None]
     lines.append(f"{sum(judged)} of {len(judged)} bars hold" if judged else "no bar is judged at these sizes")
     lines += [f"WRONG RESULT {failure.splitlines()[0]}" for failure in run.failures]
+    lines += _break_even_lines(run)
     if output:
-        from bench import pictures
-
         written = [report.write_csv(run, output), *pictures.draw(run, output)]
         lines += [f"wrote {path.name}" for path in written]
     print("\n".join(lines))
+
+
+def _break_even_lines(run):
+    """From which length on selected attention is faster than dense attention."""
+    for selection, causal in ((RANDOM, False), (LOCAL, True)):
+        ours, dense = pictures.lengths_of(run, selection), run.dense.get(causal)
+        if ours and dense:
+            length = pictures.break_even(ours, dense)
+            longest = max(t for t, _ in dense)
+            found = f"from T = {length:.0f} on" if length else f"nowhere or everywhere up to T = {longest}"
+            yield f"selected ({selection}) is faster than {run.dense_name}{', causal,' if causal else ''} {found}"

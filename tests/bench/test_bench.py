@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import cases, inputs, measure, operators, peaks, pictures, report, session, work
+from bench import cases, inputs, measure, operators, peaks, peers, pictures, report, session, work
 from bench.results import Check, Result
 from ms_nsa import backend
 
@@ -208,3 +208,21 @@ def test_registry_names_are_unique_and_the_bars_complete():
     names = [case.name for case in cases.CASES]
     assert len(set(names)) == len(names)
     assert sum(case.bar is not None for case in cases.CASES) == 18
+
+
+@pytest.mark.parametrize("library", ["torch", "mindspore"])
+@pytest.mark.parametrize("operator", [cases.FORWARD, cases.TRAINING])
+def test_peers_compute_the_same(library, operator):
+    """All but FlexAttention, whose compilation takes minutes; a run checks it like the others."""
+    pytest.importorskip(library)
+    case = cases.named(cases.TrainingCase("", operator, 3, t1=70, t2=160, **SIZES))
+    made = inputs.make(case)
+    ways, to_numpy = peers.ways_of(library, case, made)
+    is_right = peers.checker(made, to_numpy)
+    for name, prepare in ways.items():
+        if "FlexAttention" not in name:
+            out = prepare()()
+            is_right(out)
+            with pytest.raises(AssertionError, match="RMS"):
+                is_right(out * 1.1)
+    assert ways or (library, operator) == ("mindspore", cases.TRAINING)

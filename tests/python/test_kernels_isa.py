@@ -2,6 +2,7 @@
 
 import subprocess
 from dataclasses import replace
+from functools import cache
 
 import ml_dtypes
 import numpy as np
@@ -20,6 +21,7 @@ CPU_FLAGS = {
     "avx512bf16": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"},
 }
 THREADS = (1, 2, 3)
+OUTPUTS = ("attention_out", "softmax_max", "softmax_sum", "dq", "dk", "dv")
 
 
 @pytest.fixture(params=ISAS)
@@ -50,6 +52,8 @@ def check(runner, isa, folder, cases, threads=THREADS):
         check_outputs(case, *runs[0])
 
 
+# Cached, because a case keeps the oracle's answer and every ISA asks for it.
+@cache
 def random_cases(seed, count, dtype):
     rng = np.random.default_rng(seed)
     return [random_select_case(rng, dtype, poison=bool(i % 2)) for i in range(count)]
@@ -69,33 +73,39 @@ def test_many_random_cases(runner, isa, tmp_path, dtype):
 
 def sized_case(dtype, seed=3, **changes):
     sizes = {
-        "q_lens": [37, 0, 170, 5], "kv_lens": [61, 9, 333, 0], "n2": 2, "group": 3, "d1": 40, "d2": 72,
+        "q_lens": [37, 0, 70, 5], "kv_lens": [61, 9, 233, 0], "n2": 2, "group": 3, "d1": 40, "d2": 72,
         "select_block_size": 17, "select_block_count": 6, "sparse_mode": 3,
     }  # fmt: skip
     return make_select_case(np.random.default_rng(seed), dtype, **{**sizes, **changes})
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_sizes_around_the_tiles(runner, isa, tmp_path, dtype):
-    """Several chunks and batches a head; blocks below, at and above a key tile; heads wider than a panel."""
-    cases = [
+@cache
+def cases_around_the_tiles(dtype):
+    return [
         sized_case(dtype),
         sized_case(dtype, select_block_size=64, select_block_count=3, d1=192, d2=128, group=1),
         sized_case(dtype, select_block_size=150, select_block_count=2, d1=7, d2=131, sparse_mode=0),
         sized_case(dtype, select_block_size=1, select_block_count=20, d1=1, d2=1, sparse_mode=2),
-        sized_case(dtype, q_lens=[230], kv_lens=[210], n2=1, group=17, d1=16, d2=15, styles=("one_block",)),
+        sized_case(dtype, q_lens=[130], kv_lens=[110], n2=1, group=17, d1=16, d2=15, styles=("one_block",)),
+        sized_case(dtype, q_lens=[71, 39], kv_lens=[80, 35], group=17, d1=15, d2=16),
         sized_case(dtype, q_lens=[3] * 40, kv_lens=[21] * 40, n2=3, group=2),
     ]
-    check(runner, isa, tmp_path, cases)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_sizes_around_the_tiles(runner, isa, tmp_path, dtype):
+    """Several chunks and batches a head; blocks below, at and above a key tile; heads wider than a panel."""
+    check(runner, isa, tmp_path, cases_around_the_tiles(dtype))
 
 
 @pytest.mark.parametrize("place", ["query", "key", "value", "grad"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_non_finite_data_reaches_only_what_sees_it(runner, isa, tmp_path, place, bad):
-    """Causal rows share blocks and tiles with rows that do see the bad element."""
+    """The bad element lies in blocks that some causal rows see only in part, without it."""
     cases = []
     for dtype in DTYPES:
-        case = sized_case(dtype, q_lens=[9, 70], kv_lens=[20, 90], scale_value=0.2)
+        sizes = {"select_block_size": 40, "select_block_count": 3, "styles": ("distinct",)}
+        case = sized_case(dtype, q_lens=[9, 70], kv_lens=[20, 90], scale_value=0.2, **sizes)
         array = getattr(case, place).copy()
         array[len(array) // 2, 1, 3] = bad
         cases.append(replace(case, **{place: array}))
@@ -104,9 +114,12 @@ def test_non_finite_data_reaches_only_what_sees_it(runner, isa, tmp_path, place,
     with np.errstate(invalid="ignore"):
         for i, case in enumerate(cases):
             expected = (*case.forward, *case.gradients)
-            for actual, right in zip((*results[2 * i][0], *results[2 * i + 1][0]), expected):
-                # Inf may come out as NaN or with the other sign: that is left to the order of operations.
-                assert (np.isfinite(actual.astype(np.float32)) == np.isfinite(right)).all()
+            actual = (*results[2 * i][0], *results[2 * i + 1][0])
+            for name, found, right in zip(OUTPUTS, actual, expected):
+                # Inf may come out as NaN: which of the two is left to the order of operations.
+                statistic = name == "softmax_max"  # -inf where nothing is visible
+                fine = [np.isfinite(x) | (statistic & np.isneginf(x)) for x in (found.astype(np.float32), right)]
+                assert (fine[0] == fine[1]).all(), f"{name} of {case}"
 
 
 def test_order_of_slots_and_padding_are_bitwise_irrelevant(runner, isa, tmp_path):

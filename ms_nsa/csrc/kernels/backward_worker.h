@@ -3,7 +3,7 @@
 #pragma once
 
 #include "backward_tile.h"
-#include "prefetch.h"
+#include "strided_prefetch.h"
 
 namespace ms_nsa {
 namespace {
@@ -76,12 +76,12 @@ class BackwardWorker {
     const int64_t kv_row = (chunk.seq.kv_start + first) * in_.n2 + chunk.head;
     const int64_t key_bytes = in_.d1 * sizeof(Storage), value_bytes = in_.d2 * sizeof(Storage);
     const int64_t dk_bytes = grads.dk_stride * sizeof(float), dv_bytes = grads.dv_stride * sizeof(float);
-    next_[0] = RowPrefetch(static_cast<const char*>(in_.key) + kv_row * key_bytes, key_bytes,
-                           in_.n2 * key_bytes, rows);
-    next_[1] = RowPrefetch(static_cast<const char*>(in_.value) + kv_row * value_bytes, value_bytes,
-                           in_.n2 * value_bytes, rows);
-    next_[2] = RowPrefetch(grads.dk + first * grads.dk_stride, dk_bytes, dk_bytes, rows);
-    next_[3] = RowPrefetch(grads.dv + first * grads.dv_stride, dv_bytes, dv_bytes, rows);
+    next_[0] = StridedPrefetch(static_cast<const char*>(in_.key) + kv_row * key_bytes, key_bytes,
+                               in_.n2 * key_bytes, rows);
+    next_[1] = StridedPrefetch(static_cast<const char*>(in_.value) + kv_row * value_bytes, value_bytes,
+                               in_.n2 * value_bytes, rows);
+    next_[2] = StridedPrefetch(grads.dk + first * grads.dk_stride, dk_bytes, dk_bytes, rows);
+    next_[3] = StridedPrefetch(grads.dv + first * grads.dv_stride, dv_bytes, dv_bytes, rows);
     prefetch_wait_ = index_.count(block) * group_ - kBackwardRows;
   }
 
@@ -89,7 +89,7 @@ class BackwardWorker {
   void Prefetch(int64_t rows) {
     prefetch_wait_ -= rows;
     if (prefetch_wait_ > 0) return;
-    for (RowPrefetch& next : next_) next.Advance(kKeyTile);
+    for (StridedPrefetch& next : next_) next.Advance(kKeyTile);
   }
 
   void Start(const ChunkList::Item& chunk) {
@@ -114,7 +114,7 @@ class BackwardWorker {
   BackwardTile<Dot, E> tile_;
   ChunkRows<Dot> rows_;
   RowBatch<kBackwardRows> batch_;
-  RowPrefetch next_[4];  // key, value, dk, dv
+  StridedPrefetch next_[4];  // key, value, dk, dv
   int64_t prefetch_wait_ = 0;
 };
 

@@ -6,7 +6,7 @@
 #include "careful.h"
 #include "online_softmax.h"
 #include "pack.h"
-#include "prefetch.h"
+#include "strided_prefetch.h"
 #include "threads.h"
 
 namespace ms_nsa {
@@ -79,10 +79,10 @@ class ForwardWorker {
     const int64_t rows = Min(kKeyTile, Min(in_.select_block_size, chunk.seq.kv_len - first));
     const int64_t kv_row = (chunk.seq.kv_start + first) * in_.n2 + chunk.head;
     constexpr int64_t kBytes = sizeof(Storage);
-    next_key_ = RowPrefetch(static_cast<const Storage*>(in_.key) + kv_row * in_.d1, in_.d1 * kBytes,
-                            in_.n2 * in_.d1 * kBytes, rows);
-    next_value_ = RowPrefetch(static_cast<const Storage*>(in_.value) + kv_row * in_.d2, in_.d2 * kBytes,
-                              in_.n2 * in_.d2 * kBytes, rows);
+    next_key_ = StridedPrefetch(static_cast<const Storage*>(in_.key) + kv_row * in_.d1, in_.d1 * kBytes,
+                                in_.n2 * in_.d1 * kBytes, rows);
+    next_value_ = StridedPrefetch(static_cast<const Storage*>(in_.value) + kv_row * in_.d2, in_.d2 * kBytes,
+                                  in_.n2 * in_.d2 * kBytes, rows);
     const int64_t total = index_.count(block) * group_;
     prefetch_rows_ = CeilDiv(kKeyTile * kForwardRows, Min(total, kPrefetchRows));
     prefetch_wait_ = total - kPrefetchRows;
@@ -165,7 +165,7 @@ class ForwardWorker {
   Operand* probabilities_;
   RowStatistics statistics_;
   RowBatch<kForwardRows> batch_;
-  RowPrefetch next_key_, next_value_;
+  StridedPrefetch next_key_, next_value_;
   int64_t prefetch_rows_ = 0, prefetch_wait_ = 0;
   const Operand* query_row_[kForwardRows];
   const Operand* probability_row_[kForwardRows];

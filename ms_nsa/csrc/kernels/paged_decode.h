@@ -6,6 +6,7 @@
 #include "decode_scores.h"
 #include "element.h"
 #include "paged_rows.h"
+#include "scattered_prefetch.h"
 #include "threads.h"
 #include "weighted_sum.h"
 
@@ -33,11 +34,12 @@ class DecodeWorker {
         head_groups_(CeilDiv(group_, kHeads)),
         key_width_(RowStride<Dot>(p.d1)),
         value_width_(RowStride<Dot>(p.d2)),
+        tile_rows_(Max(DecodeRows(group_), Max(Layout::kStep, kKeys))),
         split_(tasks.parts() > 1),
         rows_(arena, p),
         query_(arena.Take<Operand>(head_groups_ * kHeads * key_width_)),
         out_(arena.Take<float>(group_ * value_width_)),
-        score_(arena.Take<float>(kDecodeRows * kHeads)),
+        score_(arena.Take<float>(head_groups_ * kDecodeRows * kHeads)),
         probability_(arena.Take<Operand>(head_groups_ * kDecodeRows * kHeads)),
         factor_(arena.Take<float>(head_groups_ * V::kLanes)),
         statistics_(arena.Take<HeadStatistics<Dot>>(head_groups_)),
@@ -48,30 +50,31 @@ class DecodeWorker {
   // Takes tasks from next_task, which all threads share, until there are none.
   void Run(int64_t* next_task) {
     std::memset(zeros_, 0, Max(key_width_, value_width_) * sizeof(S));
-    bool more = NextTile(next_task, tile_[0]);
-    for (int i = 0; more; i = 1 - i) {
-      RowTile<S>&tile = tile_[i], &following = tile_[1 - i];
-      more = NextTile(next_task, following);
+    for (RowTile<S>& tile : tile_) NextTile(next_task, tile);
+    for (int i = 0; !tile_[i].empty; i = (i + 1) % kTiles) {
+      RowTile<S>& tile = tile_[i];
       if (tile.first) Start(tile.task);
-      if (tile.count > 0) RunTile(tile, following);
+      if (tile.count > 0) RunTile(tile, tile_[(i + 1) % kTiles], tile_[(i + 2) % kTiles]);
       if (tile.last) Finish(tile.task);
+      NextTile(next_task, tile);
     }
   }
 
  private:
-  bool NextTile(int64_t* next_task, RowTile<S>& tile) {
+  void NextTile(int64_t* next_task, RowTile<S>& tile) {
     tile.count = 0;
     tile.first = rows_done_;
     if (rows_done_) {
       const int64_t i = __atomic_fetch_add(next_task, 1, __ATOMIC_RELAXED);
-      if (i >= tasks_.size()) return false;
+      tile.empty = i >= tasks_.size();
+      if (tile.empty) return;
       task_ = tasks_.At(i);
       rows_.Start(task_, tasks_.parts());
     }
+    tile.empty = false;
     tile.task = task_;
-    rows_.Fill(tile);
+    rows_.Fill(tile, tile_rows_);
     tile.last = rows_done_ = rows_.done();
-    return true;
   }
 
   void Start(const DecodeTask& task) {
@@ -84,23 +87,37 @@ class DecodeWorker {
     std::memset(out_, 0, group_ * value_width_ * sizeof(float));
   }
 
-  void RunTile(RowTile<S>& tile, const RowTile<S>& following) {
+  // Meanwhile this tile's values are fetched, then the next one's keys; the one after that must find its
+  // pages in the TLB.
+  void RunTile(RowTile<S>& tile, const RowTile<S>& next, const RowTile<S>& after_next) {
+    const int64_t keys = RoundUp(tile.count, Max(Layout::kStep, kKeys));
+    ScatteredPrefetch<S> values(tile.value, tile.count, p_.d2, keys / kKeys);
+    TouchPages(after_next.key, after_next.count, p_.d1);
     // Rows that are not whole vectors are copied and padded: loads beyond a row would reach its neighbour.
     if (key_width_ != p_.d1) PadRows(tile.key, tile.count, p_.d1, key_width_, key_copy_);
-    if (value_width_ != p_.d2) PadRows(tile.value, tile.count, p_.d2, value_width_, value_copy_);
-    const int64_t keys = RoundUp(tile.count, Max(Layout::kStep, kKeys));
-    for (int64_t i = tile.count; i < keys; ++i) tile.key[i] = tile.value[i] = zeros_;
+    for (int64_t i = tile.count; i < keys; ++i) tile.key[i] = zeros_;
+    Score(tile, keys, values);
     for (int64_t i = 0; i < head_groups_; ++i) {
-      Score(tile, following, keys, i);
-      DecodeSoftmax<Dot, kHeads>(score_, keys / Layout::kVectorKeys, tile.count, p_.scale_value,
-                                 statistics_[i], probability_ + i * kDecodeRows * kHeads,
-                                 factor_ + i * V::kLanes);
+      const int64_t at = i * kDecodeRows * kHeads;
+      DecodeSoftmax<Dot, kHeads>(score_ + at, keys / Layout::kVectorKeys, tile.count, p_.scale_value,
+                                 statistics_[i], probability_ + at, factor_ + i * V::kLanes);
     }
+    TouchPages(after_next.value, after_next.count, p_.d2);
+    if (value_width_ != p_.d2) PadRows(tile.value, tile.count, p_.d2, value_width_, value_copy_);
+    tile.value[tile.count] = zeros_;
+    AddValues(tile, next);
+  }
+
+  void AddValues(const RowTile<S>& tile, const RowTile<S>& next) {
+    const int64_t panels = CeilDiv(value_width_, PanelColumns<Dot>(kHeads));
+    ScatteredPrefetch<S> next_keys(next.key, next.count, p_.d1,
+                                   head_groups_ * panels * CeilDiv(tile.count, kWeightedRows));
     for (int64_t i = 0; i < head_groups_; ++i) {
       const int64_t heads = Min(kHeads, group_ - i * kHeads);
       WeightedSum<Dot, E>(static_cast<int>(heads),
                           {tile.value, tile.count, value_width_, probability_ + i * kDecodeRows * kHeads,
-                           kHeads * Dot::kPair, out_ + i * kHeads * value_width_, factor_ + i * V::kLanes});
+                           kHeads * Dot::kPair, out_ + i * kHeads * value_width_, factor_ + i * V::kLanes},
+                          next_keys);
     }
   }
 
@@ -112,29 +129,20 @@ class DecodeWorker {
     }
   }
 
-  void Score(const RowTile<S>& tile, const RowTile<S>& following, int64_t keys, int64_t head_group) {
-    const Operand* query = query_ + head_group * kHeads * key_width_;
+  void Score(const RowTile<S>& tile, int64_t keys, ScatteredPrefetch<S>& values) {
     for (int64_t i = 0; i < keys; i += kKeys) {
-      if (head_group == 0) Prefetch(following, i, kKeys);
+      values.NextPortion();
       const S* key[kKeys];
       for (int k = 0; k < kKeys; ++k) {
         key[k] = tile.key[Layout::Key((i + k) / Layout::kVectorKeys, (i + k) % Layout::kVectorKeys)];
       }
-      Reg sum[kSums];
-      ScoreKeys<Dot, E, kHeads, kKeys>(key, query, key_width_, sum);
-      for (int v = 0; v < kSums; v += V::kLanes) V::Store(score_ + i * kHeads + v, V::SumEach(sum + v));
+      for (int64_t g = 0; g < head_groups_; ++g) {
+        Reg sum[kSums];
+        ScoreKeys<Dot, E, kHeads, kKeys>(key, query_ + g * kHeads * key_width_, key_width_, sum);
+        float* score = score_ + (g * kDecodeRows + i) * kHeads;
+        for (int v = 0; v < kSums; v += V::kLanes) V::Store(score + v, V::SumEach(sum + v));
+      }
     }
-  }
-
-  void Prefetch(const RowTile<S>& tile, int64_t first, int64_t count) const {
-    for (int64_t i = first; i < Min(first + count, tile.count); ++i) {
-      PrefetchRow(tile.key[i], p_.d1);
-      PrefetchRow(tile.value[i], p_.d2);
-    }
-  }
-  static void PrefetchRow(const S* row, int64_t width) {
-    constexpr int64_t kLine = 64 / sizeof(S);
-    for (int64_t i = 0; i < width; i += kLine) __builtin_prefetch(row + i);
   }
 
   void Finish(const DecodeTask& task) {
@@ -161,15 +169,16 @@ class DecodeWorker {
   const PagedAttentionParams& p_;
   const DecodeTasks& tasks_;
   const PartialResults& partial_;
-  const int64_t group_, head_groups_, key_width_, value_width_;
+  const int64_t group_, head_groups_, key_width_, value_width_, tile_rows_;
   const bool split_;
   PagedRows<S> rows_;
   DecodeTask task_{};
   bool rows_done_ = true;
-  RowTile<S> tile_[2];
+  static constexpr int kTiles = 3;  // the one that is worked on and the next two
+  RowTile<S> tile_[kTiles];
   Operand* query_;  // [head][key_width_]
   float* out_;      // [head][value_width_], not yet divided by the sum
-  float* score_;    // of one head group
+  float* score_;
   Operand* probability_;
   float* factor_;
   HeadStatistics<Dot>* statistics_;

@@ -12,10 +12,11 @@ namespace {
 template <class S>
 struct RowTile {
   DecodeTask task;
+  bool empty;        // there was no task left
   bool first, last;  // of the task
   int64_t count;
   const S* key[kDecodeRows];
-  const S* value[kDecodeRows];
+  const S* value[kDecodeRows + 1];  // one more completes a pair
 };
 
 // Walks through the selected blocks of one task.
@@ -42,10 +43,9 @@ class PagedRows {
 
   bool done() const { return row_ == row_end_; }
 
-  void Fill(RowTile<S>& tile) {
-    tile.count = 0;
-    while (tile.count < kDecodeRows && !done()) {
-      TakeFromPage(tile);
+  void Fill(RowTile<S>& tile, int64_t max_rows) {
+    while (tile.count < max_rows && !done()) {
+      TakeFromPage(tile, max_rows);
       FindRow();
     }
   }
@@ -77,13 +77,13 @@ class PagedRows {
     }
   }
 
-  void TakeFromPage(RowTile<S>& tile) {
+  void TakeFromPage(RowTile<S>& tile, int64_t max_rows) {
     const int64_t in_page = row_ % p_.page_block_size;
     const int64_t cache_row = table_[row_ / p_.page_block_size] * p_.page_block_size + in_page;
     const int64_t end = Min(row_end_, row_ - in_page + p_.page_block_size);
     const S* key = static_cast<const S*>(p_.key) + (cache_row * p_.n2 + head_) * p_.d1;
     const S* value = static_cast<const S*>(p_.value) + (cache_row * p_.n2 + head_) * p_.d2;
-    for (; row_ < end && tile.count < kDecodeRows; ++row_, key += p_.n2 * p_.d1, value += p_.n2 * p_.d2) {
+    for (; row_ < end && tile.count < max_rows; ++row_, key += p_.n2 * p_.d1, value += p_.n2 * p_.d2) {
       if (drop_ != nullptr && drop_[row_] != 0) continue;
       tile.key[tile.count] = key;
       tile.value[tile.count++] = value;

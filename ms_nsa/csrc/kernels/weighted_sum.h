@@ -3,6 +3,8 @@
 #pragma once
 
 #include "gemm_tile.h"
+#include "scattered_prefetch.h"
+#include "tiling.h"
 
 namespace ms_nsa {
 namespace {
@@ -18,9 +20,22 @@ struct WeightedSumArgs {
   const float* factor;
 };
 
+// Vectors of one tile. Few heads leave registers for wider tiles: the rows are then walked through fewer
+// times.
+template <class Dot>
+constexpr int64_t PanelVectors(int heads) {
+  return RoundUp(heads <= 2 ? 2 * Dot::Vec::kTileVectors : Dot::Vec::kTileVectors, Dot::kPair);
+}
+
+template <class Dot>
+constexpr int64_t PanelColumns(int heads) {
+  return PanelVectors<Dot>(heads) * Dot::Vec::kLanes;
+}
+
 // Heads [0, R) and NV vectors from one column on.
 template <class Dot, class E, int R, int NV>
-inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int64_t column) {
+inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int64_t column,
+                         ScatteredPrefetch<typename E::Storage>& prefetch) {
   using V = typename Dot::Vec;
   typename Dot::Reg acc[R][NV];
 #pragma GCC unroll 8
@@ -32,17 +47,21 @@ inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int
     }
   }
   const typename Dot::Operand* probability = w.probability;
-  for (int64_t i = 0; i < w.count; i += Dot::kPair, probability += w.step) {
-    typename Dot::B value[NV];
+  for (int64_t first = 0; first < w.count; first += kWeightedRows) {
+    prefetch.NextPortion();
+    const int64_t end = Min(first + kWeightedRows, w.count);
+    for (int64_t i = first; i < end; i += Dot::kPair, probability += w.step) {
+      typename Dot::B value[NV];
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; v += Dot::kPair) {
-      Dot::template LoadColumns<E>(w.value + i, column + v * V::kLanes, value + v);
-    }
+      for (int v = 0; v < NV; v += Dot::kPair) {
+        Dot::template LoadColumns<E>(w.value + i, column + v * V::kLanes, value + v);
+      }
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const auto x = Dot::Broadcast(probability + r * Dot::kPair);
+      for (int r = 0; r < R; ++r) {
+        const auto x = Dot::Broadcast(probability + r * Dot::kPair);
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) acc[r][v] = Dot::MulAdd(acc[r][v], x, value[v]);
+        for (int v = 0; v < NV; ++v) acc[r][v] = Dot::MulAdd(acc[r][v], x, value[v]);
+      }
     }
   }
 #pragma GCC unroll 8
@@ -54,22 +73,22 @@ inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int
 
 // All columns: NV vectors at a time, then fewer.
 template <class Dot, class E, int R, int NV>
-inline void WeightedRow(const WeightedSumArgs<Dot, typename E::Storage>& w, int64_t column = 0) {
+inline void WeightedRow(const WeightedSumArgs<Dot, typename E::Storage>& w,
+                        ScatteredPrefetch<typename E::Storage>& prefetch, int64_t column = 0) {
   constexpr int kColumns = NV * Dot::Vec::kLanes;
-  for (; column + kColumns <= w.width; column += kColumns) WeightedTile<Dot, E, R, NV>(w, column);
+  for (; column + kColumns <= w.width; column += kColumns) WeightedTile<Dot, E, R, NV>(w, column, prefetch);
   if constexpr (NV > Dot::kPair) {
-    if (column < w.width) WeightedRow<Dot, E, R, RoundUp(NV / 2, Dot::kPair)>(w, column);
+    if (column < w.width) WeightedRow<Dot, E, R, RoundUp(NV / 2, Dot::kPair)>(w, prefetch, column);
   }
 }
 
 template <class Dot, class E, int R = 4>
-inline void WeightedSum(int heads, const WeightedSumArgs<Dot, typename E::Storage>& w) {
+inline void WeightedSum(int heads, const WeightedSumArgs<Dot, typename E::Storage>& w,
+                        ScatteredPrefetch<typename E::Storage>& prefetch) {
   if constexpr (R > 1) {
-    if (heads < R) return WeightedSum<Dot, E, R - 1>(heads, w);
+    if (heads < R) return WeightedSum<Dot, E, R - 1>(heads, w, prefetch);
   }
-  // Few heads leave registers for wider tiles: the rows are then walked through fewer times.
-  constexpr int kVectors = RoundUp(R <= 2 ? 2 * Dot::Vec::kTileVectors : Dot::Vec::kTileVectors, Dot::kPair);
-  WeightedRow<Dot, E, R, kVectors>(w);
+  WeightedRow<Dot, E, R, PanelVectors<Dot>(R)>(w, prefetch);
 }
 
 }  // namespace

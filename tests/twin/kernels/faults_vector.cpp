@@ -12,7 +12,7 @@ struct FaultTiling {
 constexpr uint32_t kTile = 256;
 
 class FaultyVector {
-public:
+ public:
   __aicore__ inline void Run(GM_ADDR x, GM_ADDR y, GM_ADDR z, const FaultTiling& t) {
     fault_ = t.fault;
     x_.SetGlobalBuffer((__gm__ float*)x, t.count);
@@ -26,7 +26,7 @@ public:
     for (uint32_t begin = GetBlockIdx() * kTile; begin < t.count; begin += GetBlockNum() * kTile) Tile(begin);
   }
 
-private:
+ private:
   __aicore__ inline void Tile(uint32_t begin) {
     DataCopy(a_, x_[begin], fault_ == 2 ? kTile - 2 : kTile);  // fault 2: alignment
     if (fault_ != 3) DataCopy(b_, y_[begin], kTile);

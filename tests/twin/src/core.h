@@ -83,7 +83,7 @@ struct InstrInfo {
 };
 
 class Core {
-public:
+ public:
   Core(Machine& machine, int id, bool cube, int block, int sub, int cores);
 
   std::string Name() const;
@@ -119,6 +119,7 @@ public:
   std::vector<InstrInfo> log[kPipes];
   uint64_t instructions = 0;
   Trace trace;
+  std::vector<GmRange> gm_ranges;
 
   Event events[kPipes][kPipes][kEventIds];
   uint8_t event_used[kPipes][kPipes] = {};
@@ -129,12 +130,14 @@ public:
   int open_pipe = -1, pipes_opened = 0;
 
   VectorMask mask;
+  Site mask_site;  // of the last change of mask mode
   uint64_t compare_mask[2] = {0, 0};
   int atomic = 0;
   Site atomic_site;
   Site wait_site;                                  // of the cross-core wait that the core is in
   std::unordered_map<uint64_t, CacheEntry> cache;  // key: line address
   std::vector<Segment> segments;
+  Site unit_flag_site;              // of the Mmad that last set one
   std::vector<uint8_t> unit_flags;  // per 512-byte unit of L0C: set by Mmad, cleared by Fixpipe
   std::array<std::unique_ptr<LocalMemory>, kLocalMems> memories;
 };

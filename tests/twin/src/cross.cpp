@@ -54,6 +54,16 @@ void Wait(Core& core, const std::function<bool()>& ready, const std::string& wha
   if (!core.machine.scheduler().WaitUntil(core.id, ready, what + " (" + where + ")")) throw Abort{};
 }
 
+// Cores that wait for each other must all be resident.
+void CheckResident(Core& core, const char* api, Site site) {
+  const Options& o = core.machine.options();
+  const int limit = core.machine.HasAic() ? o.aic_cores : 2 * o.aic_cores;
+  if (o.block_dim <= limit) return;
+  core.Fail(Rule::kBlockDim, api, Pipe::kS, site,
+            std::string(api) + ": all blocks must be resident, but the launch has " +
+                std::to_string(o.block_dim) + " blocks on " + std::to_string(limit) + " cores");
+}
+
 }  // namespace
 
 void CrossSet(int mode, Pipe pipe, int id, Site site) {
@@ -74,7 +84,8 @@ void CrossSet(int mode, Pipe pipe, int id, Site site) {
     core.Fail(Rule::kCrossFlag, "CrossCoreSetFlag", pipe, site, "CrossCoreSetFlag: mode 2 needs AIC and AIV");
     return;
   }
-  CrossFlag& flag = core.machine.SetSide(core, mode, id);
+  if (mode == 0) CheckResident(core, "CrossCoreSetFlag", site);
+  CrossFlag& flag = core.machine.SetSide(core, mode, id, site);
   flag.last_site = site;
   flag.sets[core.id].push_back(core.Snapshot(pipe));
   const uint64_t complete = Complete(flag);
@@ -117,12 +128,29 @@ void CrossWait(int id, Site site) {
 
 namespace {
 
-void Arrive(Core& core, SyncPoint& point, int size, const char* what, Site site) {
+// The software forms count in GM from 0; anything else there makes them hang or pass too early.
+void CheckZeroed(Core& core, const char* api, const GlobalRef& at, uint64_t bytes, Site site) {
+  GmAllocation* gm = core.checking ? core.machine.gm().Find(at.addr) : nullptr;
+  if (!gm) return;
+  const uint64_t begin = static_cast<uint64_t>(at.addr - gm->begin());
+  const bool zero = gm->init().All(begin, bytes) &&
+                    std::all_of(at.addr, at.addr + bytes, [](uint8_t byte) { return byte == 0; });
+  if (zero) return;
+  core.Fail(Rule::kUninit, api, Pipe::kS, site,
+            std::string(api) + ": gmWorkspace must be zeroed before its first use");
+}
+
+std::vector<uint32_t> AllOf(const Core& core) {
   std::vector<uint32_t> mine = core.seen;
   for (int p = 0; p < kPipes; ++p) {
     const std::vector<uint32_t> s = core.Snapshot(static_cast<Pipe>(p));
     for (size_t i = 0; i < mine.size(); ++i) mine[i] = std::max(mine[i], s[i]);
   }
+  return mine;
+}
+
+void Arrive(Core& core, SyncPoint& point, int size, const char* what, Site site) {
+  const std::vector<uint32_t> mine = AllOf(core);
   point.gathering.resize(mine.size());
   for (size_t i = 0; i < mine.size(); ++i) point.gathering[i] = std::max(point.gathering[i], mine[i]);
   const uint64_t generation = point.generation;
@@ -148,45 +176,39 @@ void SyncAllCores(bool vector_only, Site site) {
     core.Fail(Rule::kCrossFlag, "SyncAll", Pipe::kS, site,
               "SyncAll: the hardware form needs a MIX kernel type (MIX_AIV_1_0 for vector-only kernels)");
   }
-  if (machine.options().block_dim > machine.options().aic_cores) {
-    core.Fail(Rule::kBlockDim, "SyncAll", Pipe::kS, site,
-              "SyncAll: all blocks must be resident, but the launch has " +
-                  std::to_string(machine.options().block_dim) + " blocks on " +
-                  std::to_string(machine.options().aic_cores) + " cores");
-  }
+  CheckResident(core, "SyncAll", site);
   if (vector_only && core.cube) return;
   Arrive(core, machine.Sync(vector_only), machine.SyncSize(vector_only), "SyncAll", site);
   Record(core, Op::kSyncAll, Pipe::kS, vector_only ? 1 : 0, 0, site);
 }
 
-void SoftSyncAll(int used_cores, Site site) {
+void SoftSyncAll(int used_cores, const GlobalRef& workspace, Site site) {
   Core& core = Current();
+  CheckResident(core, "SyncAll", site);
   const int size = used_cores > 0 ? used_cores : core.machine.SyncSize(true);
-  Arrive(core, core.machine.soft_sync(), size, "SyncAll over GM", site);
+  SyncPoint& point = core.machine.soft_sync();
+  if (point.generation == 0 && point.arrived == 0)
+    CheckZeroed(core, "SyncAll", workspace, static_cast<uint64_t>(size) * 32, site);
+  Arrive(core, point, size, "SyncAll over GM", site);
   Record(core, Op::kSyncAll, Pipe::kS, 2, 0, site);
 }
 
-void SoftSet(const void* slot, Site site) {
-  Core& core = Current();
-  std::vector<uint32_t> mine = core.seen;
-  for (int p = 0; p < kPipes; ++p) {
-    const std::vector<uint32_t> s = core.Snapshot(static_cast<Pipe>(p));
-    for (size_t i = 0; i < mine.size(); ++i) mine[i] = std::max(mine[i], s[i]);
-  }
-  std::vector<uint32_t>& flag = core.machine.soft_flags()[slot];
-  if (!flag.empty()) {
-    core.Fail(Rule::kCrossFlag, "IBSet", Pipe::kS, site,
-              "IBSet: the flag is already set and nobody waited for it");
-  }
-  flag = std::move(mine);
-}
-
-void SoftWait(const void* slot, Site site) {
+// IBSet spins until the flag of before has been taken.
+void SoftSet(const GlobalRef& slot, Site site) {
   Core& core = Current();
   auto& flags = core.machine.soft_flags();
-  Wait(core, [&] { return !flags[slot].empty(); }, "IBWait", site);
-  core.JoinAll(flags[slot]);
-  flags[slot].clear();
+  if (!flags.count(slot.addr)) CheckZeroed(core, "IBSet", slot, 32, site);
+  Wait(core, [&] { return flags[slot.addr].empty(); }, "IBSet: nobody took the flag of before", site);
+  flags[slot.addr] = AllOf(core);
+}
+
+void SoftWait(const GlobalRef& slot, Site site) {
+  Core& core = Current();
+  auto& flags = core.machine.soft_flags();
+  CheckResident(core, "IBWait", site);
+  Wait(core, [&] { return !flags[slot.addr].empty(); }, "IBWait", site);
+  core.JoinAll(flags[slot.addr]);
+  flags[slot.addr].clear();
 }
 
 }  // namespace twin

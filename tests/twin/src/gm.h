@@ -29,7 +29,7 @@ struct GmCell {
 };
 
 class GmAllocation {
-public:
+ public:
   GmAllocation(std::string name, uint64_t bytes, uint64_t reserved_front, uint32_t misalign,
                bool initialised);
   ~GmAllocation();
@@ -48,7 +48,7 @@ public:
   std::vector<Epoch>& Overflow(GmCell& cell);
   void DropOverflow(GmCell& cell);
 
-private:
+ private:
   using Bytes = std::array<GmCell, kGranule>;
   Bytes& Split(uint64_t granule);
 
@@ -64,12 +64,12 @@ private:
 };
 
 class GlobalMemory {
-public:
+ public:
   GmAllocation& Add(std::string name, uint64_t bytes, uint64_t reserved_front, uint32_t misalign,
                     bool initialised);
   GmAllocation* Find(const uint8_t* p);
 
-private:
+ private:
   std::vector<std::unique_ptr<GmAllocation>> allocations_;
   GmAllocation* last_ = nullptr;
 };

@@ -6,11 +6,11 @@
 namespace twin {
 
 class HazardChecker {
-public:
+ public:
   HazardChecker(Instr& instr, uint32_t seq) : in_(instr), core_(instr.core()), seq_(seq) {}
   void Check(const Segment& segment);
 
-private:
+ private:
   void CheckLocal(const Segment& segment);
   void CheckGm(const Segment& segment);
   void VisitGm(const Segment& segment, GmCell& cell, uint64_t at, uint32_t bytes);

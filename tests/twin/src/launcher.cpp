@@ -39,6 +39,7 @@ struct TwinLaunch {
   uint64_t report_limit;
   uint64_t tiling_key;
   uint64_t reserved_workspace;
+  const char* figures;  // changes to the time model's table, or nullptr
 };
 
 struct TwinResult {
@@ -128,10 +129,10 @@ void CheckEnd(Core& core) {
     core.Fail(Rule::kAtomic, "SetAtomicAdd", Pipe::kS, core.atomic_site,
               "SetAtomicAdd: atomic mode is left on at the end of the kernel");
   if (core.mask.counter)
-    core.Fail(Rule::kMask, "SetMaskCount", Pipe::kS, {},
+    core.Fail(Rule::kMask, "SetMaskCount", Pipe::kS, core.mask_site,
               "SetMaskCount: the core is left in counter mode at the end of the kernel");
   if (std::any_of(core.unit_flags.begin(), core.unit_flags.end(), [](uint8_t f) { return f != 0; })) {
-    core.Fail(Rule::kUnitFlag, "Mmad", Pipe::kM, {},
+    core.Fail(Rule::kUnitFlag, "Mmad", Pipe::kM, core.unit_flag_site,
               "Mmad: a tile finished under the unit flag is never read by Fixpipe with unitFlag 3");
   }
   for (const auto& entry : core.cache) {
@@ -211,7 +212,9 @@ void Launch(const TwinLaunch& launch, TwinResult& result) {
     }
   }
   if (launch.timing) {
-    const Timeline timeline = Simulate(machine);
+    TimingTable table;
+    SetFigures(table, launch.figures ? launch.figures : "");
+    const Timeline timeline = Simulate(machine, table);
     result.timing = TimingJson(machine, timeline);
     if (launch.trace_events) result.trace = ChromeTrace(machine, timeline);
   }

@@ -74,7 +74,7 @@ std::vector<int> Machine::CoresWhere(bool cube, int block) const {
   return ids;
 }
 
-CrossFlag& Machine::SetSide(Core& core, int mode, int id) {
+CrossFlag& Machine::SetSide(Core& core, int mode, int id, Site site) {
   const int group = mode == 0 ? -1 : core.block;
   CrossFlag& flag = flags_[{mode, id, core.cube, group}];
   if (flag.mode < 0) {
@@ -84,7 +84,7 @@ CrossFlag& Machine::SetSide(Core& core, int mode, int id) {
   }
   const auto known = flag_mode_.emplace(std::make_tuple(id, core.cube, core.block), mode);
   if (known.first->second != mode) {
-    core.Fail(Rule::kCrossFlag, "CrossCoreSetFlag", Pipe::kS, flag.last_site,
+    core.Fail(Rule::kCrossFlag, "CrossCoreSetFlag", Pipe::kS, site,
               "flag " + std::to_string(id) + " was set in mode " + std::to_string(known.first->second) +
                   " and now in mode " + std::to_string(mode) + ": one flag serves one mode");
     known.first->second = mode;

@@ -48,7 +48,7 @@ struct SyncPoint {
 };
 
 class Machine {
-public:
+ public:
   explicit Machine(const Options& options);
 
   const Options& options() const { return options_; }
@@ -63,7 +63,7 @@ public:
   Core* Find(bool cube, int block, int sub);
 
   // Flag `id` as seen by `core` when it sets (producer) in `mode`.
-  CrossFlag& SetSide(Core& core, int mode, int id);
+  CrossFlag& SetSide(Core& core, int mode, int id, Site site);
   std::vector<CrossFlag*> WaitSides(Core& core, int id);
   SyncPoint& Sync(bool vector_only) { return vector_only ? sync_vector_ : sync_all_; }
   int SyncSize(bool vector_only) const;
@@ -71,7 +71,7 @@ public:
   SyncPoint& soft_sync() { return soft_sync_; }
   void CheckFlagsAtEnd();
 
-private:
+ private:
   std::vector<int> CoresWhere(bool cube, int block) const;
 
   Options options_;

@@ -294,6 +294,11 @@ void QueueFree(int queue, const LocalRef& tensor, Site site) {
   SetEvent(q.consumer, q.producer, s.free_event, site);
 }
 
+bool QueueFull(int queue) {
+  const QueueState& q = Queue(Current(), queue, "TQue", {});
+  return static_cast<int>(q.waiting.size()) >= q.depth;
+}
+
 int QueueCount(int queue, bool idle) {
   Core& core = Current();
   QueueState& q = Queue(core, queue, "TQue", {});

@@ -38,14 +38,14 @@ struct Report {
 };
 
 class ReportList {
-public:
+ public:
   explicit ReportList(size_t limit) : limit_(limit) {}
   // The same rule at the same place (and against the same place) is counted, not repeated.
   void Add(Report report);
   bool empty() const { return reports_.empty(); }
   std::string Json(const std::string& kernel) const;
 
-private:
+ private:
   using Key = std::tuple<Rule, const char*, int, const char*, int>;
   size_t limit_;
   uint64_t dropped_ = 0;

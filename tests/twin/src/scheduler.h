@@ -12,7 +12,7 @@
 namespace twin {
 
 class Scheduler {
-public:
+ public:
   // seed 0: in order, switching only where a core must wait. Otherwise random; preempt = 1 in n instructions.
   Scheduler(int cores, uint64_t seed, uint32_t preempt);
 
@@ -26,7 +26,7 @@ public:
   // After a deadlock: what every unfinished core waited for.
   const std::vector<std::pair<int, std::string>>& blocked() const { return blocked_; }
 
-private:
+ private:
   struct Task {
     bool done = false;
     const std::function<bool()>* ready = nullptr;

@@ -22,14 +22,14 @@ struct LocalCell {
 };
 
 class LocalShadow {
-public:
+ public:
   explicit LocalShadow(uint32_t bytes) : cells_(bytes / kGranule) {}
 
   // Calls visit(cell, byte address, length) for every cell under [addr, addr + bytes).
   template <class Visit>
   void ForEach(uint64_t addr, uint64_t bytes, bool overwrites, Visit visit);
 
-private:
+ private:
   using Bytes = std::array<LocalCell, kGranule>;
   Bytes& Split(uint32_t granule);
 
@@ -39,7 +39,7 @@ private:
 
 // Bit per byte: initialised or not.
 class InitBits {
-public:
+ public:
   explicit InitBits(uint64_t bytes, bool value = false) : words_((bytes + 31) / 32, value ? ~0u : 0u) {}
   bool All(uint64_t begin, uint64_t bytes) const { return FirstClear(begin, bytes) == bytes; }
   // Offset from begin of the first clear bit, or bytes.
@@ -47,7 +47,7 @@ public:
   void Set(uint64_t begin, uint64_t bytes, bool value);
   void Copy(uint64_t begin, const InitBits& from, uint64_t from_begin, uint64_t bytes);
 
-private:
+ private:
   std::vector<uint32_t> words_;
 };
 

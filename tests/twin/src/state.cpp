@@ -7,12 +7,24 @@ VectorMask& MaskState() {
   return Current().mask;
 }
 
+void SetCounterMode(bool on, Site site) {
+  Core& core = Current();
+  core.mask.counter = on;
+  core.mask_site = site;
+}
+
 uint64_t (&CompareMask())[2] {
   return Current().compare_mask;
 }
 
 void SetAtomic(int type, Site site) {
   Core& core = Current();
+  constexpr int kUnknownType = 7;  // AtomicType::kUnknown
+  if (type == kUnknownType) {
+    core.Fail(Rule::kAtomic, "SetAtomicAdd", Pipe::kS, site,
+              "SetAtomicAdd: takes float, half, bfloat16_t, int8_t, int16_t and int32_t only");
+    return;
+  }
   core.atomic = type;
   core.atomic_site = site;
 }
@@ -23,6 +35,10 @@ int AtomicState() {
 
 uint64_t UbUsed() {
   return Current().next_addr[static_cast<int>(Mem::kUb)];
+}
+
+uint64_t UbCapacity() {
+  return Current().Capacity(Mem::kUb);
 }
 
 uint64_t SelectReserveBegin() {

@@ -10,8 +10,14 @@ constexpr int kToggle = 3;
 }  // namespace
 
 TWIN_API void UnitFlagMmad(Instr& in, const LocalRef& dst, uint32_t bytes, int unit_flag);
+TWIN_API void ClearUnitFlags(Instr& in);
 TWIN_API void UnitFlagFixpipe(Instr& in, const LocalRef& src, const uint32_t* units, uint32_t count,
                               int unit_flag);
+
+void ClearUnitFlags(Instr& in) {
+  auto& flags = in.core().unit_flags;
+  flags.assign(flags.size(), 0);
+}
 
 void UnitFlagMmad(Instr& in, const LocalRef& dst, uint32_t bytes, int unit_flag) {
   if (!in.ok()) return;
@@ -24,7 +30,9 @@ void UnitFlagMmad(Instr& in, const LocalRef& dst, uint32_t bytes, int unit_flag)
       flags[u] = 0;
       return;
     }
-    if (unit_flag == kToggle) flags[u] = 1;
+    if (unit_flag != kToggle) continue;
+    flags[u] = 1;
+    in.core().unit_flag_site = in.site();
   }
 }
 

@@ -129,7 +129,7 @@ struct VectorMask {
 class Core;
 
 class TWIN_API Instr {
-public:
+ public:
   Instr(const char* api, Pipe pipe, Site site);
 
   // A broken rule is reported once; the instruction is then not executed.
@@ -170,7 +170,7 @@ public:
   const char* api() const { return api_; }
   Site site() const { return site_; }
 
-private:
+ private:
   friend class HazardChecker;
   void CheckRegion(const LocalRef& tensor, const char* operand, uint64_t offset, uint64_t bytes);
 
@@ -199,9 +199,9 @@ TWIN_API void ReleaseEvent(Pipe src, Pipe dst, int id, Site site);
 TWIN_API void CrossSet(int mode, Pipe pipe, int id, Site site);
 TWIN_API void CrossWait(int id, Site site);
 TWIN_API void SyncAllCores(bool vector_only, Site site);
-TWIN_API void SoftSyncAll(int used_cores, Site site);
-TWIN_API void SoftSet(const void* slot, Site site);
-TWIN_API void SoftWait(const void* slot, Site site);
+TWIN_API void SoftSyncAll(int used_cores, const GlobalRef& workspace, Site site);
+TWIN_API void SoftSet(const GlobalRef& slot, Site site);
+TWIN_API void SoftWait(const GlobalRef& slot, Site site);
 
 // Memory and queues.
 TWIN_API int PipeOpen(Site site);
@@ -216,6 +216,7 @@ TWIN_API void QueueEnque(int queue, const LocalRef& tensor, Site site);
 TWIN_API LocalRef QueueDeque(int queue, Site site);
 TWIN_API void QueueFree(int queue, const LocalRef& tensor, Site site);
 TWIN_API int QueueCount(int queue, bool idle);
+TWIN_API bool QueueFull(int queue);
 TWIN_API LocalRef RawRef(int position, Mem mem, uint32_t addr, uint32_t bytes, Site site);
 
 // Scalar access to GM goes through the core's data cache.
@@ -225,10 +226,12 @@ TWIN_API void CleanCache(const GlobalRef& tensor, uint64_t offset, bool entire, 
 
 // Core state that API calls read and write.
 TWIN_API VectorMask& MaskState();
+TWIN_API void SetCounterMode(bool on, Site site);
 TWIN_API uint64_t (&CompareMask())[2];
 TWIN_API void SetAtomic(int type, Site site);  // AtomicType, 0: none
 TWIN_API int AtomicState();
 TWIN_API uint64_t UbUsed();
+TWIN_API uint64_t UbCapacity();
 TWIN_API uint64_t SelectReserveBegin();
 
 TWIN_API int64_t BlockIndex();

@@ -70,7 +70,7 @@ inline void LoadFromGm(Instr& in, const LocalRef& dst, const GlobalRef& src, con
 
 template <class T>
 void StoreToGm(Instr& in, const GlobalRef& dst, const LocalRef& src, const Bursts& b) {
-  in.In(src, "src", MemBit(Mem::kUb), 32);
+  in.In(src, "src", MemBit(Mem::kUb) | MemBit(Mem::kL1), 32);
   Access kind;
   GmStoreKind<T>(in, kind);
   TouchBursts(in, Access::kRead, src, kind, dst, b);

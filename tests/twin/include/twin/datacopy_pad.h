@@ -46,17 +46,23 @@ inline void FillPattern(uint8_t* to, uint32_t bytes, const Padding& p) {
   for (uint32_t i = 0; i + p.size <= bytes; i += p.size) std::memcpy(to + i, &p.value, p.size);
 }
 
-// Without isPad the device fills the rest of the row with whatever it has: unwritten for the checks.
-inline void PadRow(Instr& in, const LocalRef& dst, uint64_t row, const Bursts& b, const Padding& p) {
-  const uint32_t used = p.left + b.bytes + p.right, whole = RowBytes(used);
-  if (p.on) {
-    FillPattern(in.Data(dst, row), p.left, p);
-    FillPattern(in.Data(dst, row + p.left + b.bytes), p.right, p);
-    in.MarkWritten(dst, row, p.left);
-    in.MarkWritten(dst, row + p.left + b.bytes, p.right);
+inline void PadGap(Instr& in, const LocalRef& dst, uint64_t at, uint32_t bytes, bool defined,
+                   const Padding& p) {
+  if (defined) {
+    FillPattern(in.Data(dst, at), bytes, p);
+    in.MarkWritten(dst, at, bytes);
+  } else {
+    std::memset(in.Data(dst, at), 0xff, bytes);
+    in.MarkUnwritten(dst, at, bytes);
   }
-  std::memset(in.Data(dst, row + used), 0xff, whole - used);
-  in.MarkUnwritten(dst, row + used, whole - used);
+}
+
+// The padding takes its place with isPad or without; only isPad gives it a value. The filler up to the next
+// 32 bytes takes that value too if there is any padding; else it is unwritten for the checks.
+inline void PadRow(Instr& in, const LocalRef& dst, uint64_t row, const Bursts& b, const Padding& p) {
+  const uint32_t end = p.left + b.bytes, whole = RowBytes(end + p.right);
+  PadGap(in, dst, row, p.left, p.on, p);
+  PadGap(in, dst, row + end, whole - end, p.on && p.left + p.right > 0, p);
 }
 
 inline void LoadPadded(Instr& in, const LocalRef& dst, const GlobalRef& src, const Bursts& b,
@@ -86,10 +92,8 @@ void DataCopyPad(const LocalTensor<T>& dst, const GlobalTensor<T>& src,
   twin::Instr in("DataCopyPad", twin::Pipe::kMte2, site);
   twin::Padding p;
   p.on = padParams.isPad;
-  if (p.on) {
-    p.left = static_cast<uint32_t>(padParams.leftPadding.wide * sizeof(T));
-    p.right = static_cast<uint32_t>(padParams.rightPadding.wide * sizeof(T));
-  }
+  p.left = static_cast<uint32_t>(padParams.leftPadding.wide * sizeof(T));
+  p.right = static_cast<uint32_t>(padParams.rightPadding.wide * sizeof(T));
   p.size = sizeof(T);
   std::memcpy(&p.value, &padParams.paddingValue, sizeof(T));
   twin::LoadPadded(in, dst.ref(), src.ref(),

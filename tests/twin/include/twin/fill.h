@@ -37,4 +37,30 @@ void InitConstValue(const LocalTensor<T>& dst, const InitConstValueParams<U>& p,
   Fill(dst, p, site);
 }
 
+// Zero-fill of GM from the UB behind the buffers. Vector cores only: a cube core returns at once.
+template <class T>
+void InitOutput(GlobalTensor<T> gmWorkspaceAddr, uint32_t size, T value = 0, TWIN_SITE) {
+  using namespace twin;
+  if (kCubeHalf) return;
+  Instr in("InitOutput", Pipe::kMte3, site);
+  in.Require(UbUsed() + 32 <= UbCapacity(), Rule::kCapacity,
+             "needs free UB behind the buffers, but they reach %llu",
+             static_cast<unsigned long long>(UbUsed()));
+  Access kind;
+  GmStoreKind<T>(in, kind);
+  in.Touch(kind == Access::kStore ? Access::kWrite : kind, gmWorkspaceAddr.ref(), "gm", 0,
+           uint64_t{size} * sizeof(T));
+  Bursts b;
+  b.bytes = static_cast<uint32_t>(size * sizeof(T));
+  if (!in.Issue(BurstCost(Path::kUbToGm, b, b.bytes, gmWorkspaceAddr.ref().l2_bypass))) return;
+  for (uint64_t i = 0; i < size; ++i) {
+    uint8_t* at = gmWorkspaceAddr.ref().addr + i * sizeof(T);
+    if (kind == Access::kAtomic) {
+      AddBytes<T>(at, reinterpret_cast<const uint8_t*>(&value), sizeof(T));
+    } else {
+      std::memcpy(at, &value, sizeof(T));
+    }
+  }
+}
+
 }  // namespace AscendC

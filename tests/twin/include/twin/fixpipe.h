@@ -100,6 +100,15 @@ void RunFixpipe(Instr& in, const Dst& dst, Access kind, const AscendC::LocalTens
   });
 }
 
+template <class T>
+void SetFixpipeTensor(const AscendC::LocalTensor<T>& data, bool clear, Site site) {
+  Instr in("SetFixPipeConfig", Pipe::kFix, site);
+  in.Require(std::is_same<T, uint64_t>::value || clear, Rule::kType, "takes uint64_t, got %s",
+             TypeName<T>::value);
+  in.In(data.ref(), "preData", clear ? MemBit(Mem::kL0c) | MemBit(Mem::kFb) : MemBit(Mem::kFb), 1);
+  if (clear && in.ok()) ClearUnitFlags(in);
+}
+
 }  // namespace twin
 
 namespace AscendC {
@@ -137,6 +146,30 @@ void Fixpipe(const LocalTensor<T>& dst, const LocalTensor<U>& src, const Fixpipe
   RunFixpipe<T>(
       in, dst.ref(), Access::kWrite, src, intriParams, false, Path::kL0cToL1,
       [&](uint64_t to, T* out, uint32_t bytes) { std::memcpy(in.Data(dst.ref(), to), out, bytes); });
+}
+
+// Registers behind Fixpipe. Each Fixpipe call of this overload sets its own, so they only matter to the unit
+// flags, which isUnitFlag clears.
+template <class T>
+void SetFixPipeConfig(const LocalTensor<T>& reluPre, const LocalTensor<T>& quantPre, bool isUnitFlag = false,
+                      TWIN_SITE) {
+  (void)reluPre;
+  twin::SetFixpipeTensor(quantPre, isUnitFlag, site);
+}
+template <class T, bool setRelu = false>
+void SetFixPipeConfig(const LocalTensor<T>& preData, bool isUnitFlag = false, TWIN_SITE) {
+  static_assert(!setRelu, "the device takes setRelu = false only");
+  twin::SetFixpipeTensor(preData, isUnitFlag, site);
+}
+inline void SetFixpipeNz2ndFlag(twin::Field<uint16_t> ndNum, twin::Field<uint16_t> srcNdStride,
+                                twin::Field<uint16_t> dstNdStride, TWIN_SITE) {
+  twin::Instr in("SetFixpipeNz2ndFlag", twin::Pipe::kFix, site);
+  twin::InRange(in, "ndNum", ndNum, 1, 65535);
+  twin::InRange(in, "srcNdStride", srcNdStride, ndNum.wide > 1 ? 1 : 0, 512);
+  twin::InRange(in, "dstNdStride", dstNdStride, ndNum.wide > 1 ? 1 : 0, 65535);
+}
+inline void SetFixpipePreQuantFlag(uint64_t, TWIN_SITE) {
+  twin::Instr in("SetFixpipePreQuantFlag", twin::Pipe::kFix, site);
 }
 
 }  // namespace AscendC

@@ -1,4 +1,4 @@
-// Gather by byte offsets, GatherMask (compaction), Transpose of 16 x 16, TransDataTo5HD.
+// Gather by byte offsets, Transpose of 16 x 16, TransDataTo5HD.
 #pragma once
 
 #include <vector>
@@ -6,38 +6,80 @@
 #include "twin/lanes.h"
 #include "twin/vector_params.h"
 
+namespace twin {
+
+// One destination element: its byte offset and which entry of the offset tensor it takes.
+struct GatherLane {
+  uint64_t to;
+  uint32_t entry;
+};
+
+template <class T>
+std::vector<GatherLane> GatherLanes(const Lanes& lanes, uint64_t repeat_bytes) {
+  std::vector<GatherLane> list;
+  ForLanes(lanes, [&](uint32_t r, uint32_t l) {
+    list.push_back({r * repeat_bytes + uint64_t{l} * sizeof(T), r * lanes.width + l});
+  });
+  return list;
+}
+
+template <class T>
+void RunGather(Instr& in, const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
+               const AscendC::LocalTensor<uint32_t>& srcOffset, uint32_t base, const Lanes& lanes,
+               uint64_t repeat_bytes) {
+  in.Require(sizeof(T) == 2 || sizeof(T) == 4, Rule::kType, "takes 16- and 32-bit types only");
+  in.In(dst.ref(), "dst", kUbOnly, 32);
+  in.In(src.ref(), "src", kUbOnly, 32);
+  in.In(srcOffset.ref(), "srcOffset", kUbOnly, 32);
+  CheckLanes(in, lanes);
+  if (!in.ok()) return;
+  const std::vector<GatherLane> list = GatherLanes<T>(lanes, repeat_bytes);
+  for (const GatherLane& l : list)
+    in.Touch(Access::kRead, srcOffset.ref(), "srcOffset", uint64_t{l.entry} * 4, 4);
+  std::vector<uint32_t> offsets(list.size());
+  for (size_t i = 0; i < list.size() && in.ok(); ++i) {
+    std::memcpy(&offsets[i], in.Data(srcOffset.ref(), uint64_t{list[i].entry} * 4), 4);
+    in.Require(offsets[i] % sizeof(T) == 0, Rule::kAlignment, "offset %u must be a multiple of %zu bytes",
+               offsets[i], sizeof(T));
+    in.Touch(Access::kRead, src.ref(), "src", uint64_t{base} + offsets[i], sizeof(T));
+  }
+  for (const GatherLane& l : list) in.Touch(Access::kWrite, dst.ref(), "dst", l.to, sizeof(T));
+  Cost cost{Path::kVector};
+  cost.repeats = lanes.Repeats();
+  cost.repeat_cycles = 256 / sizeof(T) / 8;
+  if (!in.Issue(cost)) return;
+  for (size_t i = 0; i < list.size(); ++i) {
+    std::memcpy(in.Data(dst.ref(), list[i].to), in.Data(src.ref(), uint64_t{base} + offsets[i]), sizeof(T));
+  }
+}
+
+}  // namespace twin
+
 namespace AscendC {
 
 template <class T>
 void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& srcOffset,
             const uint32_t srcBaseOffset, const uint32_t count, TWIN_SITE) {
-  using namespace twin;
-  Instr in("Gather", Pipe::kV, site);
-  in.Require(sizeof(T) == 2 || sizeof(T) == 4, Rule::kType, "takes 16- and 32-bit types only");
-  in.In(dst.ref(), "dst", kUbOnly, 32);
-  in.In(src.ref(), "src", kUbOnly, 32);
-  in.In(srcOffset.ref(), "srcOffset", kUbOnly, 32);
-  in.Require(count > 0, Rule::kMask, "count must be at least 1");
-  MaskState() = VectorMask{};
-  in.Touch(Access::kRead, srcOffset.ref(), "srcOffset", 0, uint64_t{count} * 4);
-  if (!in.ok()) return;
-  std::vector<uint32_t> offsets(count);
-  std::memcpy(offsets.data(), in.Data(srcOffset.ref()), size_t{count} * 4);
-  for (const uint32_t offset : offsets) {
-    in.Require(offset % sizeof(T) == 0, Rule::kAlignment, "offset %u must be a multiple of %zu bytes", offset,
-               sizeof(T));
-    in.Touch(Access::kRead, src.ref(), "src", uint64_t{srcBaseOffset} + offset, sizeof(T));
-    if (!in.ok()) return;
-  }
-  in.Touch(Access::kWrite, dst.ref(), "dst", 0, uint64_t{count} * sizeof(T));
-  Cost cost{Path::kVector};
-  cost.repeats = (count * static_cast<uint32_t>(sizeof(T)) + 255) / 256;
-  cost.repeat_cycles = 256 / sizeof(T) / 8;
-  if (!in.Issue(cost)) return;
-  for (uint32_t i = 0; i < count; ++i) {
-    std::memcpy(in.Data(dst.ref(), uint64_t{i} * sizeof(T)),
-                in.Data(src.ref(), uint64_t{srcBaseOffset} + offsets[i]), sizeof(T));
-  }
+  twin::Instr in("Gather", twin::Pipe::kV, site);
+  twin::RunGather(in, dst, src, srcOffset, srcBaseOffset, twin::CountLanes(count, sizeof(T)), 256);
+}
+template <class T>
+void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& srcOffset,
+            const uint32_t srcBaseOffset, const uint64_t mask, const twin::Repeat repeatTime,
+            const twin::Field<uint16_t> dstRepStride, TWIN_SITE) {
+  twin::Instr in("Gather", twin::Pipe::kV, site);
+  if (!twin::Fits(in, "dstRepStride", dstRepStride)) return;
+  twin::RunGather(in, dst, src, srcOffset, srcBaseOffset,
+                  twin::MaskLanes(mask, repeatTime.wide, sizeof(T), true), dstRepStride * 32ull);
+}
+template <class T>
+void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& srcOffset,
+            const uint32_t srcBaseOffset, const uint64_t mask[], const twin::Repeat repeatTime,
+            const twin::Field<uint16_t> dstRepStride, TWIN_SITE) {
+  twin::Instr in("Gather", twin::Pipe::kV, site);
+  if (!twin::Fits(in, "dstRepStride", dstRepStride)) return;
+  twin::RunGather(in, dst, src, srcOffset, srcBaseOffset,
+                  twin::MaskLanes(mask, repeatTime.wide, sizeof(T), true), dstRepStride * 32ull);
 }
 
 template <class T>
@@ -67,14 +109,15 @@ void TransDataTo5HD(const LocalTensor<T> (&dstList)[16], const LocalTensor<T> (&
   in.Require(sizeof(T) == 2 || sizeof(T) == 4, Rule::kUnsupported, "8-bit types are not modelled");
   Fits(in, "repeatTimes", params.repeatTimes);
   const int64_t repeats = params.repeatTimes.wide;
-  const int64_t dst_stride = repeats == 1 ? 0 : params.dstRepStride.wide * 32;
-  const int64_t src_stride = repeats == 1 ? 0 : params.srcRepStride.wide * 32;
+  const int64_t dst_stride = params.dstRepStride.wide * 32, src_stride = params.srcRepStride.wide * 32;
+  // A single repeat starts one stride behind the list (documented); with more the first starts at it.
+  const int64_t first = repeats == 1 ? 1 : 0;
   for (int i = 0; i < 16; ++i) {
     in.In(srcList[i].ref(), "srcList", kUbOnly, 32);
     in.In(dstList[i].ref(), "dstList", kUbOnly, 32);
     for (int64_t r = 0; r < repeats && in.ok(); ++r) {
-      in.Touch(Access::kRead, srcList[i].ref(), "srcList", uint64_t(r * src_stride), 32);
-      in.Touch(Access::kWrite, dstList[i].ref(), "dstList", uint64_t(r * dst_stride), 32);
+      in.Touch(Access::kRead, srcList[i].ref(), "srcList", uint64_t((first + r) * src_stride), 32);
+      in.Touch(Access::kWrite, dstList[i].ref(), "dstList", uint64_t((first + r) * dst_stride), 32);
     }
   }
   Cost cost{Path::kVector};
@@ -84,12 +127,12 @@ void TransDataTo5HD(const LocalTensor<T> (&dstList)[16], const LocalTensor<T> (&
   for (int64_t r = 0; r < repeats; ++r) {
     T rows[16][columns];
     for (int i = 0; i < 16; ++i)
-      std::memcpy(rows[i], in.Data(srcList[i].ref(), uint64_t(r * src_stride)), 32);
+      std::memcpy(rows[i], in.Data(srcList[i].ref(), uint64_t((first + r) * src_stride)), 32);
     for (uint32_t c = 0; c < columns; ++c) {
       for (uint32_t i = 0; i < 16; ++i) {
         const uint32_t list = c * (16 / columns) + i / columns;
-        std::memcpy(in.Data(dstList[list].ref(), uint64_t(r * dst_stride) + i % columns * sizeof(T)),
-                    &rows[i][c], sizeof(T));
+        const uint64_t at = uint64_t((first + r) * dst_stride) + i % columns * sizeof(T);
+        std::memcpy(in.Data(dstList[list].ref(), at), &rows[i][c], sizeof(T));
       }
     }
   }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "twin/field.h"
+#include "twin/overlap.h"
 #include "twin/tensor.h"
 
 namespace twin {
@@ -68,7 +69,7 @@ void ForLanes(const Lanes& lanes, F f) {
 
 template <class T>
 class View {
-public:
+ public:
   View(uint8_t* base, const Strides& s)
       : base_(base),
         block_(static_cast<uint16_t>(s.block) * 32u),
@@ -80,7 +81,7 @@ public:
   }
   void Store(uint32_t r, uint32_t lane, T v) const { std::memcpy(At(r, lane), &v, sizeof(T)); }
 
-private:
+ private:
   uint8_t* At(uint32_t r, uint32_t lane) const {
     constexpr uint32_t per_block = 32 / sizeof(T);
     return base_ + size_t{r} * repeat_ + size_t{lane / per_block} * block_ + lane % per_block * sizeof(T);
@@ -148,6 +149,7 @@ void RunUnary(Instr& in, const AscendC::LocalTensor<D>& dst, const AscendC::Loca
   in.In(dst.ref(), "dst", kUbOnly, 32);
   in.In(src.ref(), "src", kUbOnly, 32);
   CheckLanes(in, lanes);
+  CheckOverlap(in, {dst.ref(), "dst", sizeof(D), d}, {src.ref(), "src", sizeof(S), s}, lanes);
   TouchLanes(in, Access::kRead, src.ref(), "src", sizeof(S), s, lanes);
   TouchLanes(in, Access::kWrite, dst.ref(), "dst", sizeof(D), d, lanes);
   Cost cost{Path::kVector};
@@ -168,6 +170,8 @@ void RunBinary(Instr& in, const AscendC::LocalTensor<D>& dst, const AscendC::Loc
   in.In(src0.ref(), "src0", kUbOnly, 32);
   in.In(src1.ref(), "src1", kUbOnly, 32);
   CheckLanes(in, lanes);
+  CheckOverlap(in, {dst.ref(), "dst", sizeof(D), d}, {src0.ref(), "src0", sizeof(S), s0}, lanes);
+  CheckOverlap(in, {dst.ref(), "dst", sizeof(D), d}, {src1.ref(), "src1", sizeof(S), s1}, lanes, true);
   TouchLanes(in, Access::kRead, src0.ref(), "src0", sizeof(S), s0, lanes);
   TouchLanes(in, Access::kRead, src1.ref(), "src1", sizeof(S), s1, lanes);
   if (reads_dst) TouchLanes(in, Access::kRead, dst.ref(), "dst", sizeof(D), d, lanes);

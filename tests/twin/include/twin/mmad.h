@@ -15,6 +15,8 @@ TWIN_API void UnitFlagMmad(Instr& in, const LocalRef& dst, uint32_t bytes, int u
 TWIN_API void UnitFlagFixpipe(Instr& in, const LocalRef& src, const uint32_t* units, uint32_t count,
                               int unit_flag);
 
+TWIN_API void ClearUnitFlags(Instr& in);
+
 constexpr uint32_t CeilDiv(uint64_t a, uint64_t b) {
   return static_cast<uint32_t>((a + b - 1) / b);
 }
@@ -282,6 +284,10 @@ void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor
           const LocalTensor<V>& bias, const MmadParams& mmadParams, TWIN_SITE) {
   twin::Instr in("Mmad", twin::Pipe::kM, site);
   in.In(bias.ref(), "bias", twin::MemBit(twin::Mem::kBt) | twin::MemBit(twin::Mem::kL0c), 64);
+  in.Require(std::is_same<T, V>::value, twin::Rule::kType, "bias must be %s like dst, got %s",
+             twin::TypeName<T>::value, twin::TypeName<V>::value);
+  in.Require(!mmadParams.cmatrixInitVal, twin::Rule::kRange,
+             "bias is ignored unless cmatrixInitVal is false");
   twin::RunMmad(in, dst, fm, filter, mmadParams, &bias.ref());
 }
 

@@ -75,14 +75,28 @@ struct ReduceShape {
   uint32_t unit;        // bytes of one step of dstRepStride
   bool value, index;    // what is stored
   bool index_first;
+  // An index beside its value has the value's size; alone it is a uint32_t.
+  uint32_t Cell(uint32_t size) const { return value ? (index ? 2 * size : size) : 4; }
 };
+
+template <class T>
+void StoreReduced(uint8_t* to, const Reduced<T>& result, const ReduceShape& shape) {
+  if (!shape.value) {
+    std::memcpy(to, &result.index, sizeof(result.index));
+    return;
+  }
+  const T index = IndexBits<T>(result.index);
+  const T parts[2] = {shape.index_first ? index : result.value, shape.index_first ? result.value : index};
+  std::memcpy(to, parts, shape.Cell(sizeof(T)));
+}
 
 template <class T>
 void RunReduce(Instr& in, ReduceKind kind, const AscendC::LocalTensor<T>& dst,
                const AscendC::LocalTensor<T>& src, const Lanes& lanes, int32_t dst_stride, int32_t src_block,
                int32_t src_repeat, const ReduceShape& shape) {
   RequireType<T, half, float>(in);
-  in.In(dst.ref(), "dst", kUbOnly, sizeof(T) * (shape.value && shape.index ? 2 : 1));
+  const uint32_t cell = shape.Cell(sizeof(T));
+  in.In(dst.ref(), "dst", kUbOnly, cell);
   in.In(src.ref(), "src", kUbOnly, 32);
   CheckLanes(in, lanes);
   in.Require(dst_stride >= 0 && dst_stride <= 65535, Rule::kRepeat,
@@ -92,7 +106,6 @@ void RunReduce(Instr& in, ReduceKind kind, const AscendC::LocalTensor<T>& dst,
   if (!in.ok()) return;
   const Strides s{src_block, 1, static_cast<uint32_t>(src_repeat) * 32};
   TouchLanes(in, Access::kRead, src.ref(), "src", sizeof(T), s, lanes);
-  const uint32_t cell = sizeof(T) * ((shape.value ? 1 : 0) + (shape.index ? 1 : 0));
   auto at = [&](uint32_t r, uint32_t g) {
     return uint64_t{r} * static_cast<uint32_t>(dst_stride) * shape.unit + g * cell;
   };
@@ -106,10 +119,7 @@ void RunReduce(Instr& in, ReduceKind kind, const AscendC::LocalTensor<T>& dst,
   const View<T> from(in.Data(src.ref()), s);
   for (uint32_t r = 0; r < lanes.Repeats(); ++r) {
     ForGroups(lanes, from, r, group, [&](uint32_t g, const std::vector<Reduced<T>>& values) {
-      const Reduced<T> result = ReduceValues(values, kind);
-      const T parts[2] = {shape.index_first || !shape.value ? IndexBits<T>(result.index) : result.value,
-                          shape.index_first ? result.value : IndexBits<T>(result.index)};
-      std::memcpy(in.Data(dst.ref(), at(r, g)), parts, cell);
+      StoreReduced(in.Data(dst.ref(), at(r, g)), ReduceValues(values, kind), shape);
     });
   }
 }
@@ -119,7 +129,7 @@ ReduceShape WholeShape(ReduceKind kind, AscendC::ReduceOrder order) {
   using AscendC::ReduceOrder;
   if (kind == ReduceKind::kSum || order == ReduceOrder::ORDER_ONLY_VALUE)
     return {0, 1, sizeof(T), true, false, false};
-  if (order == ReduceOrder::ORDER_ONLY_INDEX) return {0, 1, sizeof(T), false, true, false};
+  if (order == ReduceOrder::ORDER_ONLY_INDEX) return {0, 1, 4, false, true, false};
   return {0, 1, 2 * sizeof(T), true, true, order == ReduceOrder::ORDER_INDEX_VALUE};
 }
 

@@ -35,27 +35,48 @@ void SyncAll(TWIN_SITE) {
 template <bool isAIVOnly = true>
 void SyncAll(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>& ubWorkspace,
              const int32_t usedCores = 0, TWIN_SITE) {
+  if (twin::kCubeHalf) return;
   twin::Instr in("SyncAll", twin::Pipe::kMte3, site);
   const uint64_t bytes = static_cast<uint64_t>(usedCores > 0 ? usedCores : twin::BlockCount()) * 32;
   in.In(ubWorkspace.ref(), "ubWorkspace", twin::MemBit(twin::Mem::kUb), 32);
   in.Touch(twin::Access::kLoad, gmWorkspace.ref(), "gmWorkspace", 0, bytes);
   in.Touch(twin::Access::kLoad, ubWorkspace.ref(), "ubWorkspace", 0, bytes);
-  if (in.ok()) twin::SoftSyncAll(usedCores, site);
+  if (in.ok()) twin::SoftSyncAll(usedCores, gmWorkspace.ref(), site);
+}
+
+// The 32 bytes of gmWorkspace that stand for one event of one block.
+template <bool isAIVOnly>
+GlobalTensor<int32_t> IbSlot(const GlobalTensor<int32_t>& gmWorkspace, int32_t blockIdx, int32_t eventID) {
+  const int64_t blocks = twin::BlockCount() * (isAIVOnly ? 1 : 2);
+  return gmWorkspace[static_cast<uint64_t>(8 * (blocks * eventID + blockIdx))];
+}
+template <bool isAIVOnly>
+bool CheckIb(const char* api, const GlobalTensor<int32_t>& slot, const LocalTensor<int32_t>& ubWorkspace,
+             twin::Site site) {
+  twin::Instr in(api, twin::Pipe::kMte3, site);
+  in.In(ubWorkspace.ref(), "ubWorkspace", twin::MemBit(twin::Mem::kUb), 32);
+  in.Touch(twin::Access::kLoad, slot.ref(), "gmWorkspace", 0, 32);
+  in.Touch(twin::Access::kLoad, ubWorkspace.ref(), "ubWorkspace", 0, 32);
+  return in.ok();
 }
 template <bool isAIVOnly = true>
-void IBSet(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&, int32_t blockIdx,
-           int32_t eventID, TWIN_SITE) {
-  twin::SoftSet(gmWorkspace.GetPhyAddr(8ull * (twin::BlockCount() * eventID + blockIdx)), site);
+void IBSet(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>& ubWorkspace,
+           int32_t blockIdx, int32_t eventID, TWIN_SITE) {
+  if (twin::kCubeHalf) return;
+  const GlobalTensor<int32_t> slot = IbSlot<isAIVOnly>(gmWorkspace, blockIdx, eventID);
+  if (CheckIb<isAIVOnly>("IBSet", slot, ubWorkspace, site)) twin::SoftSet(slot.ref(), site);
 }
 template <bool isAIVOnly = true>
-void IBWait(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>&, int32_t blockIdx,
-            int32_t eventID, TWIN_SITE) {
-  twin::SoftWait(gmWorkspace.GetPhyAddr(8ull * (twin::BlockCount() * eventID + blockIdx)), site);
+void IBWait(const GlobalTensor<int32_t>& gmWorkspace, const LocalTensor<int32_t>& ubWorkspace,
+            int32_t blockIdx, int32_t eventID, TWIN_SITE) {
+  if (twin::kCubeHalf) return;
+  const GlobalTensor<int32_t> slot = IbSlot<isAIVOnly>(gmWorkspace, blockIdx, eventID);
+  if (CheckIb<isAIVOnly>("IBWait", slot, ubWorkspace, site)) twin::SoftWait(slot.ref(), site);
 }
 
 template <pipe_t src, pipe_t dst>
 class TQueSync {
-public:
+ public:
   void SetFlag(TEventID id, TWIN_SITE) { twin::SetEvent(PipeOf(src), PipeOf(dst), id, site); }
   void WaitFlag(TEventID id, TWIN_SITE) { twin::WaitEvent(PipeOf(src), PipeOf(dst), id, site); }
 };

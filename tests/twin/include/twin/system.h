@@ -30,11 +30,13 @@ inline GM_ADDR GetUserWorkspace(GM_ADDR workspace) {
 }
 inline void SetSysWorkspace(GM_ADDR) {}
 
-inline void SetMaskCount() {
-  twin::MaskState().counter = true;
+constexpr uint64_t MASK_PLACEHOLDER_LIST[2] = {0, 0};
+
+inline void SetMaskCount(TWIN_SITE) {
+  twin::SetCounterMode(true, site);
 }
-inline void SetMaskNorm() {
-  twin::MaskState().counter = false;
+inline void SetMaskNorm(TWIN_SITE) {
+  twin::SetCounterMode(false, site);
 }
 inline void ResetMask() {
   twin::MaskState().low = ~uint64_t{0};

@@ -14,7 +14,7 @@ using PrimT = T;
 
 template <class T>
 class LocalTensor {
-public:
+ public:
   using PrimType = T;
   LocalTensor() = default;
   explicit LocalTensor(const twin::LocalRef& ref) : ref_(ref) {}
@@ -61,13 +61,13 @@ public:
 
   const twin::LocalRef& ref() const { return ref_; }
 
-private:
+ private:
   twin::LocalRef ref_;
 };
 
 template <class T>
 class GlobalTensor {
-public:
+ public:
   using PrimType = T;
   void SetGlobalBuffer(__gm__ T* buffer) { ref_ = {reinterpret_cast<uint8_t*>(buffer), ~uint64_t{0}, false}; }
   void SetGlobalBuffer(__gm__ T* buffer, uint64_t bufferSize) {
@@ -105,7 +105,7 @@ public:
 
   const twin::GlobalRef& ref() const { return ref_; }
 
-private:
+ private:
   twin::GlobalRef ref_;
 };
 

@@ -43,13 +43,17 @@ constexpr QueuePipes BindPipesOf(TPosition src, TPosition dst) {
 
 template <TPosition src, TPosition dst, int32_t depth, auto mask = 0>
 class TQueBind {
-public:
+ public:
   static constexpr TPosition position = src;
   static constexpr twin::Mem memory = MemOf(src);
 
   template <class T>
   LocalTensor<T> AllocTensor(TWIN_SITE) {
     return LocalTensor<T>(twin::QueueAlloc(queue_, site));
+  }
+  template <class T>
+  void AllocTensor(LocalTensor<T>& tensor, TWIN_SITE) {
+    tensor = AllocTensor<T>(site);
   }
   template <class T>
   bool EnQue(const LocalTensor<T>& tensor, TWIN_SITE) {
@@ -61,15 +65,19 @@ public:
     return LocalTensor<T>(twin::QueueDeque(queue_, site));
   }
   template <class T>
+  void DeQue(LocalTensor<T>& tensor, TWIN_SITE) {
+    tensor = DeQue<T>(site);
+  }
+  template <class T>
   void FreeTensor(LocalTensor<T>& tensor, TWIN_SITE) {
     twin::QueueFree(queue_, tensor.ref(), site);
   }
   bool HasTensorInQue() { return twin::QueueCount(queue_, false) > 0; }
   int32_t GetTensorCountInQue() { return twin::QueueCount(queue_, false); }
-  bool VacantInQue() { return twin::QueueCount(queue_, false) < depth; }
+  bool VacantInQue() { return !twin::QueueFull(queue_); }
   bool HasIdleBuffer() { return twin::QueueCount(queue_, true) > 0; }
 
-private:
+ private:
   friend class TPipe;
   int queue_ = -1;
 };
@@ -79,7 +87,7 @@ class TQue : public TQueBind<pos, pos, depth, mask> {};
 
 template <TPosition pos = TPosition::LCM>
 class TBuf {
-public:
+ public:
   template <class T>
   LocalTensor<T> Get() {
     return LocalTensor<T>(twin::SlotRef(slot_));
@@ -98,13 +106,13 @@ public:
     return LocalTensor<T>(ref);
   }
 
-private:
+ private:
   friend class TPipe;
   int slot_ = -1;
 };
 
 class TPipe {
-public:
+ public:
   TPipe(TWIN_SITE) : id_(twin::PipeOpen(site)) {}
   TPipe(const TPipe&) = delete;
   TPipe& operator=(const TPipe&) = delete;
@@ -120,8 +128,8 @@ public:
   bool InitBuffer(TQueBind<src, dst, depth, mask>& que, uint8_t num, uint32_t len, TWIN_SITE) {
     constexpr QueuePipes pipes = BindPipesOf(src, dst);
     const int slot = twin::InitSlots(static_cast<int>(src), MemOf(src), num, len, site);
-    que.queue_ = twin::QueueOpen(static_cast<int>(src), MemOf(src), pipes.producer, pipes.consumer, depth,
-                                 slot, num, site);
+    que.queue_ = twin::QueueOpen(static_cast<int>(src), MemOf(src), pipes.producer, pipes.consumer,
+                                 depth > 0 ? depth : num, slot, num, site);
     return true;
   }
   template <TPosition pos>
@@ -146,7 +154,7 @@ public:
     return FetchEventID(evt, site);
   }
 
-private:
+ private:
   int id_;
 };
 

@@ -5,6 +5,9 @@
 
 namespace AscendC {
 
+// Stands where a mask would, in calls with isSetMask = false.
+constexpr uint64_t MASK_PLACEHOLDER = 0;
+
 struct UnaryRepeatParams {
   UnaryRepeatParams() = default;
   UnaryRepeatParams(twin::Field<uint16_t> dstBlkStrideIn, twin::Field<uint16_t> srcBlkStrideIn,
@@ -51,7 +54,7 @@ struct BinaryRepeatParams {
   bool repeatStrideMode = false;
   bool strideSizeMode = false;
 
-private:
+ private:
   // A block stride beyond its own uint8_t must not pass as a valid uint16_t one.
   static twin::Field<uint16_t> Byte(const twin::Field<uint8_t>& f) {
     return f.wide >= 0 && f.wide <= 0xff ? twin::Field<uint16_t>(f.wide) : twin::Field<uint16_t>(int64_t{-1});

@@ -7,10 +7,10 @@
 namespace ms_nsa {
 namespace {
 
-class RowPrefetch {
+class StridedPrefetch {
  public:
-  RowPrefetch() = default;
-  RowPrefetch(const void* first, int64_t row_bytes, int64_t stride_bytes, int64_t rows)
+  StridedPrefetch() = default;
+  StridedPrefetch(const void* first, int64_t row_bytes, int64_t stride_bytes, int64_t rows)
       : next_(static_cast<const char*>(first)), row_bytes_(row_bytes), stride_(stride_bytes), left_(rows) {}
 
   void Advance(int64_t rows) {
