@@ -24,16 +24,18 @@ int32_t SegmentTokens(const AttentionParams& p) {
 }
 
 // Bytes moved for one token and kv head. Token-outer reads the selected rows of key and value. Block-outer
-// reads them once for all tokens of a segment that selected the block; it gathers the queries in pieces of
-// group rows, at about a third of the bandwidth of long copies, and moves scores (float, out and in), weights
-// (16 bit, out and in) and each entry's result (float, out and in).
+// reads them once for all tokens of a segment that selected the block; it gathers the queries group rows at a
+// time, and a copy of so few rows takes as long as one of about kCopyRows; and it moves scores (float, out
+// and in), weights (16 bit, out and in) and each entry's result (float, out and in).
+constexpr double kCopyRows = 20;
+
 bool BlockOuterPays(const AttentionParams& p, int64_t batch, int64_t tokens) {
   const double sequence_tokens = static_cast<double>(p.tokens) / batch;
   const double blocks = std::max(1.0, static_cast<double>(p.kv_rows) / batch / p.select_block_size);
   const double entries = std::min<double>(p.select_block_count, blocks);
   const double sharing = std::min<double>(tokens, sequence_tokens) * entries / blocks;
   const double kv_bytes = entries * p.select_block_size * 2.0 * (p.d1 + p.d2);
-  const double query_bytes = entries * p.group * 2.0 * p.d1 * 3;
+  const double query_bytes = entries * std::max<double>(p.group, kCopyRows) * 2.0 * p.d1;
   const double score_bytes = entries * p.group * 12.0 * p.select_block_size;
   const double result_bytes = entries * p.group * 8.0 * (p.d2 + 2 * kLaneFloats);
   return sharing >= 1 && kv_bytes / sharing + query_bytes + score_bytes + result_bytes < kv_bytes;
