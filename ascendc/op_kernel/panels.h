@@ -54,6 +54,17 @@ class Panels {
     }
   }
 
+  // product [left_columns, width] (+)= left [inner, left_columns]^T right [inner, width], as tiles of `rows`
+  // >= inner rows, of which those behind row `inner` do not matter. One panel: rows * width is at most one.
+  __aicore__ inline void AddTransposedTimes(const AscendC::LocalTensor<float>& product, const Tile& left,
+                                            int32_t left_columns, const Tile& right, int32_t rows,
+                                            int32_t width, int32_t inner, bool accumulate) {
+    AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
+    LoadLeftTransposed(Left(), left, rows, left_columns);
+    LoadRight(Right(), right, rows, width, 0, rows);
+    Multiply(product, left_columns, width, inner, accumulate);
+  }
+
  private:
   // Events of (MTE1, M), one for each half: behind the three that TPipe keeps set on an AIC.
   static constexpr int32_t kHalves = 3;

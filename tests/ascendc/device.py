@@ -81,3 +81,21 @@ def run_select(case, aic_cores=3, schedule="best", **options):
     launched = _launch("ms_nsa_select_attention", case, inputs, outputs, aic_cores, options, schedule)
     attention_out, *rest = launched.outputs
     return attention_out.view(case.dtype), *rest, launched
+
+
+def run_select_grad(case, aic_cores=3, saved=None, **options):
+    """dq, dk, dv, and the launch's result; saved: attention_out, softmax_max, softmax_sum of the forward."""
+    attention_out, softmax_max, softmax_sum = saved or case.saved
+    lengths = [_lengths(ends) for ends in (case.actual_seq_qlen, case.actual_seq_kvlen) if ends is not None]
+    inputs = [
+        *map(_bits, (case.grad, case.query, case.key, case.value, attention_out)),
+        softmax_max,
+        softmax_sum,
+        case.topk_indices,
+        _mask(case),
+        np.concatenate(lengths) if lengths else None,
+    ]
+    shapes = {"dq": case.query.shape, "dk": case.key.shape, "dv": case.value.shape}
+    outputs = [twin.output(shape, np.uint16, name) for name, shape in shapes.items()]
+    launched = _launch("ms_nsa_select_attention_grad", case, inputs, outputs, aic_cores, options, "grad")
+    return *(output.view(case.dtype) for output in launched.outputs), launched

@@ -114,6 +114,8 @@ def tile(shapes, aic_cores, schedule="best"):
     arguments = [ctypes.byref(shapes), aic_cores, ctypes.byref(plan)]
     if isinstance(shapes, InferShapes):
         failed = library().HostTileInfer(*arguments)
+    elif schedule == "grad":
+        failed = library().HostTileSelectGrad(*arguments)
     else:
         failed = library().HostTileSelect(*arguments, SCHEDULES.index(schedule))
     if failed:
