@@ -4,7 +4,7 @@
 #pragma once
 
 #include "block_exchange.h"
-#include "block_index.h"
+#include "gather_tokens.h"
 #include "panels.h"
 #include "tile_loops.h"
 
@@ -121,7 +121,7 @@ class BlockCube {
   __aicore__ inline void RunSegment() {
     TileWalk<BlockIndex, PackedSource> tiles(p_, source_, segment_, index_[parity_], ForwardCut(p_),
                                              AscendC::GetBlockIdx(), AscendC::GetBlockNum());
-    BeginAndFinish(tiles, *this);
+    BeginAndFinish<kPreload>(tiles, *this);
   }
 
   __aicore__ inline int64_t TileOffset(const Tile& tile) const {
@@ -136,12 +136,12 @@ class BlockCube {
     if (tile.first) LoadBlock(tile);
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kQuery + slot);
     const L1Tile rows = QueryTile(slot);
-    const int32_t left_rows = LeftRows(tile), stride = SlotStride(p_);
+    const int32_t left_rows = LeftRows(tile);
     if (tile.tokens * p_.group == 1) ClearRows(rows, 1, p_.d1, left_rows);
-    for (int32_t i = 0; i < tile.tokens; ++i) {
-      const int64_t token = segment_.row + tile.entries[i] / stride;
-      const int64_t offset = (token * p_.kv_heads + tile.head) * p_.group * p_.d1;
-      LoadRows(rows[i * p_.group * kCube], query_[offset], p_.group, p_.d1, p_.d1, left_rows);
+    for (int32_t i = 0, run; i < tile.tokens; i += run) {
+      run = RunOf(p_, tile, i);
+      LoadTokens(rows[i * p_.group * kCube], query_, p_, segment_.row + tile.entries[i] / SlotStride(p_), run,
+                 tile.head, p_.d1, left_rows);
     }
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kQuery + slot);
   }

@@ -3,6 +3,7 @@
 // keys and values grow in L0C until their piece ends; those of the queries leave tile by tile.
 #pragma once
 
+#include "gather_tokens.h"
 #include "grad_exchange.h"
 #include "panels.h"
 #include "tile_loops.h"
@@ -32,7 +33,7 @@ class GradCube {
       exchange_ = &exchange;
       TileWalk<BlockIndex, PackedSource> tiles(p_, source_, segment_, exchange.index, cut_,
                                                AscendC::GetBlockIdx(), AscendC::GetBlockNum());
-      BeginAndFinish(tiles, *this);
+      BeginAndFinish<kGradPreload>(tiles, *this);
     }
     AscendC::SyncAll<false>();
     CloseFlags();
@@ -140,11 +141,12 @@ class GradCube {
       ClearRows(query, 1, p_.d1, left_rows);
       ClearRows(grad, 1, p_.d2, left_rows);
     }
-    for (int32_t i = 0; i < tile.tokens; ++i) {
+    for (int32_t i = 0, run; i < tile.tokens; i += run) {
+      run = RunOf(p_, tile, i);
       const int64_t token = segment_.row + tile.entries[i] / SlotStride(p_);
-      const int64_t row = (token * p_.kv_heads + tile.head) * p_.group;
-      LoadRows(query[i * p_.group * kCube], query_[row * p_.d1], p_.group, p_.d1, p_.d1, left_rows);
-      LoadRows(grad[i * p_.group * kCube], grad_[row * p_.d2], p_.group, p_.d2, p_.d2, left_rows);
+      const int32_t at = i * p_.group * kCube;
+      LoadTokens(query[at], query_, p_, token, run, tile.head, p_.d1, left_rows);
+      LoadTokens(grad[at], grad_, p_, token, run, tile.head, p_.d2, left_rows);
     }
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kRows + slot);
   }
