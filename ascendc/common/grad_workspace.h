@@ -13,8 +13,9 @@ constexpr int32_t kColumns = 64;
 constexpr int32_t kPasses = 3;
 constexpr int32_t kPassBytes = kTileRows * kColumns * 4;
 constexpr int32_t kGrowing = (kL0cTotal - kPasses * kPassBytes) / 4;  // floats
-constexpr int32_t kGradPreload = 1;  // with kRing slots the loads of a tile wait for none in flight
-constexpr int32_t kPieceTiles = 8;   // what writing and adding a piece's gradients costs is spread over these
+constexpr int32_t kL1Slots =
+    kPreload + 2;                   // one more than tiles in flight, so that loads wait for none of them
+constexpr int32_t kPieceTiles = 8;  // what writing and adding a piece's gradients costs is spread over these
 
 MS_NSA_FN int32_t StripsOf(const AttentionParams& p) {
   const int32_t most = Min(RoundDown(kGrowing / (p.d1 + p.d2), 16), kColumns);

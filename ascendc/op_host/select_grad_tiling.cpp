@@ -9,8 +9,10 @@ namespace {
 
 constexpr const char* kOp = "MsNsaSelectAttentionGrad";
 
-// Of the query gradients of two segments that are under way at a time; they stay in L2 (192 MB).
-constexpr int64_t kSegmentBytes = int64_t{64} << 20;
+// The query gradients of two segments are under way at a time. They stay in L2 (192 MB), but where few tokens
+// share a block, reading and writing its gradients once a segment costs more than that saves.
+constexpr int64_t kSegmentBytes = int64_t{64} << 20, kMostSegmentBytes = int64_t{256} << 20;
+constexpr int64_t kSharing = 4;  // tokens a block
 
 // The parts of the last segment are added with the cubes idle: not too large a share of all, yet enough
 // tokens to share a block.
@@ -18,9 +20,13 @@ constexpr int64_t kFewestSegments = 8, kSharingTokens = 128;
 
 int32_t SegmentTokens(const AttentionParams& p) {
   const int64_t token_bytes = int64_t{p.group} * p.d1 * 4 * p.kv_heads * p.select_block_count * StripsOf(p);
-  const int64_t wanted = std::max(CeilDiv<int64_t>(p.tokens, kFewestSegments), kSharingTokens);
-  const int64_t most = std::min(kSegmentEntries / int64_t{SlotStride(p)}, kSegmentBytes / token_bytes);
-  return static_cast<int32_t>(std::max<int64_t>(std::min(wanted, most), 1));
+  const int64_t blocks = p.max_blocks / std::max<int64_t>(p.batch, 1);
+  const int64_t sharing = kSharing * blocks / p.select_block_count;
+  const int64_t wanted = std::max({CeilDiv<int64_t>(p.tokens, kFewestSegments), kSharingTokens, sharing});
+  const int64_t fitting =
+      std::min(std::max(kSegmentBytes / token_bytes, sharing), kMostSegmentBytes / token_bytes);
+  const int64_t tokens = std::min({wanted, fitting, kSegmentEntries / int64_t{SlotStride(p)}, p.tokens});
+  return static_cast<int32_t>(std::max<int64_t>(tokens, 1));
 }
 
 }  // namespace

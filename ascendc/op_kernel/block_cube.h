@@ -121,7 +121,7 @@ class BlockCube {
   __aicore__ inline void RunSegment() {
     TileWalk<BlockIndex, PackedSource> tiles(p_, source_, segment_, index_[parity_], ForwardCut(p_),
                                              AscendC::GetBlockIdx(), AscendC::GetBlockNum());
-    BeginAndFinish<kPreload>(tiles, *this);
+    BeginAndFinish(tiles, *this);
   }
 
   __aicore__ inline int64_t TileOffset(const Tile& tile) const {

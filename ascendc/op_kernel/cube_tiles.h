@@ -70,17 +70,17 @@ __aicore__ inline void LoadLeft(const AscendC::LocalTensor<T>& l0a, const Ascend
   }
 }
 
-// A zN tile of tile_rows rows to L0A as zZ of its transpose: the same fractals in the same order, each
-// turned.
+// The fractals of a zN tile in the same order, each turned. In L0A this is the transpose as zZ; in L0B it is
+// 16 columns after the other, each as an nZ of its own: one instruction, where LoadRight takes one for 16
+// rows.
 template <class T>
-__aicore__ inline void LoadLeftTransposed(const AscendC::LocalTensor<T>& l0a,
-                                          const AscendC::LocalTensor<T>& tile, int32_t tile_rows,
-                                          int32_t columns) {
+__aicore__ inline void LoadTurned(const AscendC::LocalTensor<T>& l0, const AscendC::LocalTensor<T>& tile,
+                                  int32_t tile_rows, int32_t columns) {
   AscendC::LoadData2DParams load;
   load.repeatTimes = tile_rows / kCube * (columns / kCube);
   load.srcStride = 1;
   load.ifTranspose = true;
-  AscendC::LoadData(l0a, tile, load);
+  AscendC::LoadData(l0, tile, load);
 }
 
 // Columns [column, column + columns) of a zN tile to L0B, transposed: nZ of the transpose is the same bytes.

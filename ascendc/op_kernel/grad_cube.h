@@ -33,7 +33,7 @@ class GradCube {
       exchange_ = &exchange;
       TileWalk<BlockIndex, PackedSource> tiles(p_, source_, segment_, exchange.index, cut_,
                                                AscendC::GetBlockIdx(), AscendC::GetBlockNum());
-      BeginAndFinish<kGradPreload>(tiles, *this);
+      BeginAndFinish(tiles, *this);
     }
     AscendC::SyncAll<false>();
     CloseFlags();
@@ -41,7 +41,7 @@ class GradCube {
 
   __aicore__ inline void Begin(const Tile& tile) {
     LoadTile(tile);
-    const int32_t slot = tile.ordinal % kRing, block = tile.unit_ordinal % kRing;
+    const int32_t slot = tile.ordinal % kL1Slots, block = tile.unit_ordinal % kL1Slots;
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kRows + slot);
     Score(tile, exchange_->scores, QueryTile(slot), KeyTile(block), p_.d1);
     Score(tile, exchange_->weight_grads, GradTile(slot), ValueTile(block), p_.d2);
@@ -49,7 +49,7 @@ class GradCube {
   }
 
   __aicore__ inline void Finish(const Tile& tile, const Tile* next) {
-    const int32_t slot = tile.ordinal % kRing;
+    const int32_t slot = tile.ordinal % kL1Slots;
     LoadWeights(tile);
     if (tile.opens) AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kGrown);
     Grow(tile, ValueGrads(), WeightTile(slot), GradTile(slot), p_.d2);
@@ -57,26 +57,26 @@ class GradCube {
     if (next == nullptr || next->opens) StorePiece(tile);
     QueryGrads(tile);
     AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kRows + slot);
-    if (next == nullptr || next->first) {
-      AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kBlock + tile.unit_ordinal % kRing);
-    }
   }
 
  private:
   using L1Tile = AscendC::LocalTensor<T>;
 
-  // L1: kRing strips of keys and values; kRing tiles of queries, gradients, weights and score gradients.
+  // L1: slots of a strip's keys and values; as many of a tile's queries, gradients, weights, score gradients.
+  // A strip needs no flag: what used its slot before ended with the tile that used this tile's slot, or
+  // sooner.
   static constexpr int32_t kBlockBytes = kGrowing * 2;  // a strip is what its gradients in L0C allow
   static constexpr int32_t kRowBytes = kTileRows * kMaxWidth * 2, kWeightBytes = kTileRows * kColumns * 2;
   static constexpr int32_t kTileBytes = 2 * kRowBytes + 2 * kWeightBytes;
-  static constexpr int32_t kTilesAt = kRing * kBlockBytes, kBytes = kTilesAt + kRing * kTileBytes;
+  static constexpr int32_t kTilesAt = kL1Slots * kBlockBytes, kBytes = kTilesAt + kL1Slots * kTileBytes;
   static_assert(kBytes <= kL1Bytes, "L1");
   static_assert(kGrowing * 4 + kPasses * kPassBytes <= kL0cTotal, "L0C");
   static_assert(kGrowing >= 2 * kMaxWidth * kCube, "a strip has 16 rows");
 
-  // Events of (MTE2, MTE1) and back: tiles, then of MTE2 alone weights, of MTE1 alone strips, kRing of each.
-  // Of (M, FIX) and back: kPasses, then the gradients that grow.
-  static constexpr int32_t kRows = 0, kWeights = kRing, kBlock = kRing, kPass = 0, kGrown = kPasses;
+  // Events of (MTE2, MTE1) and back: kL1Slots tiles; of the first alone, weights in turn. Of (M, FIX) and
+  // back: kPasses, then the gradients that grow.
+  static constexpr int32_t kRows = 0, kWeights = kL1Slots, kPass = 0, kGrown = kPasses;
+  static_assert(kWeights + 2 <= 6, "event ids");
 
   __aicore__ inline L1Tile At(int32_t bytes, int32_t elements) {
     return l1_.template GetWithOffset<T>(elements, bytes);
@@ -109,18 +109,14 @@ class GradCube {
   }
 
   __aicore__ inline void OpenFlags() {
-    for (int32_t slot = 0; slot < kRing; ++slot) {
+    for (int32_t slot = 0; slot < kL1Slots; ++slot)
       AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kRows + slot);
-      AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kBlock + slot);
-    }
     for (int32_t pass = 0; pass <= kPasses; ++pass) AscendC::SetFlag<AscendC::HardEvent::FIX_M>(pass);
     panels_.Open();
   }
   __aicore__ inline void CloseFlags() {
-    for (int32_t slot = 0; slot < kRing; ++slot) {
+    for (int32_t slot = 0; slot < kL1Slots; ++slot)
       AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kRows + slot);
-      AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kBlock + slot);
-    }
     for (int32_t pass = 0; pass <= kPasses; ++pass) AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(pass);
     panels_.Close();
   }
@@ -133,9 +129,9 @@ class GradCube {
   }
 
   __aicore__ inline void LoadTile(const Tile& tile) {
-    const int32_t slot = tile.ordinal % kRing, m = tile.tokens * p_.group, left_rows = LeftRows(tile);
-    if (tile.first) LoadStrip(tile);
+    const int32_t slot = tile.ordinal % kL1Slots, m = tile.tokens * p_.group, left_rows = LeftRows(tile);
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kRows + slot);
+    if (tile.first) LoadStrip(tile);
     const L1Tile query = QueryTile(slot), grad = GradTile(slot);
     if (m == 1) {
       ClearRows(query, 1, p_.d1, left_rows);
@@ -152,8 +148,8 @@ class GradCube {
   }
 
   __aicore__ inline void LoadStrip(const Tile& tile) {
-    const int32_t slot = tile.unit_ordinal % kRing, rows = tile.block_rows, tile_rows = RoundUp(rows, kCube);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kBlock + slot);
+    const int32_t slot = tile.unit_ordinal % kL1Slots, rows = tile.block_rows,
+                  tile_rows = RoundUp(rows, kCube);
     const int64_t row = (segment_.kv_start + tile.row) * p_.kv_heads + tile.head;
     const L1Tile key = KeyTile(slot), value = ValueTile(slot);
     LoadRows(key, key_[row * p_.d1], rows, p_.d1, int64_t{p_.kv_heads} * p_.d1, tile_rows);
@@ -172,15 +168,15 @@ class GradCube {
   }
 
   __aicore__ inline void LoadWeights(const Tile& tile) {
-    const int32_t slot = tile.ordinal % kRing, m = tile.tokens * p_.group, left_rows = LeftRows(tile);
+    const int32_t slot = tile.ordinal % kL1Slots, m = tile.tokens * p_.group, left_rows = LeftRows(tile);
     const int32_t columns = RoundUp(tile.block_rows, kCube);
     AscendC::CrossCoreWaitFlag(kWeightsReady);
     if (m == 1) ClearRows(ScoreGradTile(slot), 1, columns, left_rows);
     LoadRows(WeightTile(slot), exchange_->weights[TileOffset(tile)], m, columns, cut_.strip_rows, left_rows);
     LoadRows(ScoreGradTile(slot), exchange_->score_grads[TileOffset(tile)], m, columns, cut_.strip_rows,
              left_rows);
-    AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kWeights + slot);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kWeights + slot);
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kWeights + tile.ordinal % 2);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kWeights + tile.ordinal % 2);
   }
 
   // scores = left right^T, to the AIVs.
@@ -221,17 +217,19 @@ class GradCube {
 
   // Score gradients times keys, some columns at a time.
   __aicore__ inline void QueryGrads(const Tile& tile) {
-    const int32_t slot = tile.ordinal % kRing, key_rows = RoundUp(tile.block_rows, kCube);
-    const L1Tile key = KeyTile(tile.unit_ordinal % kRing);
+    const int32_t slot = tile.ordinal % kL1Slots, key_rows = RoundUp(tile.block_rows, kCube);
+    const L1Tile key = KeyTile(tile.unit_ordinal % kL1Slots);
+    const int32_t m = tile.tokens * p_.group, left_rows = LeftRows(tile);
+    panels_.StartPieces(ScoreGradTile(slot), left_rows, key, key_rows, p_.d1, tile.rows);
     for (int32_t column = 0; column < p_.d1; column += kColumns) {
       const int32_t columns = Min(p_.d1 - column, kColumns);
       AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kPass + pass_);
-      panels_.Times(PassTile(), ScoreGradTile(slot), LeftRows(tile), key[column * key_rows], key_rows,
-                    tile.tokens * p_.group, columns, tile.rows);
+      panels_.TimesPiece(PassTile(), left_rows, key_rows, m, column, columns, tile.rows);
       Pass();
       StoreQueryGrads(tile, column, columns);
       Passed();
     }
+    panels_.EndPieces();
   }
 
   __aicore__ inline void StoreQueryGrads(const Tile& tile, int32_t column, int32_t columns) {

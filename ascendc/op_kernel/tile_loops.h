@@ -6,17 +6,16 @@
 
 namespace ms_nsa {
 
-// Tile t is begun, then tile t - preload finished: Worker gives Begin(tile) and Finish(tile, the next one or
+// Tile t is begun, then tile t - kPreload finished: Worker gives Begin(tile) and Finish(tile, the next one or
 // null).
-template <int32_t preload, class Tiles, class Worker>
+template <class Tiles, class Worker>
 __aicore__ inline void BeginAndFinish(Tiles& tiles, Worker& worker) {
-  constexpr int32_t kRing = preload + 1;
   Tile ring[kRing];
   int64_t count = 0, done = 0;
   while (tiles.Next(ring[count % kRing])) {
     if (ring[count % kRing].tokens == 0) continue;
     worker.Begin(ring[count++ % kRing]);
-    if (count <= preload) continue;
+    if (count <= kPreload) continue;
     worker.Finish(ring[done % kRing], &ring[(done + 1) % kRing]);
     ++done;
   }
