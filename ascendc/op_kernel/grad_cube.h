@@ -64,7 +64,7 @@ class GradCube {
 
   // L1: slots of a strip's keys and values; as many of a tile's queries, gradients, weights, score gradients.
   // A strip needs no flag: what used its slot before ended with the tile that used this tile's slot, or
-  // sooner.
+  // sooner; a segment starts with empty pipes.
   static constexpr int32_t kBlockBytes = kGrowing * 2;  // a strip is what its gradients in L0C allow
   static constexpr int32_t kRowBytes = kTileRows * kMaxWidth * 2, kWeightBytes = kTileRows * kColumns * 2;
   static constexpr int32_t kTileBytes = 2 * kRowBytes + 2 * kWeightBytes;
