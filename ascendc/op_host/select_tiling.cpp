@@ -69,11 +69,13 @@ Tiling TileSelect(const SelectShapes& s, int32_t aic_cores, Schedule schedule) {
   AttentionParams& p = tiling.params;
   PlanCores(s.t2, aic_cores, tiling);
   const int32_t tokens = SegmentTokens(p);
-  if (!UseBlockOuter(p, schedule, tokens)) return tiling;
-  p.segment_tokens = tokens;
-  tiling.block_dim = aic_cores;
-  const BlockArea area = BlockAreaOf(p, 0);
-  tiling.workspace_bytes = area.cores + tiling.block_dim * area.core_bytes;
+  if (UseBlockOuter(p, schedule, tokens)) {
+    p.segment_tokens = tokens;
+    tiling.block_dim = aic_cores;
+    const BlockArea area = BlockAreaOf(p, 0);
+    tiling.workspace_bytes = area.cores + tiling.block_dim * area.core_bytes;
+  }
+  AddReport(tiling);
   return tiling;
 }
 

@@ -1,5 +1,6 @@
 // Entry of MsNsaSelectAttentionGrad: the gradient of MsNsaSelectAttention. actual_seq_lens holds the prefix
 // sums of the query rows, then those of the kv rows.
+#include "error_report.h"
 #include "grad_cube.h"
 #include "grad_vector.h"
 #include "kernel_operator.h"
@@ -22,7 +23,7 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention_grad(
   gm.attention_out = attention_out;
   gm.softmax_max = softmax_max;
   gm.softmax_sum = softmax_sum;
-  gm.workspace = AscendC::GetUserWorkspace(workspace);
+  gm.workspace = ms_nsa::BehindReport(params, workspace);
   gm.grad = grad;
   gm.dq = dq;
   gm.dk = dk;
@@ -32,6 +33,7 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention_grad(
     ms_nsa::GradCube<DTYPE_QUERY>(params, gm, pipe).Run();
   }
   if ASCEND_IS_AIV {
+    ms_nsa::ReportFirstError<ms_nsa::PackedSource>(params, gm, workspace);
     ms_nsa::GradVector<DTYPE_QUERY>(params, gm, pipe).Run();
   }
 }

@@ -19,16 +19,22 @@ def kernel(operator, dtype):
 
 
 def _launch(entry, case, inputs, outputs, aic_cores, options, schedule="best"):
-    plan = host.tile(host.shapes_of(case), aic_cores, schedule)
-    arguments = [
-        *inputs,
-        *outputs,
-        twin.workspace(plan.workspace_bytes),
-        np.frombuffer(bytes(plan.params), np.uint8),
-    ]
-    return kernel(entry, case.dtype.name).launch(
+    """With debug=True in the options the result has the user workspace's bytes, and no system's part before them."""
+    options = dict(options)
+    shapes = host.shapes_of(case)
+    shapes.attention.debug = options.pop("debug", False)
+    plan = host.tile(shapes, aic_cores, schedule)
+    workspace = twin.workspace(plan.workspace_bytes)
+    if plan.params.debug:
+        workspace = twin.Argument(np.full(plan.workspace_bytes, 0xFF, np.uint8), "inout", "workspace")
+        options["reserved_workspace"] = 0
+    arguments = [*inputs, *outputs, workspace, np.frombuffer(bytes(plan.params), np.uint8)]
+    launched = kernel(entry, case.dtype.name).launch(
         entry, arguments, block_dim=plan.block_dim, aic_cores=aic_cores, **options
     )
+    if plan.params.debug:
+        launched.workspace = launched.outputs.pop()
+    return launched
 
 
 def _bits(array):

@@ -29,6 +29,7 @@ class AttentionShapes(ctypes.Structure):
         ("sparse_mode", INTS),
         ("default_scale", ctypes.c_bool),
         ("scale_value", ctypes.c_double),
+        ("debug", ctypes.c_bool),
     ]
 
 
@@ -74,7 +75,7 @@ class AttentionParams(ctypes.Structure):
         *((name, INTS) for name in WIDE),
         *((name, ctypes.c_int32) for name in NARROW),
         ("scale_value", ctypes.c_float),
-        ("reserved", ctypes.c_int32),
+        ("debug", ctypes.c_int32),
     ]
 
 
