@@ -170,7 +170,7 @@ class TileWalk {
   MS_NSA_FN bool FillTile(Tile& tile) {
     const Strip strip = StripOfUnit(params_, cut_, segment_, current_);
     int32_t entry = 0;
-    tile.tokens = 0;
+    tile.tokens = tile.rows = 0;
     tile.hidden = 0;
     for (; left_ > 0 && tile.tokens < tile_tokens_ && FindEntry(entry); --left_) {
       const VisibleRows visible =
