@@ -129,14 +129,10 @@ class GradCube {
   }
 
   __aicore__ inline void LoadTile(const Tile& tile) {
-    const int32_t slot = tile.ordinal % kL1Slots, m = tile.tokens * p_.group, left_rows = LeftRows(tile);
+    const int32_t slot = tile.ordinal % kL1Slots, left_rows = LeftRows(tile);
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kRows + slot);
     if (tile.first) LoadStrip(tile);
     const L1Tile query = QueryTile(slot), grad = GradTile(slot);
-    if (m == 1) {
-      ClearRows(query, 1, p_.d1, left_rows);
-      ClearRows(grad, 1, p_.d2, left_rows);
-    }
     for (int32_t i = 0, run; i < tile.tokens; i += run) {
       run = RunOf(p_, tile, i);
       const int64_t token = segment_.row + tile.entries[i] / SlotStride(p_);
@@ -171,7 +167,6 @@ class GradCube {
     const int32_t slot = tile.ordinal % kL1Slots, m = tile.tokens * p_.group, left_rows = LeftRows(tile);
     const int32_t columns = RoundUp(tile.block_rows, kCube);
     AscendC::CrossCoreWaitFlag(kWeightsReady);
-    if (m == 1) ClearRows(ScoreGradTile(slot), 1, columns, left_rows);
     LoadRows(WeightTile(slot), exchange_->weights[TileOffset(tile)], m, columns, cut_.strip_rows, left_rows);
     LoadRows(ScoreGradTile(slot), exchange_->score_grads[TileOffset(tile)], m, columns, cut_.strip_rows,
              left_rows);
