@@ -28,7 +28,11 @@ class BlockWeights {
     Close();
   }
 
-  __aicore__ inline void Load(const Tile& tile, int32_t first, int32_t tokens) {
+  static constexpr int32_t kAhead = 0;
+
+  __aicore__ inline void Load(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    if (tokens == 0) return;
     const int32_t slot = tile.ordinal % kSlots;
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
     CopyScores(Scores(slot), exchange_->scores[TileOffset(tile, first)], tokens * p_.group, tile.rows,
@@ -36,7 +40,9 @@ class BlockWeights {
     AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(slot);
   }
 
-  __aicore__ inline void Weigh(const Tile& tile, int32_t first, int32_t tokens) {
+  __aicore__ inline void Weigh(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    if (tokens == 0) return;
     const int32_t slot = tile.ordinal % kSlots, rows = tokens * p_.group, stride = RoundUp(tile.rows, kLanes);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot);
     const RowStats stats{Stat(0), Stat(1)};
@@ -62,6 +68,8 @@ class BlockWeights {
   }
 
   __aicore__ inline void Skip(const Tile&) {}
+  __aicore__ inline void Fetch(const Tile&) {}
+  __aicore__ inline void Send(const Tile&) {}
 
   static constexpr int32_t kRows = kTileRows / kVectorCores, kMaxBlock = 128;
   static_assert(kRows <= kStatRows, "row statistics");

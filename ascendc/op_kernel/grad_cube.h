@@ -3,7 +3,6 @@
 // keys and values grow in L0C until their piece ends; those of the queries leave tile by tile.
 #pragma once
 
-#include "gather_tokens.h"
 #include "grad_exchange.h"
 #include "panels.h"
 #include "tile_loops.h"
@@ -15,10 +14,8 @@ class GradCube {
  public:
   __aicore__ inline GradCube(const AttentionParams& params, const GradAddresses& gm, AscendC::TPipe& pipe)
       : p_(params), workspace_(gm.workspace), source_(params, gm), cut_(GradCut(params)), panels_(pipe) {
-    query_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
     key_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.key));
     value_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.value));
-    grad_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.grad));
     pipe.InitBuffer(l1_, kBytes);
     pipe.InitBuffer(l0c_, kL0cTotal);
   }
@@ -130,16 +127,14 @@ class GradCube {
 
   __aicore__ inline void LoadTile(const Tile& tile) {
     const int32_t slot = tile.ordinal % kL1Slots, left_rows = LeftRows(tile);
+    const int32_t m = tile.tokens * p_.group;
+    const int64_t row = tile.ordinal % kFetched * kTileRows;
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kRows + slot);
     if (tile.first) LoadStrip(tile);
-    const L1Tile query = QueryTile(slot), grad = GradTile(slot);
-    for (int32_t i = 0, run; i < tile.tokens; i += run) {
-      run = RunOf(p_, tile, i);
-      const int64_t token = segment_.row + tile.entries[i] / SlotStride(p_);
-      const int32_t at = i * p_.group * kCube;
-      LoadTokens(query[at], query_, p_, token, run, tile.head, p_.d1, left_rows);
-      LoadTokens(grad[at], grad_, p_, token, run, tile.head, p_.d2, left_rows);
-    }
+    AscendC::CrossCoreWaitFlag(kRowsReady);
+    LoadRows(QueryTile(slot), exchange_->queries[row * RowStride(p_.d1)], m, p_.d1, RowStride(p_.d1),
+             left_rows);
+    LoadRows(GradTile(slot), exchange_->grads[row * RowStride(p_.d2)], m, p_.d2, RowStride(p_.d2), left_rows);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kRows + slot);
   }
 
@@ -243,7 +238,7 @@ class GradCube {
   Segment segment_{};
   const GradExchange<T>* exchange_ = nullptr;
   int32_t pass_ = 0;
-  AscendC::GlobalTensor<T> query_, key_, value_, grad_;
+  AscendC::GlobalTensor<T> key_, value_;
   AscendC::TBuf<AscendC::TPosition::A1> l1_;
   AscendC::TBuf<AscendC::TPosition::CO1> l0c_;
   Panels<T> panels_;

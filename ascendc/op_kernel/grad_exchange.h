@@ -17,6 +17,7 @@ template <class T>
 struct GradExchange {
   AscendC::GlobalTensor<float> scores, weight_grads;  // of this core: tiles of query rows by strip rows
   AscendC::GlobalTensor<T> weights, score_grads;      // likewise
+  AscendC::GlobalTensor<T> queries, grads;            // of this core's tiles
   AscendC::GlobalTensor<float> deltas;                // the rest is of all cores: see GradArea
   AscendC::GlobalTensor<float> sums, pieces, key_sums, value_sums;
   BlockIndex index;
@@ -35,6 +36,10 @@ struct GradExchange {
     weight_grads.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(own + ring * 4));
     weights.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(own + ring * 8));
     score_grads.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(own + ring * 10));
+    GM_ADDR fetched = own + area.core_bytes - kFetched * FetchedBytes(params);
+    queries.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(fetched));
+    grads.SetGlobalBuffer(
+        reinterpret_cast<__gm__ T*>(fetched + int64_t{kFetched} * kTileRows * RowStride(params.d1) * 2));
     deltas.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.deltas));
     sums.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.sums));
     pieces.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.pieces));

@@ -25,7 +25,7 @@ class GradSums {
     segment_ = &segment;
     exchange_ = &exchange;
     const int64_t cores = AscendC::GetBlockNum() * kVectorCores, core = AscendC::GetBlockIdx();
-    const int64_t items = segment.tokens * p_.kv_heads;
+    const int64_t items = segment.tokens * p_.kv_heads * Shares();
     const int64_t bands = segment.Blocks(p_) * p_.kv_heads * cut_.strips * Bands();
     item_ = Quota(items, core, cores);
     last_item_ = Quota(items, core + 1, cores);
@@ -40,7 +40,7 @@ class GradSums {
   // About how many steps there are.
   __aicore__ inline int64_t Steps() const {
     const int64_t entries = int64_t{p_.select_block_count} * cut_.strips;
-    return (last_item_ - item_) * CeilDiv<int64_t>(entries, kSums / (p_.group * p_.d1)) + last_band_ - band_;
+    return (last_item_ - item_) * CeilDiv<int64_t>(entries, kSums / (Heads() * p_.d1)) + last_band_ - band_;
   }
 
   // Loads a group of vectors and adds the one loaded before; false when there was nothing left to do.
@@ -87,13 +87,13 @@ class GradSums {
   };
 
   // UB behind that of the weights, with which this takes turns.
-  static constexpr int32_t kSums = kMaxGroup * kMaxWidth;  // floats of a group of vectors, and of a result
-  static constexpr int32_t kBandRows = 16;
+  static constexpr int32_t kSums = 4096;  // floats of a group of vectors, and of a result
+  static constexpr int32_t kBandRows = 8;
   static constexpr int32_t kSumsAt = GradWeights<T>::kBytes, kTotalAt = kSumsAt + kSlots * kSums * 4;
   static constexpr int32_t kResultAt = kTotalAt + kSums * 4;
   static constexpr int32_t kBytes = kResultAt + kSlots * kSums * 2;
   static_assert(kBytes <= 184 * 1024, "UB");
-  static_assert(kBandRows * kMaxWidth * 4 <= kSums * 2, "a band in float");
+  static_assert(kBandRows * kMaxWidth * 4 <= kSums * 2 && kMaxWidth <= kSums, "a band in float, a row");
 
   static constexpr int32_t kEvents = 2;  // of each pair of pipes, the first of two; the weights have 0 and 1
 
@@ -106,6 +106,10 @@ class GradSums {
   __aicore__ inline AscendC::LocalTensor<Out> Result(int32_t slot) {
     return ub_.template GetWithOffset<Out>(kSums * 2 / sizeof(Out), kResultAt + slot * kSums * 2);
   }
+
+  // Query heads of a result, and how many of these make a group.
+  __aicore__ inline int32_t Heads() const { return Min(p_.group, kSums / p_.d1); }
+  __aicore__ inline int32_t Shares() const { return CeilDiv(p_.group, Heads()); }
 
   __aicore__ inline int32_t Bands() const { return 2 * cut_.strip_rows / kBandRows; }
   __aicore__ inline int64_t Pieces(int64_t unit) const {
@@ -145,13 +149,14 @@ class GradSums {
   }
 
   __aicore__ inline void LoadQuery(Group& group) {
-    const int64_t token = item_ / p_.kv_heads;
-    const int32_t head = item_ % p_.kv_heads, parts = p_.select_block_count * cut_.strips;
+    const int64_t pair = item_ / Shares(), token = pair / p_.kv_heads;
+    const int32_t head = pair % p_.kv_heads, parts = p_.select_block_count * cut_.strips;
+    const int32_t first = item_ % Shares() * Heads();  // query head
     group.kind = Kind::kQuery;
-    group.rows = p_.group;
+    group.rows = Min(p_.group - first, Heads());
     group.width = p_.d1;
-    group.place = (segment_->row * p_.kv_heads + item_) * p_.group;
-    const int32_t capacity = kSums / (p_.group * p_.d1);
+    group.place = (segment_->row * p_.kv_heads + pair) * p_.group + first;
+    const int32_t capacity = kSums / (group.rows * p_.d1);
     int32_t run = 0;  // parts side by side lie side by side
     for (; part_ < parts; ++part_) {
       const bool has = HasEntry(token, head, part_);
@@ -159,19 +164,24 @@ class GradSums {
       if (has) {
         ++run;
       } else {
-        LoadParts(group, part_ - run, run);
+        LoadParts(group, pair * parts + part_ - run, first, run);
       }
     }
-    LoadParts(group, part_ - run, run);
+    LoadParts(group, pair * parts + part_ - run, first, run);
     group.last = part_ >= parts;
     if (group.last) ++item_;
   }
 
-  __aicore__ inline void LoadParts(Group& group, int32_t first, int32_t& run) {
+  // Of `run` parts from `part` on, the query heads from `first` on.
+  __aicore__ inline void LoadParts(Group& group, int64_t part, int32_t first, int32_t& run) {
     if (run == 0) return;
-    const int32_t floats = p_.group * p_.d1;
-    const int64_t place = item_ * p_.select_block_count * cut_.strips + first;
-    AscendC::DataCopy(Sums(buffer_)[group.vectors * floats], exchange_->sums[place * floats], run * floats);
+    const int32_t floats = group.rows * p_.d1, all = p_.group * p_.d1;
+    const AscendC::GlobalTensor<float> from = exchange_->sums[part * all + first * p_.d1];
+    const Floats to = Sums(buffer_)[group.vectors * floats];
+    const AscendC::DataCopyParams copy{static_cast<uint16_t>(run),
+                                       static_cast<uint16_t>(floats / kBlockFloats),
+                                       static_cast<uint16_t>((all - floats) / kBlockFloats), 0};
+    AscendC::DataCopy(to, from, copy);
     group.vectors += run;
     run = 0;
   }

@@ -16,6 +16,8 @@ class GradWeights {
 
   __aicore__ inline GradWeights(const AttentionParams& params, const GradAddresses& gm, Buffer& ub)
       : p_(params), cut_(GradCut(params)), ub_(ub) {
+    query_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
+    grad_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.grad));
     max_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_max));
     sum_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_sum));
   }
@@ -32,7 +34,41 @@ class GradWeights {
     Close();
   }
 
-  __aicore__ inline void Load(const Tile& tile, int32_t first, int32_t tokens) {
+  static constexpr int32_t kAhead = kFetched;
+
+  // Rows of the tile's tokens from where they are ...
+  __aicore__ inline void Fetch(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    if (tokens == 0) return;
+    const int32_t buffer = tile.ordinal % 2;
+    AscendC::WaitFlag<AscendC::HardEvent::MTE3_MTE2>(buffer);
+    for (int32_t i = 0; i < tokens; ++i) {
+      const int64_t token = segment_->row + tile.entries[first + i] / SlotStride(p_);
+      const int64_t row = (token * p_.kv_heads + tile.head) * p_.group;
+      const int32_t at = i * p_.group;
+      AscendC::DataCopy(Fetched(buffer, 0)[at * p_.d1], query_[row * p_.d1], p_.group * p_.d1);
+      AscendC::DataCopy(Fetched(buffer, 1)[at * p_.d2], grad_[row * p_.d2], p_.group * p_.d2);
+    }
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE3>(buffer);
+  }
+
+  // ... to where the AIC takes them.
+  __aicore__ inline void Send(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    const int32_t buffer = tile.ordinal % 2;
+    if (tokens > 0) {
+      const int64_t row = tile.ordinal % kFetched * kTileRows + first * p_.group;
+      AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE3>(buffer);
+      SendRows(exchange_->queries, row, Fetched(buffer, 0), tokens * p_.group, p_.d1);
+      SendRows(exchange_->grads, row, Fetched(buffer, 1), tokens * p_.group, p_.d2);
+      AscendC::SetFlag<AscendC::HardEvent::MTE3_MTE2>(buffer);
+    }
+    AscendC::CrossCoreSetFlag<2, PIPE_MTE3>(kRowsReady);
+  }
+
+  __aicore__ inline void Load(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    if (tokens == 0) return;
     const int32_t slot = tile.ordinal % kSlots, rows = tokens * p_.group;
     const int32_t columns = RoundUp(tile.block_rows, 16);
     const int64_t offset = TileOffset(tile, first);
@@ -47,7 +83,9 @@ class GradWeights {
 
   // weight = exp(scale * score - max) / sum; score gradient, but for scale, = weight * (its gradient -
   // delta).
-  __aicore__ inline void Weigh(const Tile& tile, int32_t first, int32_t tokens) {
+  __aicore__ inline void Weigh(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    if (tokens == 0) return;
     const int32_t slot = tile.ordinal % kSlots, rows = tokens * p_.group, all = rows * kColumns;
     const Floats weights = Matrix(slot, kWeights), grads = Matrix(slot, kScoreGrads);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot);
@@ -101,7 +139,9 @@ class GradWeights {
   static constexpr int32_t kStatsAt = kRoundedAt + kSlots * 2 * kMatrix * 2;
 
  public:
-  static constexpr int32_t kBytes = kStatsAt + kSlots * 3 * kLanesOfRows * 4;
+  static constexpr int32_t kFetchedAt = kStatsAt + kSlots * 3 * kLanesOfRows * 4;
+  static constexpr int32_t kFetchedRows = kRows * kMaxWidth;
+  static constexpr int32_t kBytes = kFetchedAt + 2 * 2 * kFetchedRows * 2;
 
  private:
   __aicore__ inline Floats At(int32_t bytes, int32_t floats) {
@@ -117,6 +157,10 @@ class GradWeights {
     return At(kStatsAt + (slot * 3 + which) * kLanesOfRows * 4, kLanesOfRows);
   }
 
+  __aicore__ inline AscendC::LocalTensor<T> Fetched(int32_t buffer, int32_t which) {
+    return ub_.template GetWithOffset<T>(kFetchedRows, kFetchedAt + (buffer * 2 + which) * kFetchedRows * 2);
+  }
+
   // Rows narrower than kColumns take part in instructions as a whole: what fills them up must hold numbers.
   __aicore__ inline void Open() {
     AscendC::Duplicate(Matrix(0, 0), 0.0f, kSlots * 2 * kMatrix);
@@ -124,13 +168,23 @@ class GradWeights {
     for (int32_t slot = 0; slot < kSlots; ++slot) {
       AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
       AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
+      AscendC::SetFlag<AscendC::HardEvent::MTE3_MTE2>(slot);
     }
   }
   __aicore__ inline void Close() {
     for (int32_t slot = 0; slot < kSlots; ++slot) {
       AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
       AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
+      AscendC::WaitFlag<AscendC::HardEvent::MTE3_MTE2>(slot);
     }
+  }
+
+  __aicore__ inline void SendRows(const AscendC::GlobalTensor<T>& to, int64_t row,
+                                  const AscendC::LocalTensor<T>& rows, int32_t count, int32_t width) {
+    const int32_t stride = RowStride(width);
+    const AscendC::DataCopyParams copy{static_cast<uint16_t>(count), static_cast<uint16_t>(width / 16), 0,
+                                       static_cast<uint16_t>((stride - width) / 16)};
+    AscendC::DataCopy(to[row * stride], rows, copy);
   }
 
   __aicore__ inline int64_t TileOffset(const Tile& tile, int32_t first) const {
@@ -168,6 +222,7 @@ class GradWeights {
   Buffer& ub_;
   const Segment* segment_ = nullptr;
   const GradExchange<T>* exchange_ = nullptr;
+  AscendC::GlobalTensor<T> query_, grad_;
   AscendC::GlobalTensor<float> max_, sum_;
 };
 

@@ -24,27 +24,52 @@ __aicore__ inline void BeginAndFinish(Tiles& tiles, Worker& worker) {
   }
 }
 
-// Each AIV takes half of a tile's tokens: Worker gives Load(tile, first token, tokens), Weigh(the same) and
-// Skip(tile). Goes on with `other` work between tiles, evenly; its loads are queued behind those of the tile,
-// so that the AIC does not wait for them.
+// This AIV's half of a tile's tokens.
+struct Share {
+  int32_t first, tokens;
+};
+
+__aicore__ inline Share ShareOf(const Tile& tile) {
+  const int32_t half = CeilDiv(tile.tokens, kVectorCores);
+  return AscendC::GetSubBlockIdx() == 0 ? Share{0, half} : Share{half, tile.tokens - half};
+}
+
+// The next tile that has tokens; Worker sees to the others.
+template <class Tiles, class Worker>
+__aicore__ inline bool NextWithTokens(Tiles& tiles, Worker& worker, Tile& tile) {
+  while (tiles.Next(tile)) {
+    if (tile.tokens > 0) return true;
+    worker.Skip(tile);
+  }
+  return false;
+}
+
+// Worker gives Load(tile), Weigh(tile) and Skip(tile), and Fetch(tile) and Send(tile) for the tile that lies
+// kAhead, also its, further on. Goes on with `other` work between tiles, evenly; its loads are queued behind
+// those of the tile, so that the AIC does not wait for them.
 template <class Tiles, class Worker, class Other>
 __aicore__ inline void WeighTiles(Tiles& tiles, Worker& worker, Other& other) {
+  constexpr int32_t kAhead = Worker::kAhead, kTiles = kAhead + 1;
   const int64_t steps = other.Steps(), about = Max<int64_t>(tiles.AboutTiles(), 1);
-  const int32_t sub = AscendC::GetSubBlockIdx();
-  int64_t stepped = 0;
-  Tile tile;
-  while (tiles.Next(tile)) {
-    if (tile.tokens == 0) {
-      worker.Skip(tile);
-      continue;
-    }
+  Tile ring[kTiles];
+  int64_t stepped = 0, known = 0;
+  for (; known < kAhead && NextWithTokens(tiles, worker, ring[known]); ++known) {
+    worker.Fetch(ring[known]);
+    worker.Send(ring[known]);
+  }
+  for (int64_t number = 0;; ++number) {
+    Tile& ahead = ring[(number + kAhead) % kTiles];
+    const bool more = number + kAhead == known && NextWithTokens(tiles, worker, ahead);
+    if (more) ++known;
+    if (number == known) break;
+    const Tile& tile = ring[number % kTiles];
     AscendC::CrossCoreWaitFlag(kScoresReady);
-    const int32_t half = CeilDiv(tile.tokens, kVectorCores);
-    const int32_t first = sub * half, tokens = sub == 0 ? half : tile.tokens - half;
-    if (tokens > 0) worker.Load(tile, first, tokens);
-    for (; stepped * about < (tile.ordinal + 1) * steps; ++stepped) other.Step();
-    if (tokens > 0) worker.Weigh(tile, first, tokens);
+    worker.Load(tile);
+    if (more) worker.Fetch(ahead);
+    for (; stepped * about < (number + 1) * steps; ++stepped) other.Step();
+    worker.Weigh(tile);
     AscendC::CrossCoreSetFlag<2, PIPE_MTE3>(kWeightsReady);
+    if (more) worker.Send(ahead);
   }
 }
 

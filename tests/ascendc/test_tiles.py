@@ -173,4 +173,5 @@ def needed_workspace(plan, n2, group, d1, d2, count, strips, strip_rows):
     segment = blocks * 8192 // 8 + tokens * n2 * group * 32 + entries * strips * group * d1 * 4
     segment += pieces * strip_rows * (d1 + d2) * 4
     carried = n2 * params.kv_rows * (d1 + d2) * 4 if params.tokens > tokens else 0
-    return 2 * segment + 3 * blocks * 32 + carried + plan.block_dim * 3 * 64 * strip_rows * 12
+    fetched = 4 * 64 * 2 * sum(width if width <= 128 else 256 for width in (d1, d2))
+    return 2 * segment + 3 * blocks * 32 + carried + plan.block_dim * (3 * 64 * strip_rows * 12 + fetched)
