@@ -26,12 +26,25 @@ MS_NSA_FN int32_t TokensOfTile(const AttentionParams& p) {
   return kTileRows / 2 / p.group * 2;
 }
 
+// Tiles whose rows the AIVs fetch ahead, one more than the AIC works on.
+constexpr int32_t kFetched = kPreload + 2;
+
+// Elements from row to row of fetched ones: short rows side by side, longer ones on the 512-byte grid.
+MS_NSA_FN int32_t RowStride(int32_t width) {
+  return width <= 128 ? width : RoundUp(width, 256);
+}
+
+MS_NSA_FN int64_t FetchedBytes(int32_t width) {
+  return int64_t{kFetched} * kTileRows * RowStride(width) * 2;
+}
+
 struct BlockArea {  // of segments with this parity; the cores' part serves both
   int64_t masks;    // uint64 [units][kMaskWords], bit token * SlotStride + slot: this slot selects this block
   int64_t counts;   // int32 [units][8], the first of each: bits in the mask
   int64_t sums;     // float [entries][group][d2], entry (token * kv_heads + head) * select_block_count + slot
   int64_t stats;    // float [entries][2][group][8], maximum and sum of the entry's rows
-  int64_t cores;    // per core: float scores [kRing][kTileRows][bs], 16-bit weights of the same shape
+  int64_t cores;  // per core: float scores [kRing][kTileRows][bs], 16-bit weights of the same shape, queries
+                  // [kFetched][kTileRows][RowStride]
   int64_t core_bytes;
 };
 
@@ -49,7 +62,7 @@ MS_NSA_FN BlockArea BlockAreaOf(const AttentionParams& p, int64_t parity) {
   area.sums += parity * bytes;
   area.stats += parity * bytes;
   area.cores = 2 * bytes;
-  area.core_bytes = RoundUp<int64_t>(tile * 6, kGmAlign);
+  area.core_bytes = RoundUp<int64_t>(tile * 6, kGmAlign) + FetchedBytes(p.d1);
   return area;
 }
 

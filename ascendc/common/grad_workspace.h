@@ -15,9 +15,7 @@ constexpr int32_t kPassBytes = kTileRows * kColumns * 4;
 constexpr int32_t kGrowing = (kL0cTotal - kPasses * kPassBytes) / 4;  // floats
 constexpr int32_t kL1Slots =
     kPreload + 2;  // one more than tiles in flight, so that loads wait for none of them
-// Tiles whose queries and incoming gradients the AIVs fetch ahead: many copies of few rows, which the AIC's
-// copies into L1 are slow at. It then takes a tile in two.
-constexpr int32_t kFetched = kL1Slots;
+
 constexpr int32_t kPieceTiles = 8;  // what writing and adding a piece's gradients costs is spread over these
 
 MS_NSA_FN int32_t StripsOf(const AttentionParams& p) {
@@ -50,15 +48,6 @@ struct GradArea {      // of segments with this parity; the last three serve all
   int64_t core_bytes;
 };
 
-// Elements from row to row of fetched ones: short rows side by side, longer ones on the 512-byte grid.
-MS_NSA_FN int32_t RowStride(int32_t width) {
-  return width <= 128 ? width : RoundUp(width, 256);
-}
-
-MS_NSA_FN int64_t FetchedBytes(const AttentionParams& p) {
-  return int64_t{kTileRows} * (RowStride(p.d1) + RowStride(p.d2)) * 2;
-}
-
 constexpr int32_t kKeptCounts = 3;  // segments
 
 MS_NSA_FN int64_t CarryRows(const AttentionParams& p) {
@@ -89,7 +78,7 @@ MS_NSA_FN GradArea GradAreaOf(const AttentionParams& p, int64_t number) {
   }
   area.cores = at;
   area.core_bytes = RoundUp<int64_t>(int64_t{kRing} * kTileRows * cut.strip_rows * 12, kGmAlign) +
-                    kFetched * FetchedBytes(p);
+                    FetchedBytes(p.d1) + FetchedBytes(p.d2);
   return area;
 }
 

@@ -84,7 +84,7 @@ class TileWalk {
         piece_entries_(tile_tokens_ * cut.piece_tiles),
         words_(CeilDiv<int64_t>(segment.tokens * SlotStride(params), 64)) {
     int64_t total = 0;
-    for (int64_t unit = 0; unit < units_; ++unit) total += CostOf(unit).cost;
+    for (int64_t unit = 0; unit < units_; ++unit) total += CostOf(unit, 0).cost;
     begin_ = Quota(total, core, cores);
     end_ = Quota(total, core + 1, cores);
   }
@@ -100,19 +100,27 @@ class TileWalk {
     return true;
   }
 
-  // About how many tiles this core has.
+  // How many tiles this core has, but for tokens that see part of a unit.
   MS_NSA_FN int64_t AboutTiles() const {
-    return CeilDiv<int64_t>(end_ - begin_, tile_tokens_ + kBlockEntries / 4);
+    int64_t tiles = 0, start = 0;
+    for (int64_t unit = 0; unit < units_ && start < end_; ++unit) {
+      const Unit cost = CostOf(unit, start);
+      start += cost.cost;
+      if (cost.cost == 0 || start <= begin_) continue;
+      const int64_t entries = (PieceAt(end_, cost) - PieceAt(begin_, cost)) * piece_entries_;
+      tiles += CeilDiv<int64_t>(Min(entries, cost.cost), tile_tokens_);
+    }
+    return tiles;
   }
 
  private:
   // Loading key and value costs about as much as kBlockEntries entries.
   static constexpr int64_t kBlockEntries = 16;
 
-  MS_NSA_FN Unit CostOf(int64_t unit) const {
+  MS_NSA_FN Unit CostOf(int64_t unit, int64_t start) const {
     const int64_t count = CountOf(params_, cut_, segment_, index_, unit);
     const int64_t pieces = PiecesOf(params_, cut_, count);
-    return {start_, count > 0 ? count + kBlockEntries * (cut_.apart ? pieces : 1) : 0, pieces};
+    return {start, count > 0 ? count + kBlockEntries * (cut_.apart ? pieces : 1) : 0, pieces};
   }
 
   // The next pieces of this core that may share tiles.
@@ -130,7 +138,7 @@ class TileWalk {
   }
 
   MS_NSA_FN void StartUnit() {
-    const Unit unit = CostOf(unit_);
+    const Unit unit = CostOf(unit_, start_);
     unit_pieces_ = pieces_;
     piece_ = last_piece_ = 0;
     if (unit.cost > 0) {

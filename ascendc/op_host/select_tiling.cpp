@@ -24,9 +24,9 @@ int32_t SegmentTokens(const AttentionParams& p) {
 }
 
 // Bytes moved for one token and kv head. Token-outer reads the selected rows of key and value. Block-outer
-// reads them once for all tokens of a segment that selected the block; it gathers the queries group rows at a
-// time, and a copy of so few rows takes as long as one of about kCopyRows; and it moves scores (float, out
-// and in), weights (16 bit, out and in) and each entry's result (float, out and in).
+// reads them once for all tokens of a segment that selected the block; it passes the queries through UB,
+// group rows at a time, at the cost of about kCopyRows rows; and it moves scores (float, out and in), weights
+// (16 bit, out and in) and each entry's result (float, out and in).
 constexpr double kCopyRows = 20;
 
 bool BlockOuterPays(const AttentionParams& p, int64_t batch, int64_t tokens) {

@@ -69,8 +69,8 @@ class BlockCombine {
     }
   }
 
-  static constexpr int32_t kSums = kMaxEntryFloats * 2;  // floats of a group of entries
-  static constexpr int32_t kMaxRows = 96;                // rows of a group
+  static constexpr int32_t kSums = kMaxEntryFloats;  // floats of a group of entries
+  static constexpr int32_t kMaxRows = 96;            // rows of a group
 
  private:
   // Entries of one token and kv head that are merged in one go.

@@ -1,10 +1,10 @@
 // The AIC's half of the block-outer forward: keys and values of a block are loaded once, the queries of the
-// tokens that selected it are gathered tile by tile. Tile t's scores come before tile (t - kPreload)'s
-// products.
+// tokens that selected it tile by tile, as the AIVs fetched them. Tile t's scores come before tile (t -
+// kPreload)'s products.
 #pragma once
 
 #include "block_exchange.h"
-#include "gather_tokens.h"
+#include "block_index.h"
 #include "panels.h"
 #include "tile_loops.h"
 
@@ -21,7 +21,6 @@ class BlockCube {
         exchange_{{params, gm.workspace, AscendC::GetBlockIdx(), 0},
                   {params, gm.workspace, AscendC::GetBlockIdx(), 1}},
         panels_(pipe) {
-    query_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
     key_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.key));
     value_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.value));
     pipe.InitBuffer(l1_, kBytes);
@@ -135,14 +134,10 @@ class BlockCube {
     const int32_t slot = tile.ordinal % kSlots;
     if (tile.first) LoadBlock(tile);
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kQuery + slot);
-    const L1Tile rows = QueryTile(slot);
-    const int32_t left_rows = LeftRows(tile);
-    if (tile.tokens * p_.group == 1) ClearRows(rows, 1, p_.d1, left_rows);
-    for (int32_t i = 0, run; i < tile.tokens; i += run) {
-      run = RunOf(p_, tile, i);
-      LoadTokens(rows[i * p_.group * kCube], query_, p_, segment_.row + tile.entries[i] / SlotStride(p_), run,
-                 tile.head, p_.d1, left_rows);
-    }
+    AscendC::CrossCoreWaitFlag(kRowsReady);
+    const int32_t stride = RowStride(p_.d1);
+    LoadRows(QueryTile(slot), exchange_[parity_].queries[tile.ordinal % kFetched * kTileRows * stride],
+             tile.tokens * p_.group, p_.d1, stride, LeftRows(tile));
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kQuery + slot);
   }
 
@@ -202,7 +197,7 @@ class BlockCube {
   BlockExchange<T> exchange_[2];
   Segment segment_{};
   int32_t parity_ = 0;
-  AscendC::GlobalTensor<T> query_, key_, value_;
+  AscendC::GlobalTensor<T> key_, value_;
   AscendC::TBuf<AscendC::TPosition::A1> l1_;
   AscendC::TBuf<AscendC::TPosition::CO1> l0c_;
   Panels<T> panels_;

@@ -10,6 +10,7 @@ template <class T>
 struct BlockExchange {
   AscendC::GlobalTensor<float> scores;  // of this core, one tile a slot
   AscendC::GlobalTensor<T> weights;     // likewise
+  AscendC::GlobalTensor<T> queries;     // likewise
   AscendC::GlobalTensor<float> sums;    // of all cores, by entry
   AscendC::GlobalTensor<float> stats;
 
@@ -20,6 +21,7 @@ struct BlockExchange {
     GM_ADDR own = workspace + area.cores + core * area.core_bytes;
     scores.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(own));
     weights.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(own + kRing * tile * 4));
+    queries.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(own + area.core_bytes - FetchedBytes(params.d1)));
     sums.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.sums));
     stats.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.stats));
   }

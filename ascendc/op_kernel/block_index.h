@@ -82,7 +82,9 @@ class BlockIndexBuilder {
         ub_.template GetWithOffset<int32_t>(kSegmentEntries, kIndicesAt);
     const int32_t slots = p_.select_block_count, stride = SlotStride(p_);
     AscendC::PipeBarrier<PIPE_ALL>();
-    AscendC::DataCopyExtParams copy{static_cast<uint16_t>(segment.tokens), static_cast<uint32_t>(slots * 4),
+    const bool dense = p_.kv_heads == 1 && slots == stride;  // then one burst does
+    const uint32_t rows = dense ? 1 : segment.tokens, bytes = (dense ? segment.tokens : 1) * slots * 4;
+    AscendC::DataCopyExtParams copy{static_cast<uint16_t>(rows), bytes,
                                     static_cast<uint32_t>((p_.kv_heads - 1) * slots * 4), 0, 0};
     AscendC::DataCopyPadExtParams<int32_t> pad{true, 0, static_cast<uint8_t>(stride - slots), -1};
     AscendC::DataCopyPad(indices, indices_[(segment.row * p_.kv_heads + head) * slots], copy, pad);

@@ -17,7 +17,7 @@ class BlockVector {
         exchange_{{params, gm.workspace, AscendC::GetBlockIdx() / kVectorCores, 0},
                   {params, gm.workspace, AscendC::GetBlockIdx() / kVectorCores, 1}},
         builder_(params, gm, ub_),
-        weights_(params, ub_),
+        weights_(params, gm, ub_),
         combine_(params, gm, source_, ub_) {
     pipe.InitBuffer(ub_, kUbBytes);
   }

@@ -5,8 +5,8 @@
 #include "block_exchange.h"
 #include "block_index.h"
 #include "online_softmax.h"
+#include "row_fetch.h"
 #include "score_copy.h"
-#include "tile_loops.h"
 
 namespace ms_nsa {
 
@@ -15,20 +15,28 @@ class BlockWeights {
  public:
   using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
 
-  __aicore__ inline BlockWeights(const AttentionParams& params, Buffer& ub) : p_(params), ub_(ub) {}
+  __aicore__ inline BlockWeights(const AttentionParams& params, const AttentionAddresses& gm, Buffer& ub)
+      : p_(params), ub_(ub), fetch_(params, ub, kFetchedAt) {
+    fetch_[0].from.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
+    fetch_[0].width = params.d1;
+  }
 
   template <class Source, class Other>
   __aicore__ inline void Run(const Source& source, const Segment& segment, const BlockIndex& index,
                              const BlockExchange<T>& exchange, Other& other) {
+    segment_ = &segment;
     exchange_ = &exchange;
+    fetch_[0].to = exchange.queries;
     Open();
+    fetch_.Open();
     TileWalk<BlockIndex, Source> tiles(p_, source, segment, index, ForwardCut(p_),
                                        AscendC::GetBlockIdx() / kVectorCores, AscendC::GetBlockNum());
     WeighTiles(tiles, *this, other);
+    fetch_.Close();
     Close();
   }
 
-  static constexpr int32_t kAhead = 0;
+  static constexpr int32_t kAhead = kFetched;
 
   __aicore__ inline void Load(const Tile& tile) {
     const auto [first, tokens] = ShareOf(tile);
@@ -68,8 +76,8 @@ class BlockWeights {
   }
 
   __aicore__ inline void Skip(const Tile&) {}
-  __aicore__ inline void Fetch(const Tile&) {}
-  __aicore__ inline void Send(const Tile&) {}
+  __aicore__ inline void Fetch(const Tile& tile) { fetch_.Fetch(*segment_, tile); }
+  __aicore__ inline void Send(const Tile& tile) { fetch_.Send(tile); }
 
   static constexpr int32_t kRows = kTileRows / kVectorCores, kMaxBlock = 128;
   static_assert(kRows <= kStatRows, "row statistics");
@@ -82,7 +90,8 @@ class BlockWeights {
   static constexpr int32_t kStatsAt = kSpreadAt + kStatRows * kBlockFloats * 4;
   static constexpr int32_t kStatsOutAt = kStatsAt + 4 * kStatRows * 4;
   static constexpr int32_t kStatsOut = 2 * kStatRows * kBlockFloats;
-  static constexpr int32_t kBytes = kStatsOutAt + kSlots * kStatsOut * 4;
+  static constexpr int32_t kFetchedAt = kStatsOutAt + kSlots * kStatsOut * 4;
+  static constexpr int32_t kBytes = kFetchedAt + RowFetch<T, 1>::kBytes;
 
  private:
   __aicore__ inline Floats At(int32_t bytes, int32_t floats) {
@@ -126,6 +135,8 @@ class BlockWeights {
 
   const AttentionParams& p_;
   Buffer& ub_;
+  RowFetch<T, 1> fetch_;
+  const Segment* segment_ = nullptr;
   const BlockExchange<T>* exchange_ = nullptr;
 };
 

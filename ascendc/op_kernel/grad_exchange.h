@@ -36,10 +36,10 @@ struct GradExchange {
     weight_grads.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(own + ring * 4));
     weights.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(own + ring * 8));
     score_grads.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(own + ring * 10));
-    GM_ADDR fetched = own + area.core_bytes - kFetched * FetchedBytes(params);
-    queries.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(fetched));
-    grads.SetGlobalBuffer(
-        reinterpret_cast<__gm__ T*>(fetched + int64_t{kFetched} * kTileRows * RowStride(params.d1) * 2));
+    GM_ADDR end = own + area.core_bytes;
+    grads.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(end - FetchedBytes(params.d2)));
+    queries.SetGlobalBuffer(
+        reinterpret_cast<__gm__ T*>(end - FetchedBytes(params.d2) - FetchedBytes(params.d1)));
     deltas.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.deltas));
     sums.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.sums));
     pieces.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.pieces));

@@ -4,8 +4,8 @@
 
 #include "grad_exchange.h"
 #include "online_softmax.h"
+#include "row_fetch.h"
 #include "score_copy.h"
-#include "tile_loops.h"
 
 namespace ms_nsa {
 
@@ -15,9 +15,11 @@ class GradWeights {
   using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
 
   __aicore__ inline GradWeights(const AttentionParams& params, const GradAddresses& gm, Buffer& ub)
-      : p_(params), cut_(GradCut(params)), ub_(ub) {
-    query_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
-    grad_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.grad));
+      : p_(params), cut_(GradCut(params)), ub_(ub), fetch_(params, ub, kFetchedAt) {
+    fetch_[0].from.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
+    fetch_[0].width = params.d1;
+    fetch_[1].from.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.grad));
+    fetch_[1].width = params.d2;
     max_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_max));
     sum_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_sum));
   }
@@ -27,44 +29,21 @@ class GradWeights {
                              const GradExchange<T>& exchange, Other& other) {
     segment_ = &segment;
     exchange_ = &exchange;
+    fetch_[0].to = exchange.queries;
+    fetch_[1].to = exchange.grads;
     Open();
+    fetch_.Open();
     TileWalk<BlockIndex, PackedSource> tiles(p_, source, segment, exchange.index, cut_,
                                              AscendC::GetBlockIdx() / kVectorCores, AscendC::GetBlockNum());
     WeighTiles(tiles, *this, other);
+    fetch_.Close();
     Close();
   }
 
   static constexpr int32_t kAhead = kFetched;
 
-  // Rows of the tile's tokens from where they are ...
-  __aicore__ inline void Fetch(const Tile& tile) {
-    const auto [first, tokens] = ShareOf(tile);
-    if (tokens == 0) return;
-    const int32_t buffer = tile.ordinal % 2;
-    AscendC::WaitFlag<AscendC::HardEvent::MTE3_MTE2>(buffer);
-    for (int32_t i = 0; i < tokens; ++i) {
-      const int64_t token = segment_->row + tile.entries[first + i] / SlotStride(p_);
-      const int64_t row = (token * p_.kv_heads + tile.head) * p_.group;
-      const int32_t at = i * p_.group;
-      AscendC::DataCopy(Fetched(buffer, 0)[at * p_.d1], query_[row * p_.d1], p_.group * p_.d1);
-      AscendC::DataCopy(Fetched(buffer, 1)[at * p_.d2], grad_[row * p_.d2], p_.group * p_.d2);
-    }
-    AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE3>(buffer);
-  }
-
-  // ... to where the AIC takes them.
-  __aicore__ inline void Send(const Tile& tile) {
-    const auto [first, tokens] = ShareOf(tile);
-    const int32_t buffer = tile.ordinal % 2;
-    if (tokens > 0) {
-      const int64_t row = tile.ordinal % kFetched * kTileRows + first * p_.group;
-      AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE3>(buffer);
-      SendRows(exchange_->queries, row, Fetched(buffer, 0), tokens * p_.group, p_.d1);
-      SendRows(exchange_->grads, row, Fetched(buffer, 1), tokens * p_.group, p_.d2);
-      AscendC::SetFlag<AscendC::HardEvent::MTE3_MTE2>(buffer);
-    }
-    AscendC::CrossCoreSetFlag<2, PIPE_MTE3>(kRowsReady);
-  }
+  __aicore__ inline void Fetch(const Tile& tile) { fetch_.Fetch(*segment_, tile); }
+  __aicore__ inline void Send(const Tile& tile) { fetch_.Send(tile); }
 
   __aicore__ inline void Load(const Tile& tile) {
     const auto [first, tokens] = ShareOf(tile);
@@ -140,8 +119,7 @@ class GradWeights {
 
  public:
   static constexpr int32_t kFetchedAt = kStatsAt + kSlots * 3 * kLanesOfRows * 4;
-  static constexpr int32_t kFetchedRows = kRows * kMaxWidth;
-  static constexpr int32_t kBytes = kFetchedAt + 2 * 2 * kFetchedRows * 2;
+  static constexpr int32_t kBytes = kFetchedAt + RowFetch<T, 2>::kBytes;
 
  private:
   __aicore__ inline Floats At(int32_t bytes, int32_t floats) {
@@ -157,10 +135,6 @@ class GradWeights {
     return At(kStatsAt + (slot * 3 + which) * kLanesOfRows * 4, kLanesOfRows);
   }
 
-  __aicore__ inline AscendC::LocalTensor<T> Fetched(int32_t buffer, int32_t which) {
-    return ub_.template GetWithOffset<T>(kFetchedRows, kFetchedAt + (buffer * 2 + which) * kFetchedRows * 2);
-  }
-
   // Rows narrower than kColumns take part in instructions as a whole: what fills them up must hold numbers.
   __aicore__ inline void Open() {
     AscendC::Duplicate(Matrix(0, 0), 0.0f, kSlots * 2 * kMatrix);
@@ -168,23 +142,13 @@ class GradWeights {
     for (int32_t slot = 0; slot < kSlots; ++slot) {
       AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
       AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
-      AscendC::SetFlag<AscendC::HardEvent::MTE3_MTE2>(slot);
     }
   }
   __aicore__ inline void Close() {
     for (int32_t slot = 0; slot < kSlots; ++slot) {
       AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
       AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
-      AscendC::WaitFlag<AscendC::HardEvent::MTE3_MTE2>(slot);
     }
-  }
-
-  __aicore__ inline void SendRows(const AscendC::GlobalTensor<T>& to, int64_t row,
-                                  const AscendC::LocalTensor<T>& rows, int32_t count, int32_t width) {
-    const int32_t stride = RowStride(width);
-    const AscendC::DataCopyParams copy{static_cast<uint16_t>(count), static_cast<uint16_t>(width / 16), 0,
-                                       static_cast<uint16_t>((stride - width) / 16)};
-    AscendC::DataCopy(to[row * stride], rows, copy);
   }
 
   __aicore__ inline int64_t TileOffset(const Tile& tile, int32_t first) const {
@@ -222,7 +186,7 @@ class GradWeights {
   Buffer& ub_;
   const Segment* segment_ = nullptr;
   const GradExchange<T>* exchange_ = nullptr;
-  AscendC::GlobalTensor<T> query_, grad_;
+  RowFetch<T, 2> fetch_;
   AscendC::GlobalTensor<float> max_, sum_;
 };
 

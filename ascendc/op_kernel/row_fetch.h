@@ -1,0 +1,88 @@
+// The AIVs' rows of a tile's tokens on their way to the AIC: copies of few rows, at which its own copies into
+// L1 are slow, go through UB; the AIC then takes a tile in one copy.
+#pragma once
+
+#include "exchange.h"
+#include "tile_loops.h"
+
+namespace ms_nsa {
+
+// Of kTensors tensors [tokens, heads, width].
+template <class T, int32_t kTensors>
+class RowFetch {
+ public:
+  using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
+
+  struct Rows {
+    AscendC::GlobalTensor<T> from, to;  // `to` [kFetched][kTileRows][RowStride(width)], of this core
+    int32_t width;
+  };
+
+  // Has kBytes of UB from offset `at` on.
+  __aicore__ inline RowFetch(const AttentionParams& params, Buffer& ub, int32_t at)
+      : p_(params), ub_(ub), at_(at) {}
+
+  __aicore__ inline Rows& operator[](int32_t number) { return rows_[number]; }
+
+  __aicore__ inline void Open() {
+    for (int32_t buffer = 0; buffer < 2; ++buffer) AscendC::SetFlag<AscendC::HardEvent::MTE3_MTE2>(buffer);
+  }
+  __aicore__ inline void Close() {
+    for (int32_t buffer = 0; buffer < 2; ++buffer) AscendC::WaitFlag<AscendC::HardEvent::MTE3_MTE2>(buffer);
+  }
+
+  __aicore__ inline void Fetch(const Segment& segment, const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    if (tokens == 0) return;
+    const int32_t buffer = tile.ordinal % 2;
+    AscendC::WaitFlag<AscendC::HardEvent::MTE3_MTE2>(buffer);
+    for (int32_t i = 0; i < tokens; ++i) {
+      const int64_t token = segment.row + tile.entries[first + i] / SlotStride(p_);
+      const int64_t row = (token * p_.kv_heads + tile.head) * p_.group;
+      for (int32_t n = 0; n < kTensors; ++n) {
+        const int32_t width = rows_[n].width, elements = p_.group * width;
+        AscendC::DataCopy(InUb(buffer, n)[i * elements], rows_[n].from[row * width], elements);
+      }
+    }
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE3>(buffer);
+  }
+
+  __aicore__ inline void Send(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    const int32_t buffer = tile.ordinal % 2;
+    if (tokens > 0) {
+      AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE3>(buffer);
+      for (int32_t n = 0; n < kTensors; ++n) SendRows(tile, first, tokens, n);
+      AscendC::SetFlag<AscendC::HardEvent::MTE3_MTE2>(buffer);
+    }
+    AscendC::CrossCoreSetFlag<2, PIPE_MTE3>(kRowsReady);
+  }
+
+ private:
+  static constexpr int32_t kElements = kTileRows / kVectorCores * kMaxWidth;
+
+ public:
+  static constexpr int32_t kBytes = 2 * kTensors * kElements * 2;
+
+ private:
+  __aicore__ inline AscendC::LocalTensor<T> InUb(int32_t buffer, int32_t number) {
+    return ub_.template GetWithOffset<T>(kElements, at_ + (buffer * kTensors + number) * kElements * 2);
+  }
+
+  __aicore__ inline void SendRows(const Tile& tile, int32_t first, int32_t tokens, int32_t number) {
+    constexpr int32_t kBlock = 32 / sizeof(T);
+    const int32_t width = rows_[number].width, stride = RowStride(width);
+    const int64_t row = tile.ordinal % kFetched * kTileRows + first * p_.group;
+    const AscendC::DataCopyParams copy{static_cast<uint16_t>(tokens * p_.group),
+                                       static_cast<uint16_t>(width / kBlock), 0,
+                                       static_cast<uint16_t>((stride - width) / kBlock)};
+    AscendC::DataCopy(rows_[number].to[row * stride], InUb(tile.ordinal % 2, number), copy);
+  }
+
+  const AttentionParams& p_;
+  Buffer& ub_;
+  int32_t at_;
+  Rows rows_[kTensors];
+};
+
+}  // namespace ms_nsa
