@@ -7,6 +7,7 @@ from mindspore import nn
 from ms_nsa import checks, primitives
 
 _INFER = "NsaSelectedAttentionInfer"
+_TENSORS = ("query", "key", "value", "topk_indices", "block_table", "atten_mask")
 
 
 class NsaSelectedAttentionInfer(nn.Cell):
@@ -124,6 +125,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
         atten_mask=None,
     ):
         mask = self._no_mask if atten_mask is None else atten_mask
+        primitives.check_tensors(_INFER, _TENSORS, (query, key, value, topk_indices, block_table, mask))
         qlen = primitives.as_lengths(_INFER, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_INFER, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
@@ -132,7 +134,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
         return operator(query, key, value, topk_indices, mask, block_table, qlen, kvlen)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256, typed=True)
 def _cell(head_num, key_value_head_num, select_block_size, select_block_count, page_block_size, scale_value, layout):
     return NsaSelectedAttentionInfer(
         head_num,

@@ -52,6 +52,13 @@ def no_lengths():
     return ms.Tensor(np.zeros((0,), np.int64))
 
 
+def check_tensors(operator, names, inputs):
+    """Raises TypeError unless every input is a Tensor."""
+    for name, tensor in zip(names, inputs):
+        if not isinstance(tensor, ms.Tensor):
+            checks.fail_tensor(operator, name, tensor)
+
+
 def as_lengths(operator, argument, lengths, absent):
     """Turns sequence lengths as users give them into the primitive's int64 tensor."""
     if lengths is None:
@@ -62,6 +69,8 @@ def as_lengths(operator, argument, lengths, absent):
         return checks.fail_lengths(operator, argument, lengths)
     if lengths.dtype == ms.int32:
         return ops.cast(lengths, ms.int64)
+    if lengths.dtype != ms.int64:
+        return checks.fail_lengths(operator, argument, lengths.dtype)
     return lengths
 
 

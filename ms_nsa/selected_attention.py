@@ -8,6 +8,18 @@ from ms_nsa import checks, primitives
 
 _FORWARD = "NsaSelectAttention"
 _GRAD = "NsaSelectAttentionGrad"
+_FORWARD_TENSORS = ("query", "key", "value", "topk_indices", "atten_mask")
+_GRAD_TENSORS = (
+    "grad",
+    "query",
+    "key",
+    "value",
+    "attention_out",
+    "softmax_max",
+    "softmax_sum",
+    "topk_indices",
+    "atten_mask",
+)
 
 
 class NsaSelectAttentionGrad(nn.Cell):
@@ -118,6 +130,8 @@ class NsaSelectAttentionGrad(nn.Cell):
         actual_seq_kvlen=None,
     ):
         mask = self._no_mask if atten_mask is None else atten_mask
+        given = (grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask)
+        primitives.check_tensors(_GRAD, _GRAD_TENSORS, given)
         qlen = primitives.as_lengths(_GRAD, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_GRAD, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
@@ -254,6 +268,7 @@ class NsaSelectAttention(nn.Cell):
 
     def construct(self, query, key, value, topk_indices, atten_mask=None, actual_seq_qlen=None, actual_seq_kvlen=None):
         mask = self._no_mask if atten_mask is None else atten_mask
+        primitives.check_tensors(_FORWARD, _FORWARD_TENSORS, (query, key, value, topk_indices, mask))
         qlen = primitives.as_lengths(_FORWARD, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_FORWARD, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
@@ -262,7 +277,7 @@ class NsaSelectAttention(nn.Cell):
         return operator(query, key, value, topk_indices, mask, qlen, kvlen)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256, typed=True)
 def _cell(head_num, scale_value, select_block_size, select_block_count):
     return NsaSelectAttention(head_num, scale_value, select_block_size, select_block_count)
 

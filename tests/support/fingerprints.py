@@ -53,22 +53,22 @@ def fingerprints(repeats=1):
     return {name: [fingerprint(run_operator(case)) for _ in range(repeats)] for name, case in make_cases()}
 
 
-def in_a_fresh_process(repeats=1, **environment):
-    """What this file prints under the environment variables given; those that are None are not set."""
-    done = run_python("-m", "support.fingerprints", str(repeats), **environment)
+def in_a_fresh_process(repeats=1, **variables):
+    """What this file prints under the environment variables given."""
+    done = run_python("-m", "support.fingerprints", str(repeats), **variables)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def run_python(*arguments, **environment):
+def run_python(*arguments, **changes):
     """Runs a Python that finds what this one finds."""
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={name: value for name, value in variables.items() if value is not None},
-        capture_output=True,
-        text=True,
-    )
+    return subprocess.run([sys.executable, *arguments], env=environment(**changes), capture_output=True, text=True)
+
+
+def environment(**changes):
+    """Variables for another Python; those that are None are not set."""
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **changes}
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 if __name__ == "__main__":
