@@ -224,7 +224,13 @@ def type_calls():
                 (Tensor(np.ones(2, np.int16)), "mindspore.int16"),
             ]:
                 yield make(operator, TypeError, name, rule, got, **{name: value})
-            for value, got in [((3, 7.0), "7.0"), ([True, 7], "True"), (("3", 7), "'3'"), (((3, 7),), "(3, 7)")]:
+            for value, got in [
+                ((3, 7.0), "7.0"),
+                ([True, 7], "True"),
+                (("3", 7), "'3'"),
+                (((3, 7),), "(3, 7)"),
+                ([[3, 7]], "[3, 7]"),
+            ]:
                 yield make(operator, TypeError, name, "hold ints", got, **{name: value})
             for value in ((), []):
                 yield make(operator, ValueError, name, "hold at least one length", "[]", **{name: value})
