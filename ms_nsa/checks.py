@@ -139,22 +139,21 @@ def check_shapes(operator, attributes, shapes):
 
 
 @functools.lru_cache(maxsize=256)
-def _tensor_of(operator, argument, values):
-    if not values:
-        fail(ValueError, operator, argument, "hold at least one length", list(values))
-    for value in values:
-        if not -_LARGEST_INT64 <= value <= _LARGEST_INT64:
-            fail(ValueError, operator, argument, "hold 64-bit ints", value)
+def _int64_tensor(values):
     return ms.Tensor(values, ms.int64)
 
 
 @ops.constexpr
 def lengths_tensor(operator, argument, values):
     """An int64 Tensor of a tuple or list of lengths, made once for the same values."""
-    for value in values:  # before the cache, which takes 7.0 and True for ints
-        if type(value) is not int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
+    for value in values:  # before the cache, which takes True and 1.0 for 1
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             fail(TypeError, operator, argument, "hold ints", value)
-    return _tensor_of(operator, argument, tuple(values))
+        if not -_LARGEST_INT64 <= value <= _LARGEST_INT64:
+            fail(ValueError, operator, argument, "hold 64-bit ints", value)
+    if not values:
+        fail(ValueError, operator, argument, "hold at least one length", list(values))
+    return _int64_tensor(tuple(values))
 
 
 @ops.constexpr

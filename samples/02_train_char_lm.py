@@ -31,9 +31,8 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def random_batch(data, rng, batch, sequence):
-    """[batch, sequence + 1] bytes: the inputs and, one further, the targets."""
-    starts = rng.integers(0, len(data) - sequence, batch)
+def windows(data, starts, sequence):
+    """[len(starts), sequence + 1] bytes: the inputs and, one further, the targets."""
     return ms.Tensor(data[starts[:, None] + np.arange(sequence + 1)])
 
 
@@ -80,7 +79,8 @@ def train(name, model, data, args):
     losses = []
     progress = tqdm(range(args.steps), desc=name, mininterval=1)
     for _ in progress:
-        losses.append(float(step(random_batch(data, rng, args.batch, args.sequence)).asnumpy()))
+        starts = rng.integers(0, len(data) - args.sequence, args.batch)
+        losses.append(float(step(windows(data, starts, args.sequence)).asnumpy()))
         progress.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}", refresh=False)
     return losses
 
@@ -88,22 +88,20 @@ def train(name, model, data, args):
 def held_out_loss(model, data, args):
     """Mean loss over windows of the held-out text that do not overlap."""
     loss_function = NextByteLoss(model)
-    size = args.batch * args.sequence
-    windows = [data[at : at + size + 1] for at in range(0, min(len(data) - 1, 16 * size) - size + 1, size)]
-    losses = []
-    for window in windows:
-        rows = [window[row * args.sequence : (row + 1) * args.sequence + 1] for row in range(args.batch)]
-        losses.append(float(loss_function(ms.Tensor(np.stack(rows))).asnumpy()))
-    return float(np.mean(losses))
+    starts = np.arange(0, len(data) - args.sequence, args.sequence)
+    batch = min(args.batch, len(starts))
+    batches = starts[: len(starts) // batch * batch].reshape(-1, batch)
+    return np.mean([loss_function(windows(data, starts, args.sequence)).asnumpy() for starts in batches])
 
 
 def plot(curves, path):
     figure = Figure(figsize=(7, 4), layout="tight")
     axes = figure.subplots()
     for name, losses in curves.items():
-        smooth = np.convolve(losses, np.ones(min(20, len(losses))) / min(20, len(losses)), "valid")
-        axes.plot(np.arange(len(losses) - len(smooth), len(losses)), smooth, label=name)
-    axes.set(xlabel="step", ylabel="training loss, nats a byte")
+        span = min(20, len(losses))
+        smooth = np.convolve(losses, np.ones(span) / span, "valid")
+        axes.plot(np.arange(span, len(losses) + 1), smooth, label=f"{name} attention")
+    axes.set(xlabel="step", ylabel="training loss, nats a byte (mean of 20 steps)")
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

@@ -33,11 +33,9 @@ class Config:
     local_blocks: int = 2  # a token's own block and the ones before it, always selected
 
     def __post_init__(self):
-        if not self.local_blocks < self.select_block_count <= self.blocks:
-            raise ValueError(
-                f"select_block_count must be above local_blocks ({self.local_blocks}) and at most the blocks of a "
-                f"sequence ({self.blocks}), got {self.select_block_count}"
-            )
+        least, most, count = self.local_blocks + 2, self.blocks, self.select_block_count
+        if not least <= count <= most:
+            raise ValueError(f"select_block_count must be from {least} to {most}, got {count}")
 
     @property
     def width(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import pathlib
 import re
 
@@ -34,3 +35,30 @@ def check(stem: str, fault: int, reports: list) -> None:
     text = "\n".join(map(str, reports)) or "nothing"
     assert expected <= set(got), f"fault {fault}: {expected - set(got)} missing; reported:\n{text}"
     assert not got or got[0] in expected, f"fault {fault}: {got[0]} came first; reported:\n{text}"
+
+
+def rules() -> list[str]:
+    """The names of all rules, read from the machine's table."""
+    table = (KERNELS.parent / "src" / "report.cpp").read_text()
+    return re.findall(r'"(\w+)"', table[table.index("names[] = {") : table.index("};")])
+
+
+def tally() -> str:
+    """Markdown table: how many mutants show each rule, and in which sources."""
+    count: collections.Counter[str] = collections.Counter()
+    sources: dict[str, set[str]] = collections.defaultdict(set)
+    mutants = 0
+    for source in sorted(KERNELS.glob("faults_*.cpp")):
+        found = marked(source)
+        mutants += len(found)
+        for marks in found.values():
+            for rule in {rule for rule, _ in marks}:
+                count[rule] += 1
+                sources[rule].add(source.stem[len("faults_") :])
+    rows = [f"| `{rule}` | {count[rule]} | {', '.join(sorted(sources[rule]))} |" for rule in rules()]
+    head = ["| rule | mutants | in `kernels/faults_*.cpp` |", "|---|---:|---|"]
+    return "\n".join([*head, *rows, f"| all | {mutants} | |"])
+
+
+if __name__ == "__main__":
+    print(tally())

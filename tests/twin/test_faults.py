@@ -108,3 +108,15 @@ def test_correct_kernel_under_any_schedule(stem, entry, arguments, halves, seed)
     bound, options = arguments(0)
     result = kernel_of(stem, halves).launch(entry, bound, seed=seed, preempt=4, timing=False, **options)
     assert not result.reports
+
+
+def test_every_rule_has_a_mutant():
+    shown = {
+        rule for source in faults.KERNELS.glob("faults_*.cpp") for m in faults.marked(source).values() for rule, _ in m
+    }
+    assert shown == set(faults.rules())
+
+
+def test_readme_holds_the_tally():
+    readme = (faults.KERNELS.parent / "README.md").read_text()
+    assert faults.tally() in readme, "README.md: replace the tally by the output of `python tests/twin/faults.py`"

@@ -113,6 +113,7 @@ class OperandsVector {
     PipeBarrier<PIPE_ALL>();
   }
 
+  // The device headers reject faults 19 and 21 at compile time.
   __aicore__ inline void Types() {
     if (Is(19)) {
       LocalTensor<bfloat16_t> narrow = b_.ReinterpretCast<bfloat16_t>();

@@ -39,7 +39,7 @@ __aicore__ inline uint32_t TileCount(const MatmulScaleTiling& t) {
 }
 
 class CubeSide {
-public:
+ public:
   __aicore__ inline void Run(GM_ADDR a, GM_ADDR b, GM_ADDR ws, const MatmulScaleTiling& t) {
     t_ = t;
     a_.SetGlobalBuffer((__gm__ half*)a);
@@ -65,7 +65,7 @@ public:
     WaitFlag<HardEvent::FIX_M>(0);
   }
 
-private:
+ private:
   __aicore__ inline void ComputeTile(const Tile& tile, uint32_t done) {
     LocalTensor<float> c = l0c_.Get<float>();
     WaitFlag<HardEvent::FIX_M>(0);
@@ -150,7 +150,7 @@ private:
 };
 
 class VectorSide {
-public:
+ public:
   __aicore__ inline void Run(GM_ADDR out, GM_ADDR ws, const MatmulScaleTiling& t) {
     t_ = t;
     out_.SetGlobalBuffer((__gm__ half*)out, uint64_t{t.m} * t.n);
@@ -165,7 +165,7 @@ public:
     }
   }
 
-private:
+ private:
   __aicore__ inline void Convert(const Tile& tile, uint32_t slot) {
     const uint32_t half_rows = (tile.m + 1) / 2;
     const uint32_t first = GetSubBlockIdx() * half_rows;

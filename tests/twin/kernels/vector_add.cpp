@@ -10,7 +10,7 @@ struct VectorAddTiling {
 };
 
 class VectorAdd {
-public:
+ public:
   __aicore__ inline VectorAdd() {}
 
   __aicore__ inline void Init(GM_ADDR x, GM_ADDR y, GM_ADDR z, const VectorAddTiling& tiling, TPipe* pipe) {
@@ -35,7 +35,7 @@ public:
     }
   }
 
-private:
+ private:
   __aicore__ inline void CopyIn(uint32_t begin, uint32_t count) {
     LocalTensor<half> x = in_x_.AllocTensor<half>();
     LocalTensor<half> y = in_y_.AllocTensor<half>();

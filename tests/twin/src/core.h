@@ -119,6 +119,7 @@ class Core {
   std::vector<InstrInfo> log[kPipes];
   uint64_t instructions = 0;
   Trace trace;
+  std::vector<GmRange> gm_ranges;
 
   Event events[kPipes][kPipes][kEventIds];
   uint8_t event_used[kPipes][kPipes] = {};

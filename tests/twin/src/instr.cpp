@@ -1,4 +1,5 @@
 // An API call on its way through the machine: operand checks, hazards, trace.
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 
@@ -123,6 +124,26 @@ void CheckDirty(Instr& in, const Segment& s) {
 }
 }  // namespace
 
+namespace {
+
+void RecordMemory(Core& core, TraceOp& op) {
+  op.gm_first = static_cast<uint32_t>(core.gm_ranges.size());
+  for (const Segment& s : core.segments) {
+    if (s.gm) {
+      const uint64_t begin = reinterpret_cast<uint64_t>(s.gm->begin()) + s.addr;
+      core.gm_ranges.push_back({begin, begin + s.bytes});
+      op.atomic |= s.kind == Access::kAtomic;
+    } else if (s.mem == Mem::kL0c) {
+      const uint32_t begin = static_cast<uint32_t>(s.addr), end = begin + static_cast<uint32_t>(s.bytes);
+      op.l0c_begin = op.l0c_end ? std::min(op.l0c_begin, begin) : begin;
+      op.l0c_end = std::max(op.l0c_end, end);
+    }
+  }
+  op.gm_count = static_cast<uint32_t>(core.gm_ranges.size()) - op.gm_first;
+}
+
+}  // namespace
+
 bool Instr::Issue(const Cost& cost) {
   Core& core = *core_;
   if (!ok_) return false;
@@ -133,6 +154,8 @@ bool Instr::Issue(const Cost& cost) {
     op.api = api_;
     op.site = site_;
     op.cost = cost;
+    op.unit_flag = unit_flag_;
+    RecordMemory(core, op);
     core.trace.push_back(op);
   }
   if (!checking_) return true;

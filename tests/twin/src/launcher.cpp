@@ -39,6 +39,7 @@ struct TwinLaunch {
   uint64_t report_limit;
   uint64_t tiling_key;
   uint64_t reserved_workspace;
+  const char* figures;  // changes to the time model's table, or nullptr
 };
 
 struct TwinResult {
@@ -211,7 +212,9 @@ void Launch(const TwinLaunch& launch, TwinResult& result) {
     }
   }
   if (launch.timing) {
-    const Timeline timeline = Simulate(machine);
+    TimingTable table;
+    SetFigures(table, launch.figures ? launch.figures : "");
+    const Timeline timeline = Simulate(machine, table);
     result.timing = TimingJson(machine, timeline);
     if (launch.trace_events) result.trace = ChromeTrace(machine, timeline);
   }

@@ -18,12 +18,15 @@ struct CoreTimeline {
   std::vector<Span> spans;
   double end = 0;
   double busy[kPipes] = {};
+  double arithmetic = 0;  // cycles in which the cube multiplies or the vector unit does a repeat
 };
 
 struct Timeline {
   TimingTable table;
   std::vector<CoreTimeline> cores;
   double end = 0;
+  double start_us = 0;  // before the first instruction
+  double hbm_bytes = 0, l2_hit_bytes = 0;
 };
 
 Timeline Simulate(Machine& machine, const TimingTable& table = {});

@@ -30,7 +30,6 @@ inline GM_ADDR GetUserWorkspace(GM_ADDR workspace) {
 }
 inline void SetSysWorkspace(GM_ADDR) {}
 
-constexpr uint64_t MASK_PLACEHOLDER = 0;
 constexpr uint64_t MASK_PLACEHOLDER_LIST[2] = {0, 0};
 
 inline void SetMaskCount(TWIN_SITE) {
