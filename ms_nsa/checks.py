@@ -147,7 +147,7 @@ def _int64_tensor(values):
 def lengths_tensor(operator, argument, values):
     """An int64 Tensor of a tuple or list of lengths, made once for the same values."""
     for value in values:  # before the cache, which takes True and 1.0 for 1
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        if type(value) is not int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
             fail(TypeError, operator, argument, "hold ints", value)
         if not -_LARGEST_INT64 <= value <= _LARGEST_INT64:
             fail(ValueError, operator, argument, "hold 64-bit ints", value)

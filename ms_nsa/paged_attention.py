@@ -97,7 +97,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
         limits="auto",
     ):
         super().__init__()
-        attributes, device = checks.infer_attributes(
+        attributes, self._device = checks.infer_attributes(
             _INFER,
             key_value_head_num,
             page_block_size,
@@ -109,7 +109,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
             sparse_mode=sparse_mode,
             limits=limits,
         )
-        self._known, self._dynamic = primitives.make(_INFER, attributes, device)
+        self._known, self._dynamic = primitives.make(_INFER, attributes, self._device)
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
 
@@ -131,6 +131,9 @@ class NsaSelectedAttentionInfer(nn.Cell):
         operator = self._known
         if primitives.shapes_unknown(query.shape, key.shape, topk_indices.shape, mask.shape, qlen.shape, kvlen.shape):
             operator = self._dynamic
+            dtypes = (query.dtype, key.dtype, value.dtype, topk_indices.dtype)
+            dtypes += (mask.dtype, block_table.dtype, qlen.dtype, kvlen.dtype)
+            primitives.check_dtypes(_INFER, self._device, dtypes)
         return operator(query, key, value, topk_indices, mask, block_table, qlen, kvlen)
 
 

@@ -90,6 +90,12 @@ def _dtype_name(dtype):
     return str(element).lower()
 
 
+@ops.constexpr
+def check_dtypes(operator, device, dtypes):
+    """Raises TypeError as the inference of known shapes does; without it MindSpore casts to what is registered."""
+    checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in dtypes])
+
+
 def _infer_functions(operator, attributes, device):
     pairs = tuple(attributes.items())
 

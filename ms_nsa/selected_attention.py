@@ -108,10 +108,10 @@ class NsaSelectAttentionGrad(nn.Cell):
         limits="auto",
     ):
         super().__init__()
-        attributes, device = checks.training_attributes(
+        attributes, self._device = checks.training_attributes(
             _GRAD, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
         )
-        self._known, self._dynamic = primitives.make(_GRAD, attributes, device)
+        self._known, self._dynamic = primitives.make(_GRAD, attributes, self._device)
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
 
@@ -137,6 +137,9 @@ class NsaSelectAttentionGrad(nn.Cell):
         operator = self._known
         if primitives.shapes_unknown(query.shape, key.shape, topk_indices.shape, mask.shape, qlen.shape, kvlen.shape):
             operator = self._dynamic
+            dtypes = (grad.dtype, query.dtype, key.dtype, value.dtype, attention_out.dtype)
+            dtypes += (softmax_max.dtype, softmax_sum.dtype, topk_indices.dtype, mask.dtype, qlen.dtype, kvlen.dtype)
+            primitives.check_dtypes(_GRAD, self._device, dtypes)
         return operator(
             grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask, qlen, kvlen
         )
@@ -231,7 +234,7 @@ class NsaSelectAttention(nn.Cell):
         limits="auto",
     ):
         super().__init__()
-        attributes, device = checks.training_attributes(
+        attributes, self._device = checks.training_attributes(
             _FORWARD, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
         )
         grad_cell = NsaSelectAttentionGrad(
@@ -262,7 +265,7 @@ class NsaSelectAttention(nn.Cell):
                 ops.zeros_like(actual_seq_kvlen),
             )
 
-        self._known, self._dynamic = primitives.make(_FORWARD, attributes, device, bprop)
+        self._known, self._dynamic = primitives.make(_FORWARD, attributes, self._device, bprop)
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
 
@@ -274,6 +277,8 @@ class NsaSelectAttention(nn.Cell):
         operator = self._known
         if primitives.shapes_unknown(query.shape, key.shape, topk_indices.shape, mask.shape, qlen.shape, kvlen.shape):
             operator = self._dynamic
+            dtypes = (query.dtype, key.dtype, value.dtype, topk_indices.dtype, mask.dtype, qlen.dtype, kvlen.dtype)
+            primitives.check_dtypes(_FORWARD, self._device, dtypes)
         return operator(query, key, value, topk_indices, mask, qlen, kvlen)
 
 
