@@ -1,18 +1,36 @@
 """Malformed calls raise the documented error with its exact sentence, and the process goes on and computes right."""
 
+import inspect
 import json
 import subprocess
 import sys
 
+import mindspore as ms
+import numpy as np
 import pytest
 
+import ms_nsa
 from support import check_forward, check_gradients, fingerprints
-from support.malformed import CALLS, FORWARD, GOOD, GRAD, INFER, REFUSED_BY_KERNELS, good_case, good_results
-from support.run_cells import same_bits
+from support.malformed import (
+    CALLS,
+    FORWARD,
+    GOOD,
+    GRAD,
+    INFER,
+    KERNEL_SAYS,
+    REFUSED_BY_KERNELS,
+    good_case,
+    good_results,
+)
+from support.run_cells import run_mode, same_bits, to_arrays, to_tensor
 
 BEFORE_RUNNING = [call for call in CALLS if not call.by_kernel]
 # MindSpore waits 3 seconds after an error of a kernel in Graph mode, so several processes share the waiting.
 WORKERS = 5
+
+
+def rows(*shape):
+    return np.ones(shape, np.float32)
 
 
 def ids(calls):
@@ -83,3 +101,61 @@ def test_refused_by_the_kernel_in_graph_mode(in_graph_mode, number):
     call = REFUSED_BY_KERNELS[number]
     assert (error, sentence) == (call.error.__name__, call.sentence)
     assert goes_on
+
+
+def dynamic_call(operator, free, **changes):
+    """The call of a Cell that was compiled for unknown extents or ranks."""
+    attributes, inputs = GOOD[operator]
+    inputs = {name: to_tensor(value) for name, value in {**inputs, **changes}.items()}
+    cell = getattr(ms_nsa, operator)(**attributes)
+    order = [name for name in inspect.signature(cell.construct).parameters if name in inputs]
+    arguments = [inputs[name] for name in order]
+    shapes = {"rank": lambda tensor: None, "extents": lambda tensor: [None] * tensor.ndim}[free]
+    with run_mode("graph"):
+        cell.set_inputs(*(ms.Tensor(shape=shapes(tensor), dtype=tensor.dtype) for tensor in arguments))
+        outputs = cell(*arguments)
+        return to_arrays(outputs if isinstance(outputs, tuple) else (outputs,))
+
+
+@pytest.mark.parametrize("free", ["extents", "rank"])
+@pytest.mark.parametrize("operator", GOOD)
+def test_good_calls_of_dynamic_graphs(expected, operator, free):
+    assert same_bits(dynamic_call(operator, free), expected[operator])
+
+
+@pytest.mark.parametrize(
+    ("operator", "name", "dtype", "rule", "got"),
+    [
+        (FORWARD, "query", np.float64, "have dtype float16 or bfloat16 or float32", "float64"),
+        (FORWARD, "key", np.float16, "have the dtype of query (float32)", "float16"),
+        (FORWARD, "topk_indices", np.int64, "have dtype int32", "int64"),
+        (GRAD, "grad", np.float16, "have the dtype of query (float32)", "float16"),
+        (GRAD, "softmax_sum", np.float64, "have dtype float32", "float64"),
+        (INFER, "value", np.float16, "have the dtype of query (float32)", "float16"),
+        (INFER, "block_table", np.int64, "have dtype int32", "int64"),
+        (INFER, "atten_mask", np.float32, "have dtype uint8 or bool", "float32"),
+    ],
+)
+def test_dtypes_are_checked_in_dynamic_graphs(operator, name, dtype, rule, got):
+    """MindSpore would cast to the nearest registered dtypes otherwise."""
+    with pytest.raises(TypeError) as raised:
+        dynamic_call(operator, "extents", **{name: GOOD[operator][1][name].astype(dtype)})
+    assert str(raised.value).splitlines()[0] == f"{operator}: {name} must {rule}, got {got}"
+
+
+@pytest.mark.parametrize(
+    ("operator", "free", "name", "array", "rule", "got"),
+    [
+        (FORWARD, "rank", "query", rows(7, 30), "have rank 3 [T1, N1, D1]", "shape [7, 30]"),
+        (FORWARD, "extents", "value", rows(20, 3, 8), "have shape [T2, N2, D2] = [20, 2, 8]", "shape [20, 3, 8]"),
+        (GRAD, "extents", "grad", rows(7, 6, 7), "have shape [T1, N1, D2] = [7, 6, 8]", "shape [7, 6, 7]"),
+        (INFER, "extents", "value", rows(8, 8, 2, 7), "equal num_blocks of key = 9", "8"),
+        (INFER, "extents", "actual_seq_qlen", np.int64([2, 3, 2]), "be from 0 to S = 2", "3 at sequence 1"),
+    ],
+)
+def test_shapes_and_values_are_checked_in_dynamic_graphs(operator, free, name, array, rule, got):
+    """The library's shape inference finds a shape that does not fit when it appears."""
+    with pytest.raises(RuntimeError) as raised:
+        dynamic_call(operator, free, **{name: array})
+    argument = "num_blocks of value" if "num_blocks" in rule else name
+    assert str(raised.value).splitlines()[0].endswith(f"{KERNEL_SAYS}{operator}: {argument} must {rule}, got {got}")
