@@ -62,7 +62,7 @@ def draw(trace: dict, png: typing.Any, cores: int = 6) -> None:
         for waits in (False, True):
             bars = [(e["ts"], e["dur"]) for e in slices[key] if (e["cat"] == "wait") == waits]
             colour = "lightgrey" if waits else colours[name.split()[-1]]
-            axes.broken_barh(bars, (line - 0.4, 0.8), facecolors=colour, edgecolors="white", linewidth=0.2)
+            axes.broken_barh(bars, (line - 0.4, 0.8), facecolors=colour, linewidth=0)
     axes.set_yticks(range(len(rows)), [name for _, name in rows], fontsize=7)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     timing = trace["otherData"]["modelled"]
