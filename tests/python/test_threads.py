@@ -82,7 +82,7 @@ def test_independent_calls_of_one_graph():
     expected = [run_cells.run_forward(case) for case in cases]
     with run_cells.run_mode("graph"):
         net, inputs = Independent(cases), [tuple(run_cells.forward_inputs(case)) for case in cases]
-        for _ in range(20):
+        for _ in range(10):
             for outputs, wanted in zip(net(inputs), expected):
                 outputs = outputs if isinstance(outputs, tuple) else (outputs,)
                 assert same_bits(wanted, run_cells.to_arrays(outputs))
