@@ -26,16 +26,14 @@ template <class Index>
 class TileWalk {
  public:
   MS_NSA_FN TileWalk(const AttentionParams& params, const Segment& segment, const Index& index, int64_t core,
-                     int64_t cores, int64_t ordinal, int64_t unit_ordinal)
+                     int64_t cores)
       : params_(params),
         segment_(segment),
         index_(index),
         blocks_(segment.Blocks(params)),
         units_(blocks_ * params.kv_heads),
         tile_tokens_(TokensOfTile(params)),
-        words_(CeilDiv<int64_t>(segment.tokens * SlotStride(params), 64)),
-        ordinal_(ordinal),
-        unit_ordinal_(unit_ordinal) {
+        words_(CeilDiv<int64_t>(segment.tokens * SlotStride(params), 64)) {
     int64_t total = 0;
     for (int64_t unit = 0; unit < units_; ++unit) total += CostOf(unit).cost;
     begin_ = Quota(total, core, cores);
@@ -49,8 +47,10 @@ class TileWalk {
     return true;
   }
 
-  MS_NSA_FN int64_t ordinal() const { return ordinal_; }
-  MS_NSA_FN int64_t unit_ordinal() const { return unit_ordinal_; }
+  // About how many tiles this core has.
+  MS_NSA_FN int64_t AboutTiles() const {
+    return CeilDiv<int64_t>(end_ - begin_, tile_tokens_ + kBlockEntries / 4);
+  }
 
  private:
   // Loading key and value costs about as much as kBlockEntries entries.
@@ -144,7 +144,7 @@ class TileWalk {
   int64_t begin_, end_;
   int64_t unit_ = 0, start_ = 0;    // the next unit
   int64_t current_ = 0, left_ = 0;  // the unit at hand and what is left of its entries for this core
-  int64_t ordinal_, unit_ordinal_;
+  int64_t ordinal_ = 0, unit_ordinal_ = -1;
   bool fresh_ = false;
   int32_t word_number_ = 0;
   uint64_t word_ = 0;

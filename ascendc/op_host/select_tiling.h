@@ -14,7 +14,7 @@ struct SelectShapes {
 
 enum class Schedule : int32_t { kBest, kTokenOuter, kBlockOuter };
 
-// `schedule` is for tests; block-outer falls back to token-outer with a mask, which it cannot take.
+// `schedule` is for tests; what block-outer cannot take, a mask above all, is done token-outer all the same.
 Tiling TileSelect(const SelectShapes& shapes, int32_t aic_cores, Schedule schedule = Schedule::kBest);
 
 }  // namespace ms_nsa

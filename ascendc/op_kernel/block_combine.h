@@ -2,9 +2,8 @@
 // of exponentials that its entries left in GM. Statistics stay eight lanes a row, the form that scales rows.
 #pragma once
 
-#include "block_exchange.h"
+#include "block_weights.h"
 #include "gm_source.h"
-#include "online_softmax.h"
 
 namespace ms_nsa {
 
@@ -14,10 +13,9 @@ class BlockCombine {
   using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
 
   __aicore__ inline BlockCombine(const AttentionParams& params, const AttentionAddresses& gm,
-                                 const PackedSource& source, BlockExchange<T>& exchange, Buffer& ub)
+                                 const PackedSource& source, Buffer& ub)
       : p_(params),
         source_(source),
-        exchange_(exchange),
         ub_(ub),
         lanes_(params.group * kBlockFloats),
         capacity_(Min(kSums / (params.group * params.d2), kMaxRows / params.group)) {
@@ -26,29 +24,53 @@ class BlockCombine {
     out_sum_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_sum));
   }
 
-  __aicore__ inline void Run(const Segment& segment) {
+  // To be followed by any number of Step() and by Finish(); both arguments must live that long.
+  __aicore__ inline void Start(const Segment& segment, const BlockExchange<T>& exchange) {
+    segment_ = &segment;
+    exchange_ = &exchange;
     const int64_t items = segment.tokens * p_.kv_heads, cores = AscendC::GetBlockNum() * kVectorCores;
-    const int64_t end = Quota(items, AscendC::GetBlockIdx() + 1, cores);
-    Group group{}, previous{};
-    Open();
-    group.item = Quota(items, AscendC::GetBlockIdx(), cores);
-    bool pending = false;
-    while (group.item < end) {
-      Load(segment, group);
-      if (pending) Merge(segment, previous);
-      previous = group;
-      pending = true;
-      Advance(group);
-    }
-    if (pending) Merge(segment, previous);
-    Close();
-    AscendC::PipeBarrier<PIPE_ALL>();
+    group_ = {};
+    group_.item = Quota(items, AscendC::GetBlockIdx(), cores);
+    end_ = Quota(items, AscendC::GetBlockIdx() + 1, cores);
   }
 
-  static constexpr int32_t kSums = 40 * 1024 / 4;  // floats of a group of entries
-  static constexpr int32_t kMaxRows = 192;         // rows of a group
-  static constexpr int32_t kOutFloats = kMaxGroup * kMaxWidth, kOutLanes = kMaxGroup * kBlockFloats;
-  static_assert(kOutFloats <= kSums, "a group holds an entry");
+  // About how many steps there are.
+  __aicore__ inline int64_t Steps() const {
+    return (end_ - group_.item) * CeilDiv(p_.select_block_count, capacity_);
+  }
+
+  // Loads a group of entries and merges the one loaded before; false when there was nothing left to do.
+  __aicore__ inline bool Step() {
+    const bool more = group_.item < end_;
+    if (more) Load();
+    if (pending_) Merge(merging_);
+    const bool busy = more || pending_;
+    pending_ = more;
+    merging_ = group_;
+    if (more) Advance();
+    return busy;
+  }
+
+  __aicore__ inline void Finish() {
+    while (Step()) {
+    }
+  }
+
+  __aicore__ inline void Open() {
+    for (int32_t slot = 0; slot < kSlots; ++slot) {
+      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(kEvents + slot);
+      AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kEvents + slot);
+    }
+  }
+  __aicore__ inline void Close() {
+    for (int32_t slot = 0; slot < kSlots; ++slot) {
+      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(kEvents + slot);
+      AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kEvents + slot);
+    }
+  }
+
+  static constexpr int32_t kSums = kMaxEntryFloats * 2;  // floats of a group of entries
+  static constexpr int32_t kMaxRows = 96;                // rows of a group
 
  private:
   // Entries of one token and kv head that are merged in one go.
@@ -61,26 +83,32 @@ class BlockCombine {
     bool first, last;  // of the item
   };
 
+  // UB behind that of the weights, with which this takes turns.
+  static constexpr int32_t kOutLanes = kMaxGroup * kBlockFloats;
   static constexpr int32_t kStats = kMaxRows * kBlockFloats;
-  static constexpr int32_t kMaxAt = kSlots * kSums * 4, kSumAt = kMaxAt + kSlots * kStats * 4;
+  static constexpr int32_t kSumsAt = BlockWeights<T>::kBytes;
+  static constexpr int32_t kMaxAt = kSumsAt + kSlots * kSums * 4, kSumAt = kMaxAt + kSlots * kStats * 4;
   static constexpr int32_t kFoldAt = kSumAt + kSlots * kStats * 4;
   static constexpr int32_t kTotalAt = kFoldAt + kStats * 4;
-  static constexpr int32_t kResultAt = kTotalAt + kOutFloats * 4;
-  static constexpr int32_t kRunAt = kResultAt + kSlots * kOutFloats * 2;
+  static constexpr int32_t kResultAt = kTotalAt + kMaxEntryFloats * 4;
+  static constexpr int32_t kRunAt = kResultAt + kSlots * kMaxEntryFloats * 2;
   static constexpr int32_t kDecayAt = kRunAt + 2 * kSlots * kOutLanes * 4;
   static constexpr int32_t kBytes = kDecayAt + kOutLanes * 4;
   static_assert(kBytes <= 184 * 1024, "UB");
+  static_assert(kMaxRows >= kMaxGroup, "a group holds an entry");
+
+  static constexpr int32_t kEvents = 2;  // of each pair of pipes, the first of two; the weights have 0 and 1
 
   __aicore__ inline Floats At(int32_t bytes, int32_t floats) {
     return ub_.template GetWithOffset<float>(floats, bytes);
   }
-  __aicore__ inline Floats Sums(int32_t slot) { return At(slot * kSums * 4, kSums); }
+  __aicore__ inline Floats Sums(int32_t slot) { return At(kSumsAt + slot * kSums * 4, kSums); }
   __aicore__ inline Floats Maxima(int32_t slot) { return At(kMaxAt + slot * kStats * 4, kStats); }
   __aicore__ inline Floats Exponentials(int32_t slot) { return At(kSumAt + slot * kStats * 4, kStats); }
   __aicore__ inline Floats Fold() { return At(kFoldAt, kStats); }
-  __aicore__ inline Floats Total() { return At(kTotalAt, kOutFloats); }
+  __aicore__ inline Floats Total() { return At(kTotalAt, kMaxEntryFloats); }
   __aicore__ inline AscendC::LocalTensor<T> Result(int32_t slot) {
-    return ub_.template GetWithOffset<T>(kOutFloats, kResultAt + slot * kOutFloats * 2);
+    return ub_.template GetWithOffset<T>(kMaxEntryFloats, kResultAt + slot * kMaxEntryFloats * 2);
   }
   __aicore__ inline RowStats Running(int32_t slot) {
     const int32_t at = kRunAt + 2 * slot * kOutLanes * 4;
@@ -88,25 +116,12 @@ class BlockCombine {
   }
   __aicore__ inline Floats Decay() { return At(kDecayAt, kOutLanes); }
 
-  __aicore__ inline void Open() {
-    for (int32_t slot = 0; slot < kSlots; ++slot) {
-      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
-      AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
-    }
-  }
-  __aicore__ inline void Close() {
-    for (int32_t slot = 0; slot < kSlots; ++slot) {
-      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
-      AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
-    }
-  }
-
-  __aicore__ inline void Advance(Group& group) {
-    ++group.ordinal;
-    if (!group.last) return;
-    ++group.item;
-    ++group.item_ordinal;
-    group.slot = 0;
+  __aicore__ inline void Advance() {
+    ++group_.ordinal;
+    if (!group_.last) return;
+    ++group_.item;
+    ++group_.item_ordinal;
+    group_.slot = 0;
   }
 
   // The same rule by which the tiles left an entry out.
@@ -115,38 +130,52 @@ class BlockCombine {
     return block >= 0 && block * p_.select_block_size < visible;
   }
 
-  __aicore__ inline void Load(const Segment& segment, Group& group) {
-    const int64_t token = group.item / p_.kv_heads, visible = segment.Visible(p_.sparse_mode, token);
+  __aicore__ inline void Load() {
+    Group& group = group_;
+    const int64_t token = group.item / p_.kv_heads, visible = segment_->Visible(p_.sparse_mode, token);
     const int32_t head = group.item % p_.kv_heads, buffer = group.ordinal % kSlots;
     group.first = group.slot == 0;
     group.entries = 0;
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(buffer);
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(kEvents + buffer);
+    int32_t run = 0;  // entries of slots side by side lie side by side
     for (; group.slot < p_.select_block_count; ++group.slot) {
-      if (!HasEntry(segment.row + token, head, group.slot, visible)) continue;
-      if (group.entries == capacity_) break;
-      LoadEntry(buffer, group.entries++, EntryOf(p_, token, head, group.slot));
+      const bool has = HasEntry(segment_->row + token, head, group.slot, visible);
+      if (has && group.entries + run == capacity_) break;
+      if (has) {
+        ++run;
+      } else {
+        LoadEntries(buffer, EntryOf(p_, token, head, group.slot), run);
+      }
     }
+    LoadEntries(buffer, EntryOf(p_, token, head, group.slot), run);
     group.last = group.slot >= p_.select_block_count;
-    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(buffer);
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kEvents + buffer);
   }
 
-  __aicore__ inline void LoadEntry(int32_t buffer, int32_t number, int64_t entry) {
-    const int32_t floats = p_.group * p_.d2;
-    AscendC::DataCopy(Sums(buffer)[number * floats], exchange_.sums[entry * floats], floats);
-    AscendC::DataCopy(Maxima(buffer)[number * lanes_], exchange_.stats[entry * 2 * lanes_], lanes_);
-    AscendC::DataCopy(Exponentials(buffer)[number * lanes_], exchange_.stats[(entry * 2 + 1) * lanes_],
-                      lanes_);
+  // Appends the `run` entries before entry `end` to the group.
+  __aicore__ inline void LoadEntries(int32_t buffer, int64_t end, int32_t& run) {
+    if (run == 0) return;
+    const int32_t floats = p_.group * p_.d2, number = group_.entries;
+    const int64_t entry = end - run;
+    const uint16_t blocks = p_.group;
+    const AscendC::DataCopyParams every_second{static_cast<uint16_t>(run), blocks, blocks, 0};
+    AscendC::DataCopy(Sums(buffer)[number * floats], exchange_->sums[entry * floats], run * floats);
+    AscendC::DataCopy(Maxima(buffer)[number * lanes_], exchange_->stats[entry * 2 * lanes_], every_second);
+    AscendC::DataCopy(Exponentials(buffer)[number * lanes_], exchange_->stats[(entry * 2 + 1) * lanes_],
+                      every_second);
+    group_.entries += run;
+    run = 0;
   }
 
-  __aicore__ inline void Merge(const Segment& segment, const Group& group) {
+  __aicore__ inline void Merge(const Group& group) {
     const int32_t buffer = group.ordinal % kSlots, slot = group.item_ordinal % kSlots;
     const RowStats running = Running(slot);
-    if (group.first) AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
+    if (group.first) AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kEvents + slot);
     if (group.first) Reset(running);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(buffer);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kEvents + buffer);
     if (group.entries > 0) MergeEntries(buffer, group.entries, running, group.first);
-    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(buffer);
-    if (group.last) Store(segment, group.item, slot, running);
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(kEvents + buffer);
+    if (group.last) Store(group.item, slot, running);
   }
 
   __aicore__ inline void Reset(const RowStats& running) {
@@ -203,7 +232,7 @@ class BlockCombine {
     }
   }
 
-  __aicore__ inline void Store(const Segment& segment, int64_t item, int32_t slot, const RowStats& running) {
+  __aicore__ inline void Store(int64_t item, int32_t slot, const RowStats& running) {
     const int32_t floats = p_.group * p_.d2;
     AscendC::Maxs(Decay(), running.sum, kLeastSum, lanes_);
     FinishMax(running, Fold(), lanes_);
@@ -211,20 +240,24 @@ class BlockCombine {
     AscendC::PipeBarrier<PIPE_V>();
     AscendC::Cast(Result(slot), Total(), AscendC::RoundMode::CAST_RINT, floats);
     AscendC::PipeBarrier<PIPE_V>();
-    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(slot);
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(slot);
-    const int64_t place = segment.row * p_.kv_heads + item;
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kEvents + slot);
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kEvents + slot);
+    const int64_t place = segment_->row * p_.kv_heads + item;
     AscendC::DataCopy(out_[place * floats], Result(slot), floats);
     AscendC::DataCopy(out_max_[place * lanes_], running.max, lanes_);
     AscendC::DataCopy(out_sum_[place * lanes_], running.sum, lanes_);
-    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
+    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kEvents + slot);
   }
 
   const AttentionParams& p_;
   const PackedSource& source_;
-  BlockExchange<T>& exchange_;
   Buffer& ub_;
   int32_t lanes_, capacity_;  // floats of an entry's statistic, entries of a group
+  const Segment* segment_ = nullptr;
+  const BlockExchange<T>* exchange_ = nullptr;
+  Group group_{}, merging_{};
+  int64_t end_ = 0;
+  bool pending_ = false;
   AscendC::GlobalTensor<T> out_;
   AscendC::GlobalTensor<float> out_max_, out_sum_;
 };

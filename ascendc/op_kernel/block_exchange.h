@@ -13,12 +13,13 @@ struct BlockExchange {
   AscendC::GlobalTensor<float> sums;    // of all cores, by entry
   AscendC::GlobalTensor<float> stats;
 
-  __aicore__ inline BlockExchange(const AttentionParams& params, GM_ADDR workspace, int64_t core) {
-    const BlockArea area = BlockAreaOf(params);
+  __aicore__ inline BlockExchange(const AttentionParams& params, GM_ADDR workspace, int64_t core,
+                                  int64_t parity) {
+    const BlockArea area = BlockAreaOf(params, parity);
     const int64_t tile = int64_t{kTileRows} * params.select_block_size;
     GM_ADDR own = workspace + area.cores + core * area.core_bytes;
     scores.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(own));
-    weights.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(own + kSlots * tile * 4));
+    weights.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(own + kRing * tile * 4));
     sums.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.sums));
     stats.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.stats));
   }

@@ -11,8 +11,8 @@ namespace ms_nsa {
 // Reads through the data cache: to be invalidated after the index was built.
 class BlockIndex {
  public:
-  __aicore__ inline BlockIndex(const AttentionParams& params, GM_ADDR workspace) {
-    const BlockArea area = BlockAreaOf(params);
+  __aicore__ inline BlockIndex(const AttentionParams& params, GM_ADDR workspace, int64_t parity) {
+    const BlockArea area = BlockAreaOf(params, parity);
     masks_.SetGlobalBuffer(reinterpret_cast<__gm__ uint64_t*>(workspace + area.masks));
     counts_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(workspace + area.counts));
   }
@@ -21,7 +21,7 @@ class BlockIndex {
   __aicore__ inline uint64_t Word(int64_t unit, int32_t number) const {
     return masks_.GetValue(unit * kMaskWords + number);
   }
-  __aicore__ inline void Invalidate() {
+  __aicore__ inline void Invalidate() const {
     AscendC::DataCacheCleanAndInvalid<uint64_t, AscendC::CacheLine::ENTIRE_DATA_CACHE,
                                       AscendC::DcciDst::CACHELINE_OUT>(masks_);
   }
@@ -45,11 +45,11 @@ class BlockIndexBuilder {
  public:
   __aicore__ inline BlockIndexBuilder(const AttentionParams& params, const AttentionAddresses& gm,
                                       AscendC::TBuf<AscendC::TPosition::VECCALC>& ub)
-      : p_(params), index_(params, gm.workspace), ub_(ub) {
+      : p_(params), ub_(ub) {
     indices_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(gm.topk_indices));
   }
 
-  __aicore__ inline void Build(const Segment& segment) {
+  __aicore__ inline void Build(const Segment& segment, const BlockIndex& index) {
     const int64_t units = segment.Blocks(p_) * p_.kv_heads;
     const int64_t cores = AscendC::GetBlockNum() * kVectorCores, core = AscendC::GetBlockIdx();
     const int64_t end = Quota(units, core + 1, cores);
@@ -58,7 +58,7 @@ class BlockIndexBuilder {
       const int64_t wanted = unit / segment.Blocks(p_);
       if (wanted != head) LoadIndices(segment, wanted);
       head = wanted;
-      BuildUnit(segment, unit, unit % segment.Blocks(p_));
+      BuildUnit(segment, index, unit);
     }
     AscendC::PipeBarrier<PIPE_ALL>();
   }
@@ -87,15 +87,16 @@ class BlockIndexBuilder {
     AscendC::PipeBarrier<PIPE_ALL>();
   }
 
-  __aicore__ inline void BuildUnit(const Segment& segment, int64_t unit, int64_t block) {
+  __aicore__ inline void BuildUnit(const Segment& segment, const BlockIndex& index, int64_t unit) {
     const AscendC::LocalTensor<int32_t> indices =
         ub_.template GetWithOffset<int32_t>(kSegmentEntries, kIndicesAt);
     const AscendC::LocalTensor<uint64_t> mask = ub_.template GetWithOffset<uint64_t>(kMaskWords, kMaskAt);
     const AscendC::LocalTensor<int32_t> count =
         ub_.template GetWithOffset<int32_t>(BlockIndex::kCountInts, kCountAt);
     const int32_t entries = Entries(segment), words = entries / 64;
-    AscendC::Compares(mask.template ReinterpretCast<uint8_t>(), indices, static_cast<int32_t>(block),
-                      AscendC::CMPMODE::EQ, static_cast<uint32_t>(entries));
+    AscendC::Compares(mask.template ReinterpretCast<uint8_t>(), indices,
+                      static_cast<int32_t>(unit % segment.Blocks(p_)), AscendC::CMPMODE::EQ,
+                      static_cast<uint32_t>(entries));
     AscendC::SetFlag<AscendC::HardEvent::V_S>(kEvent);
     AscendC::WaitFlag<AscendC::HardEvent::V_S>(kEvent);
     int32_t ones = 0;
@@ -105,14 +106,13 @@ class BlockIndexBuilder {
     AscendC::Duplicate(count, ones, BlockIndex::kCountInts);
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kEvent);
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kEvent);
-    AscendC::DataCopyPad(index_.Mask(unit), mask, {1, static_cast<uint32_t>(words * 8), 0, 0, 0});
-    AscendC::DataCopy(index_.CountOf(unit), count, BlockIndex::kCountInts);
+    AscendC::DataCopyPad(index.Mask(unit), mask, {1, static_cast<uint32_t>(words * 8), 0, 0, 0});
+    AscendC::DataCopy(index.CountOf(unit), count, BlockIndex::kCountInts);
     AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kEvent);
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kEvent);
   }
 
   const AttentionParams& p_;
-  BlockIndex index_;
   AscendC::GlobalTensor<int32_t> indices_;
   AscendC::TBuf<AscendC::TPosition::VECCALC>& ub_;
 };

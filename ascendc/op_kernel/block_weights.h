@@ -15,20 +15,27 @@ class BlockWeights {
  public:
   using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
 
-  __aicore__ inline BlockWeights(const AttentionParams& params, const BlockIndex& index,
-                                 BlockExchange<T>& exchange, Buffer& ub)
-      : p_(params), index_(index), exchange_(exchange), ub_(ub), sub_(AscendC::GetSubBlockIdx()) {}
+  __aicore__ inline BlockWeights(const AttentionParams& params, Buffer& ub)
+      : p_(params), ub_(ub), sub_(AscendC::GetSubBlockIdx()) {}
 
-  __aicore__ inline void Run(const Segment& segment) {
+  // Goes on with `other` work between tiles, evenly. Its loads are queued behind the scores of the tile, so
+  // that the AIC does not wait for them.
+  template <class Other>
+  __aicore__ inline void Run(const Segment& segment, const BlockIndex& index,
+                             const BlockExchange<T>& exchange, Other& other) {
     Open();
-    TileWalk<BlockIndex> tiles(p_, segment, index_, AscendC::GetBlockIdx() / kVectorCores,
-                               AscendC::GetBlockNum(), 0, -1);
+    TileWalk<BlockIndex> tiles(p_, segment, index, AscendC::GetBlockIdx() / kVectorCores,
+                               AscendC::GetBlockNum());
+    const int64_t steps = other.Steps(), about = Max<int64_t>(tiles.AboutTiles(), 1);
+    int64_t stepped = 0;
     Tile tile;
     while (tiles.Next(tile)) {
       AscendC::CrossCoreWaitFlag(kScoresReady);
       const int32_t half = CeilDiv(tile.tokens, kVectorCores);
       const int32_t first = sub_ * half, tokens = sub_ == 0 ? half : tile.tokens - half;
-      if (tokens > 0) Weigh(tile, first, tokens);
+      if (tokens > 0) LoadScores(tile, first, tokens, exchange);
+      for (; stepped * about < (tile.ordinal + 1) * steps; ++stepped) other.Step();
+      if (tokens > 0) Weigh(tile, first, tokens, exchange);
       AscendC::CrossCoreSetFlag<2, PIPE_MTE3>(kWeightsReady);
     }
     Close();
@@ -37,7 +44,7 @@ class BlockWeights {
   static constexpr int32_t kRows = kTileRows / kVectorCores, kMaxBlock = 128;
   static_assert(kRows <= kStatRows, "row statistics");
 
- private:
+  // UB from offset 0 on.
   static constexpr int32_t kScores = kRows * kMaxBlock;
   static constexpr int32_t kWeightsAt = kSlots * kScores * 4;
   static constexpr int32_t kFoldAt = kWeightsAt + kSlots * kScores * 2;
@@ -46,8 +53,8 @@ class BlockWeights {
   static constexpr int32_t kStatsOutAt = kStatsAt + 4 * kStatRows * 4;
   static constexpr int32_t kStatsOut = 2 * kStatRows * kBlockFloats;
   static constexpr int32_t kBytes = kStatsOutAt + kSlots * kStatsOut * 4;
-  static_assert(kBytes <= 184 * 1024, "UB");
 
+ private:
   __aicore__ inline Floats At(int32_t bytes, int32_t floats) {
     return ub_.template GetWithOffset<float>(floats, bytes);
   }
@@ -74,10 +81,10 @@ class BlockWeights {
     }
   }
 
-  __aicore__ inline void Weigh(const Tile& tile, int32_t first, int32_t tokens) {
+  __aicore__ inline void Weigh(const Tile& tile, int32_t first, int32_t tokens,
+                               const BlockExchange<T>& exchange) {
     const int32_t slot = tile.ordinal % kSlots, rows = tokens * p_.group, stride = RoundUp(tile.rows, kLanes);
-    const int64_t offset = (int64_t{slot} * kTileRows + first * p_.group) * p_.select_block_size;
-    LoadScores(exchange_.scores[offset], slot, rows, tile.rows, stride);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot);
     const RowStats stats{Stat(0), Stat(1)};
     const SoftmaxScratch scratch{At(kFoldAt, kStatRows * kLanes), At(kSpreadAt, kStatRows * kBlockFloats),
                                  Stat(3)};
@@ -94,31 +101,36 @@ class BlockWeights {
     AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(slot);
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(slot);
-    CopyWeights(exchange_.weights[offset], weights, rows, tile.rows, stride, p_.select_block_size);
-    StoreStats(tile, first, tokens, out);
+    CopyWeights(exchange.weights[TileOffset(tile, first)], weights, rows, tile.rows, stride,
+                p_.select_block_size);
+    StoreStats(tile, first, tokens, out, exchange);
     AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
   }
 
-  __aicore__ inline void LoadScores(const AscendC::GlobalTensor<float>& scores, int32_t slot, int32_t rows,
-                                    int32_t columns, int32_t stride) {
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
-    CopyScores(Scores(slot), scores, rows, columns, stride, p_.select_block_size);
-    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(slot);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot);
+  __aicore__ inline int64_t TileOffset(const Tile& tile, int32_t first) const {
+    return (tile.ordinal % kRing * kTileRows + first * p_.group) * p_.select_block_size;
   }
 
-  __aicore__ inline void StoreStats(const Tile& tile, int32_t first, int32_t tokens, const Floats& stats) {
+  __aicore__ inline void LoadScores(const Tile& tile, int32_t first, int32_t tokens,
+                                    const BlockExchange<T>& exchange) {
+    const int32_t slot = tile.ordinal % kSlots;
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
+    CopyScores(Scores(slot), exchange.scores[TileOffset(tile, first)], tokens * p_.group, tile.rows,
+               RoundUp(tile.rows, kLanes), p_.select_block_size);
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(slot);
+  }
+
+  __aicore__ inline void StoreStats(const Tile& tile, int32_t first, int32_t tokens, const Floats& stats,
+                                    const BlockExchange<T>& exchange) {
     const int32_t floats = p_.group * kBlockFloats;
     for (int32_t i = 0; i < tokens; ++i) {
-      const AscendC::GlobalTensor<float> gm = exchange_.stats[EntryOf(p_, tile, first + i) * 2 * floats];
+      const AscendC::GlobalTensor<float> gm = exchange.stats[EntryOf(p_, tile, first + i) * 2 * floats];
       AscendC::DataCopy(gm, stats[i * floats], floats);
       AscendC::DataCopy(gm[floats], stats[kStatRows * kBlockFloats + i * floats], floats);
     }
   }
 
   const AttentionParams& p_;
-  const BlockIndex& index_;
-  BlockExchange<T>& exchange_;
   Buffer& ub_;
   int32_t sub_;
 };

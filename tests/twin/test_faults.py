@@ -33,7 +33,7 @@ def queue(fault):
 
 
 def cross(fault):
-    blocks = 2
+    blocks = 21 if fault == 19 else 2
     arguments = [
         floats(1024, fault).astype(np.float16),
         twin.output(2 * blocks * 512, np.float32),
@@ -108,6 +108,17 @@ def test_correct_kernel_under_any_schedule(stem, entry, arguments, halves, seed)
     bound, options = arguments(0)
     result = kernel_of(stem, halves).launch(entry, bound, seed=seed, preempt=4, timing=False, **options)
     assert not result.reports
+
+
+def test_deadlock_names_who_waits_for_what():
+    bound, options = cross(15)
+    kernel = kernel_of("faults_cross", ["cube", "vector"])
+    (report,) = kernel.launch("faults_cross", bound, raise_reports=False, timing=False, **options).reports
+    lines = [n for n, text in enumerate(kernel.source.read_text().splitlines(), 1) if "WaitFlag(kPair)" in text]
+    for core in ("AIC0", "AIV0.0", "AIV0.1", "AIC1", "AIV1.0", "AIV1.1"):
+        line = lines[0] if core.startswith("AIC") else lines[1]
+        wait = f"{core} waits for CrossCoreWaitFlag(4) ({kernel.source}:{line})"
+        assert wait in report.message
 
 
 def test_every_rule_has_a_mutant():

@@ -189,7 +189,7 @@ class Moves {
   }
   __aicore__ inline void Constant(const LocalTensor<T>& to) {
     if constexpr (sizeof(T) > 1) {
-      Fill(to, InitConstValueParams<T>(P(0), P(1), P(2), T(c_.p[3])));
+      Fill(to, InitConstValueParams<T>(P(0), P(1), P(2), T(static_cast<int32_t>(c_.p[3]))));
     }
   }
 

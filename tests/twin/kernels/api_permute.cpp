@@ -19,7 +19,7 @@ __aicore__ inline void RunCompare(const LocalTensor<uint8_t>& image, const ApiCa
   const uint8_t times = static_cast<uint8_t>(c.repeat);
   const uint64_t bits[2] = {static_cast<uint64_t>(c.bits[0]), static_cast<uint64_t>(c.bits[1])};
   const UnaryRepeatParams unary(c.block[0], c.block[1], c.step[0], c.step[1]);
-  const T scalar = T(c.p[1]);
+  const T scalar = T(static_cast<int32_t>(c.p[1]));
   if (c.op == kCompare && c.form == kCount) {
     Compare(dst, a, b, mode, static_cast<uint32_t>(c.n));
   } else if (c.op == kCompare && c.form == kPrefix) {
@@ -82,7 +82,7 @@ struct FloatBody {
     } else if (c.op != kSelect) {
       RunMoves<T>(image, c);
     } else if (static_cast<SELMODE>(c.p[0]) == SELMODE::VSEL_TENSOR_SCALAR_MODE) {
-      RunSelect<T>(image, c, T(c.p[1]));
+      RunSelect<T>(image, c, T(static_cast<int32_t>(c.p[1])));
     } else {
       RunSelect<T>(image, c, At<T>(image, c.src1));
     }

@@ -76,7 +76,10 @@ enum Op {
 template <class T>
 struct Operands {
   __aicore__ inline Operands(const LocalTensor<uint8_t>& image, const ApiCase& c)
-      : dst(At<T>(image, c.dst)), a(At<T>(image, c.src0)), b(At<T>(image, c.src1)), s(T(c.p[0])) {}
+      : dst(At<T>(image, c.dst)),
+        a(At<T>(image, c.src0)),
+        b(At<T>(image, c.src1)),
+        s(T(static_cast<int32_t>(c.p[0]))) {}
   LocalTensor<T> dst, a, b;
   T s;
 };

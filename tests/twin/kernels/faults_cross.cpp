@@ -133,7 +133,7 @@ class VectorPart {
     PipeBarrier<PIPE_ALL>();
     DataCopy(in_, z_[pair * kHalf], kHalf);  // fault 17: gm_race
     PipeBarrier<PIPE_ALL>();
-    if (!Is(18)) CrossCoreSetFlag<0, PIPE_MTE3>(kAll);
+    if (!Is(18)) CrossCoreSetFlag<0, PIPE_MTE3>(kAll);  // fault 19: block_dim
     if (!Is(18)) CrossCoreWaitFlag(kAll);
     DataCopy(in_, z_[next * kHalf], kHalf);  // fault 18: gm_race
     PipeBarrier<PIPE_ALL>();

@@ -38,14 +38,14 @@ class QueueFaults {
 
   __aicore__ inline void Tile(uint32_t i) {
     LocalTensor<float> in = in_.AllocTensor<float>();  // fault 1: queue
-    DataCopy(in, x_[i * kTile], kTile);
+    if (!(Is(25) && i == 3)) DataCopy(in, x_[i * kTile], kTile);
     if (Is(9)) in_.FreeTensor(in);
     in_.EnQue(in);                   // fault 9: queue
     if (Is(10)) in_.FreeTensor(in);  // fault 10: queue
     in = in_.DeQue<float>();
     LocalTensor<float> out = out_.AllocTensor<float>();
     if (Is(11)) in_.FreeTensor(in);
-    Adds(out, in, 1.0f, kTile);  // fault 11: use_after_free
+    Adds(out, in, 1.0f, kTile);  // fault 11: use_after_free  // fault 25: uninitialised
     in_.FreeTensor(in);
     if (Is(12)) in_.FreeTensor(in);  // fault 12: queue
     if (Is(13)) in_.EnQue(out);      // fault 13: queue
