@@ -29,6 +29,7 @@ def library():
     lib.MsNsaReport.argtypes = [text, number]
     lib.MsNsaSelectIsa.argtypes = [text, text, number]
     lib.MsNsaEndedRuns.restype = ctypes.c_int64
+    lib.MsNsaLongItems.argtypes, lib.MsNsaLongItems.restype = [text, ctypes.c_int64, ctypes.c_int64], ctypes.c_int64
     lib.MsNsaAwaitRun.argtypes, lib.MsNsaAwaitRun.restype = [ctypes.c_int64, ctypes.c_int64], None
     return lib
 

@@ -25,7 +25,6 @@ _DATA_TYPES = {
     "bool": DataType.BOOL_Default,
 }
 
-_ROWS_TO_AWAIT = 1 << 17  # selected key rows of a call; the kernels take about 2 to 30 ns for each
 _PATIENCE_MS = 200  # for a call that failed before its kernel started
 
 
@@ -145,26 +144,36 @@ def _dtype_rows(info, device):
 
 
 class _CpuKernel(ops.Custom):
-    """A primitive whose large calls in PyNative mode sleep until the kernel has ended.
+    """A primitive whose long calls in PyNative mode sleep until the kernel has ended.
 
-    MindSpore's readers of a result wait in a busy loop, which takes a core away from a kernel that uses all of them.
-    Small calls return at once, so that Python prepares the next call meanwhile.
+    MindSpore's readers of a result wait in a busy loop, which takes a processor away from a kernel that uses all of
+    them. Short calls return at once, so that Python prepares the next call meanwhile (csrc/short_calls.h).
     """
 
     def __init__(self, operator, attributes, *args):
         super().__init__(f"{backend.library_path()}:{operator}", *args)
         names = [tensor["name"] for tensor in load(operator)["inputs"]]
-        self._indices_at = names.index("topk_indices")
-        self._indices_to_await = _ROWS_TO_AWAIT // attributes["select_block_size"]
+        self._key_at, self._indices_at = names.index("key"), names.index("topk_indices")
+        self._operator, self._head_num = operator.encode(), attributes["head_num"]
+        self._block_count = attributes["select_block_count"]
+        self._selected_rows = self._block_count * attributes["select_block_size"]
+        self._page_rows = attributes.get("page_block_size", 1)
 
     def __call__(self, *inputs):
-        if inputs[self._indices_at].size < self._indices_to_await:
-            return super().__call__(*inputs)
         library = backend.library()
+        if self._is_short(inputs[self._key_at], inputs[self._indices_at], library):
+            return super().__call__(*inputs)
         ended = library.MsNsaEndedRuns()
         outputs = super().__call__(*inputs)
         library.MsNsaAwaitRun(ended, _PATIENCE_MS)
         return outputs
+
+    def _is_short(self, key, topk_indices, library):
+        if topk_indices.ndim < 3 or key.ndim < 3:
+            return True  # an error
+        group = self._head_num // max(topk_indices.shape[-2], 1)
+        rows = min(self._selected_rows, key.shape[0] * self._page_rows)
+        return topk_indices.size < self._block_count * library.MsNsaLongItems(self._operator, group, rows)
 
 
 def make(operator, attributes, device, bprop=None):

@@ -1,5 +1,6 @@
 // The only file that knows MindSpore's calling convention, and the C functions that Python calls through
 // ctypes.
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "dispatch.h"
 #include "errors.h"
 #include "progress.h"
+#include "short_calls.h"
 #include "validate.h"
 
 #define MS_NSA_EXPORT extern "C" __attribute__((visibility("default")))
@@ -55,6 +57,18 @@ bool Known(const std::vector<Tensor>& tensors) {
   return true;
 }
 
+// Runs a kernel with the threads that suit the length of the call; cache_rows bounds the rows that a token
+// sees.
+template <typename Params, typename Inputs>
+void RunKernel(void (*kernel)(const Params&), Params& params, Inputs& in, const char* op, int64_t tokens,
+               int64_t cache_rows) {
+  const int64_t rows = std::min(in.select_block_size * in.select_block_count, cache_rows);
+  const bool is_short = tokens * in.n2 < LongItems(op, in.n1 / in.n2, rows);
+  in.max_threads = is_short ? ShortCallThreads() : 0;
+  kernel(params);
+  if (!is_short) EndTeam();
+}
+
 int64_t MaskRows(const Tensor& mask) {
   return mask.absent() ? 0 : mask.shape[0];
 }
@@ -79,7 +93,8 @@ void RunForward(const Attributes& attributes, const std::vector<Tensor>& in, voi
   call.params.attention_out = out[0];
   call.params.softmax_max = static_cast<float*>(out[1]);
   call.params.softmax_sum = static_cast<float*>(out[2]);
-  Kernels().select_attention(call.params);
+  RunKernel(Kernels().select_attention, call.params, call.params.in, kForwardName, call.params.in.t1,
+            call.params.in.t2);
 }
 
 void RunGrad(const Attributes& attributes, const std::vector<Tensor>& in, void** out) {
@@ -90,7 +105,8 @@ void RunGrad(const Attributes& attributes, const std::vector<Tensor>& in, void**
   call.params.dq = out[0];
   call.params.dk = out[1];
   call.params.dv = out[2];
-  Kernels().select_attention_grad(call.params);
+  RunKernel(Kernels().select_attention_grad, call.params, call.params.in, kGradName, call.params.in.t1,
+            call.params.in.t2);
 }
 
 void RunInfer(const Attributes& attributes, const std::vector<Tensor>& in, void** out) {
@@ -99,7 +115,8 @@ void RunInfer(const Attributes& attributes, const std::vector<Tensor>& in, void*
   FillInfer(attributes, in, &call);
   ValidateInfer(&call, attributes.layout, MaskRows(in[infer_input::kAttenMask]), attributes.limits);
   call.params.attention_out = out[0];
-  Kernels().paged_attention(call.params);
+  RunKernel(Kernels().paged_attention, call.params, call.params, kInferName, call.params.tokens,
+            call.params.num_blocks * call.params.page_block_size);
 }
 
 // Output shapes while some extents are still unknown (-1): what the ranks alone tell.

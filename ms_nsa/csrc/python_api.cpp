@@ -10,6 +10,7 @@
 #include "dispatch.h"
 #include "errors.h"
 #include "progress.h"
+#include "short_calls.h"
 
 #define MS_NSA_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -94,4 +95,8 @@ MS_NSA_EXPORT int64_t MsNsaEndedRuns() {
 
 MS_NSA_EXPORT void MsNsaAwaitRun(int64_t ended, int64_t patience_ms) {
   ms_nsa::AwaitRun(ended, patience_ms);
+}
+
+MS_NSA_EXPORT int64_t MsNsaLongItems(const char* op, int64_t group, int64_t rows) {
+  return ms_nsa::LongItems(op, group, rows);
 }

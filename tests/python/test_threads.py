@@ -58,7 +58,7 @@ def test_kernels_called_from_several_threads_at_once(tmp_path):
     calls = [call for case in small_cases() for call in calls_of(case)]
     runner = native_runner()
     alone = runner.run(tmp_path, runner.isas()[-1], calls)
-    for (expected,), repeats in zip(alone, runner.run_together(tmp_path, calls, 20)):
+    for (expected,), repeats in zip(alone, runner.run_together(tmp_path, calls, 10)):
         for found in repeats:
             assert same_bits(expected, found)
 

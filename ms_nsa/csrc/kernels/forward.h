@@ -196,7 +196,7 @@ void SelectAttention(const SelectAttentionParams& p) {
   Arena sizing;
   Worker(sizing, p, chunks);
   const int64_t size = sizing.used();
-  const int threads = TeamSize(chunks.size());
+  const int threads = TeamSize(chunks.size(), p.in.max_threads);
   const Buffer<char> memory(threads * size);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {

@@ -210,7 +210,7 @@ void DecodeHeads(const PagedAttentionParams& p, const DecodeTasks& tasks) {
   Worker(sizing, p, tasks, partial);
   const int64_t size = sizing.used();
   const bool small = tasks.CacheBytes(sizeof(typename E::Storage)) < kOneThreadBytes;
-  const int threads = small ? 1 : TeamSize(tasks.size());
+  const int threads = small ? 1 : TeamSize(tasks.size(), p.max_threads);
   const Buffer<char> memory(threads * size);
   const int64_t split_items = tasks.parts() > 1 ? tasks.items() : 0;
   int64_t next_task = 0;
