@@ -1,8 +1,12 @@
-"""Writes what op_info says into the READMEs: ``python -m support.readme_tables`` in the folder tests."""
+"""Writes what op_info and the benchmark's results say into the READMEs.
+
+``python -m support.readme_tables`` in the folder tests.
+"""
 
 import pathlib
 import re
 
+from bench import speed_table
 from ms_nsa.registry import load
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -40,7 +44,9 @@ def rendered(readme):
     """Text of `readme` with its generated part brought up to date."""
     text = (ROOT / readme).read_text(encoding="utf-8")
     block = f"<!-- op_info -->\n{table(readme)}\n<!-- /op_info -->"
-    return re.sub(r"<!-- op_info -->.*?<!-- /op_info -->", lambda _: block, text, flags=re.DOTALL)
+    text = re.sub(r"<!-- op_info -->.*?<!-- /op_info -->", lambda _: block, text, flags=re.DOTALL)
+    speed = f"<!-- speed -->\n{speed_table.text(readme)}\n<!-- /speed -->"
+    return re.sub(r"<!-- speed -->.*?<!-- /speed -->", lambda _: speed, text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
