@@ -1,128 +1,83 @@
-// Scores of one row tile and their softmax. Depth lies in the lanes while products are summed, so keys are
-// read where they lie in the cache, without packing; then keys and heads lie in the lanes: score[vector][key
-// of the vector][head of the sub-group].
+// Scores of cache rows that are read where they lie, without packing; in two ways, with one interface.
 #pragma once
 
-#include "exp.h"
 #include "pack.h"
-#include "tiling.h"
 
 namespace ms_nsa {
 namespace {
 
-// How kHeads heads and a tile's rows are laid out in vectors.
-template <class Dot, int kHeads>
-struct ScoreLayout {
+// The depth lies in the lanes while products are summed; lanes are added up afterwards. For any element type.
+template <class Dot, class E, int kHeadCount>
+struct DepthScores {
   using V = typename Dot::Vec;
-  static constexpr int kVectorKeys = V::kLanes / kHeads;
-  // Keys whose probabilities become one or two operand vectors.
-  static constexpr int kStep = kVectorKeys * Dot::kPair;
-  static constexpr int kVectors = kDecodeRows / kVectorKeys;
-  static_assert(kDecodeRows % kStep == 0, "");
+  using S = typename E::Storage;
+  using Operand = typename Dot::Operand;
+  static constexpr int kHeads = kHeadCount;
+  // As many accumulators as registers allow: whole vectors of sums.
+  static constexpr int kSums = V::kTileRows * V::kTileVectors >= 16 ? 16 : V::kLanes;
+  static constexpr int kKeys = kSums / kHeads;
 
-  // The key at a place: of kPair vectors that are stored as one operand, the first holds the even keys.
-  static constexpr int64_t Key(int64_t vector, int64_t place) {
-    return (vector / Dot::kPair * kVectorKeys + place) * Dot::kPair + vector % Dot::kPair;
+  // Of kHeads heads.
+  static int64_t QuerySize(int64_t width) { return kHeads * RowStride<Dot>(width); }
+
+  static void PackQuery(const S* query, int64_t heads, int64_t width, Operand* packed) {
+    const int64_t stride = RowStride<Dot>(width);
+    for (int64_t h = 0; h < heads; ++h) PackRow<Dot, E>(query + h * width, width, packed + h * stride);
+    std::memset(packed + heads * stride, 0, (kHeads - heads) * stride * sizeof(Operand));
   }
-};
 
-// acc[key][head] += products along one row; the rows have depth whole vectors.
-template <class Dot, class E, int kHeads, int kKeys>
-inline void ScoreKeys(const typename E::Storage* const* key, const typename Dot::Operand* query,
-                      int64_t stride, typename Dot::Reg* acc) {
-  constexpr int kStep = Dot::Vec::kLanes * Dot::kPair;
-  typename Dot::Reg sum[kKeys * kHeads];
+  // score[key][head]; rows are padded to RowStride elements.
+  static void Score(const S* const* key, const Operand* query, int64_t width, float* score) {
+    constexpr int kStep = V::kLanes * Dot::kPair;
+    const int64_t stride = RowStride<Dot>(width);
+    typename Dot::Reg sum[kSums];
 #pragma GCC unroll 16
-  for (int i = 0; i < kKeys * kHeads; ++i) sum[i] = Dot::Vec::Zero();
-  for (int64_t d = 0; d < stride; d += kStep) {
-    typename Dot::B k[kKeys];
+    for (int i = 0; i < kSums; ++i) sum[i] = V::Zero();
+    for (int64_t d = 0; d < stride; d += kStep) {
+      typename Dot::B k[kKeys];
 #pragma GCC unroll 16
-    for (int i = 0; i < kKeys; ++i) k[i] = Dot::template LoadRow<E>(key[i] + d);
+      for (int i = 0; i < kKeys; ++i) k[i] = Dot::template LoadRow<E>(key[i] + d);
 #pragma GCC unroll 4
-    for (int h = 0; h < kHeads; ++h) {
-      const auto q = Dot::LoadB(query + h * stride + d);
+      for (int h = 0; h < kHeads; ++h) {
+        const auto q = Dot::LoadB(query + h * stride + d);
 #pragma GCC unroll 16
-      for (int i = 0; i < kKeys; ++i) sum[i * kHeads + h] = Dot::MulAdd(sum[i * kHeads + h], k[i], q);
+        for (int i = 0; i < kKeys; ++i) sum[i * kHeads + h] = Dot::MulAdd(sum[i * kHeads + h], k[i], q);
+      }
     }
-  }
 #pragma GCC unroll 16
-  for (int i = 0; i < kKeys * kHeads; ++i) acc[i] = sum[i];
-}
-
-// Running softmax of kHeads heads; a lane's head is lane % kHeads.
-template <class Dot>
-struct HeadStatistics {
-  typename Dot::Reg max;  // equal in all lanes of a head
-  typename Dot::Reg sum;  // each lane of its own keys
+    for (int v = 0; v < kSums; v += V::kLanes) V::Store(score + v, V::SumEach(sum + v));
+  }
 };
 
-// In every lane the maximum over the lanes of the same head.
-template <class V, int kHeads>
-inline typename V::Reg MaxOverKeys(typename V::Reg x) {
-  if constexpr (kHeads == 1) return V::Set1(V::ReduceMax(x));
-  float lane[V::kLanes];
-  V::Store(lane, x);
-  for (int width = V::kLanes / 2; width >= kHeads; width /= 2) {
-    for (int i = 0; i < width; ++i) lane[i] = lane[i] < lane[i + width] ? lane[i + width] : lane[i];
-  }
-  for (int i = kHeads; i < V::kLanes; ++i) lane[i] = lane[i - kHeads];
-  return V::Load(lane);
-}
-
-// Bits of the lanes of a vector that hold one of the tile's count rows.
-template <class Dot, int kHeads>
-inline uint32_t RowBits(int64_t vector, int64_t count) {
-  using Layout = ScoreLayout<Dot, kHeads>;
-  uint32_t bits = 0;
-  for (int place = 0; place < Layout::kVectorKeys; ++place) {
-    if (Layout::Key(vector, place) < count) bits |= ((1u << kHeads) - 1) << (place * kHeads);
-  }
-  return bits;
-}
-
-// Scales the scores, hides what lies beyond count, and returns the lanes' maxima.
-template <class Dot, int kHeads>
-inline typename Dot::Reg ScaleScores(float* score, int64_t vectors, int64_t count, float scale) {
+// The heads lie in the lanes and elements of the keys are broadcast: nothing to add up, but the rows must
+// hold operands, and lanes without a head are lost.
+template <class Dot, class E>
+struct HeadScores {
   using V = typename Dot::Vec;
-  using Layout = ScoreLayout<Dot, kHeads>;
-  const auto by = V::Set1(scale), hidden = V::Set1(kNegativeInfinity);
-  auto max = hidden;
-  for (int64_t v = 0; v < vectors; ++v) {
-    auto z = V::Mul(V::Load(score + v * V::kLanes), by);
-    if (vectors * Layout::kVectorKeys != count) {
-      z = V::Select(V::MaskFromBits(RowBits<Dot, kHeads>(v, count)), z, hidden);
-    }
-    V::Store(score + v * V::kLanes, z);
-    max = V::Max(max, z);
-  }
-  return max;
-}
+  using S = typename E::Storage;
+  using Operand = typename Dot::Operand;
+  static constexpr int kHeads = V::kLanes;
+  static constexpr int kKeys = 8;  // more than the latency of a product, and a pointer for each in registers
 
-// Turns scores into probability operands [pair of keys][head][key of the pair] and advances the statistics;
-// factor gets what older results are to be multiplied by, per lane.
-template <class Dot, int kHeads>
-inline void DecodeSoftmax(float* score, int64_t vectors, int64_t count, float scale,
-                          HeadStatistics<Dot>& statistics, typename Dot::Operand* probability,
-                          float* factor) {
-  using V = typename Dot::Vec;
-  constexpr bool kPrecise = Dot::kPreciseExp;
-  const auto tile_max = MaxOverKeys<V, kHeads>(ScaleScores<Dot, kHeads>(score, vectors, count, scale));
-  const auto max = V::Max(statistics.max, tile_max);
-  // -inf as long as all scores are: then any finite shift does, and this one keeps NaN out.
-  const auto shift = V::Max(V::Set1(-3e38f), max);
-  const auto correction = Exp<V, kPrecise>(V::Sub(V::Max(V::Set1(-3.1e38f), statistics.max), shift));
-  auto sum = V::Mul(statistics.sum, correction);
-  for (int64_t v = 0; v < vectors; v += Dot::kPair) {
-    typename Dot::Reg e[2];
-    for (int i = 0; i < Dot::kPair; ++i) {
-      e[i] = Exp<V, kPrecise>(V::Sub(V::Load(score + (v + i) * V::kLanes), shift));
-      sum = V::Add(sum, e[i]);
-    }
-    Dot::StorePair(probability + v * V::kLanes, e[0], e[Dot::kPair - 1]);
+  static int64_t QuerySize(int64_t width) { return PackedSize<Dot>(width, kHeads); }
+
+  static void PackQuery(const S* query, int64_t heads, int64_t width, Operand* packed) {
+    PackTransposed<Dot, E>(query, width, heads, width, packed);
   }
-  statistics = {max, sum};
-  V::Store(factor, correction);
-}
+
+  static void Score(const S* const* key, const Operand* query, int64_t width, float* score) {
+    typename Dot::Reg sum[kKeys];
+#pragma GCC unroll 8
+    for (int i = 0; i < kKeys; ++i) sum[i] = V::Zero();
+    for (int64_t d = 0; d < width; d += Dot::kPair, query += kHeads * Dot::kPair) {
+      const auto q = Dot::LoadB(query);
+#pragma GCC unroll 8
+      for (int i = 0; i < kKeys; ++i) sum[i] = Dot::MulAdd(sum[i], Dot::Broadcast(key[i] + d), q);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kKeys; ++i) V::Store(score + i * kHeads, sum[i]);
+  }
+};
 
 }  // namespace
 }  // namespace ms_nsa

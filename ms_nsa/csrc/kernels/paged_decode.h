@@ -2,8 +2,11 @@
 // while one tile is worked on the rows of the next, be it another task's, are fetched.
 #pragma once
 
+#include <type_traits>
+
 #include "decode_merge.h"
 #include "decode_scores.h"
+#include "decode_softmax.h"
 #include "element.h"
 #include "paged_rows.h"
 #include "row_prefetch.h"
@@ -13,17 +16,18 @@
 namespace ms_nsa {
 namespace {
 
-template <class Dot, class E, int kHeads>
+template <class Dot, class E, class Scores>
 class DecodeWorker {
  public:
   using V = typename Dot::Vec;
   using Reg = typename Dot::Reg;
   using Operand = typename Dot::Operand;
   using S = typename E::Storage;
+  static constexpr int kHeads = Scores::kHeads;
   using Layout = ScoreLayout<Dot, kHeads>;
-  // Accumulators of the scores, as many as registers allow: whole vectors of sums.
-  static constexpr int kSums = V::kTileRows * V::kTileVectors >= 16 ? 16 : V::kLanes;
-  static constexpr int kKeys = kSums / kHeads;
+  // Heads whose values are added together: a tile of the weighted sum, within one head group.
+  static constexpr int64_t kValueHeads = Min(kHeads, 4);
+  static constexpr int64_t kTileStep = Max(Layout::kStep, Scores::kKeys);
 
   DecodeWorker(Arena& arena, const PagedAttentionParams& p, const DecodeTasks& tasks,
                const PartialResults& partial)
@@ -34,10 +38,11 @@ class DecodeWorker {
         head_groups_(CeilDiv(group_, kHeads)),
         key_width_(RowStride<Dot>(p.d1)),
         value_width_(RowStride<Dot>(p.d2)),
-        tile_rows_(Max(DecodeRows(group_), Max(Layout::kStep, kKeys))),
+        tile_rows_(RoundUp(DecodeRows(group_), kTileStep)),
+        query_size_(Scores::QuerySize(p.d1)),
         split_(tasks.parts() > 1),
         rows_(arena, p),
-        query_(arena.Take<Operand>(head_groups_ * kHeads * key_width_)),
+        query_(arena.Take<Operand>(head_groups_ * query_size_)),
         out_(arena.Take<float>(group_ * value_width_)),
         score_(arena.Take<float>(head_groups_ * kDecodeRows * kHeads)),
         probability_(arena.Take<Operand>(head_groups_ * kDecodeRows * kHeads)),
@@ -54,7 +59,7 @@ class DecodeWorker {
     for (int i = 0; !tile_[i].empty; i = (i + 1) % kTiles) {
       RowTile<S>& tile = tile_[i];
       if (tile.first) Start(tile.task);
-      if (tile.count > 0) RunTile(tile, tile_[(i + 1) % kTiles], tile_[(i + 2) % kTiles]);
+      if (tile.count > 0) RunTile(tile, tile_[(i + 1) % kTiles]);
       if (tile.last) Finish(tile.task);
       NextTile(next_task, tile);
     }
@@ -80,19 +85,19 @@ class DecodeWorker {
   void Start(const DecodeTask& task) {
     const S* query =
         static_cast<const S*>(p_.query) + (TokenRow(p_, task) * p_.n1 + task.head * group_) * p_.d1;
-    for (int64_t h = 0; h < group_; ++h) PackRow<Dot, E>(query + h * p_.d1, p_.d1, query_ + h * key_width_);
-    std::memset(query_ + group_ * key_width_, 0,
-                (head_groups_ * kHeads - group_) * key_width_ * sizeof(Operand));
-    for (int64_t i = 0; i < head_groups_; ++i) statistics_[i] = {V::Set1(kNegativeInfinity), V::Zero()};
+    for (int64_t i = 0; i < head_groups_; ++i) {
+      Scores::PackQuery(query + i * kHeads * p_.d1, Min(kHeads, group_ - i * kHeads), p_.d1,
+                        query_ + i * query_size_);
+      statistics_[i] = {V::Set1(kNegativeInfinity), V::Zero()};
+    }
     std::memset(out_, 0, group_ * value_width_ * sizeof(float));
   }
 
-  // Meanwhile this tile's values are fetched, then the next one's keys; the one after that must find its
-  // pages in the TLB.
-  void RunTile(RowTile<S>& tile, const RowTile<S>& next, const RowTile<S>& after_next) {
-    const int64_t keys = RoundUp(tile.count, Max(Layout::kStep, kKeys));
-    RowPrefetch<S> values(tile.value, tile.count, p_.d2, keys / kKeys);
-    TouchPages(after_next.key, after_next.count, p_.d1);
+  // While the tile's keys are scored its values are fetched; while those are added the next tile's keys are.
+  void RunTile(RowTile<S>& tile, const RowTile<S>& next) {
+    const int64_t keys = RoundUp(tile.count, kTileStep);
+    const RowList<S> next_keys{next.key, next.count, p_.d1}, next_values{next.value, next.count, p_.d2};
+    RowPrefetch<S> values({tile.value, tile.count, p_.d2}, next_keys, keys / Scores::kKeys);
     // Rows that are not whole vectors are copied and padded: loads beyond a row would reach its neighbour.
     if (key_width_ != p_.d1) PadRows(tile.key, tile.count, p_.d1, key_width_, key_copy_);
     for (int64_t i = tile.count; i < keys; ++i) tile.key[i] = zeros_;
@@ -102,22 +107,23 @@ class DecodeWorker {
       DecodeSoftmax<Dot, kHeads>(score_ + at, keys / Layout::kVectorKeys, tile.count, p_.scale_value,
                                  statistics_[i], probability_ + at, factor_ + i * V::kLanes);
     }
-    TouchPages(after_next.value, after_next.count, p_.d2);
     if (value_width_ != p_.d2) PadRows(tile.value, tile.count, p_.d2, value_width_, value_copy_);
     tile.value[tile.count] = zeros_;
-    AddValues(tile, next);
+    AddValues(tile, next_keys, next_values);
   }
 
-  void AddValues(const RowTile<S>& tile, const RowTile<S>& next) {
-    const int64_t panels = CeilDiv(value_width_, PanelColumns<Dot>(kHeads));
-    RowPrefetch<S> next_keys(next.key, next.count, p_.d1,
-                             head_groups_ * panels * CeilDiv(tile.count, kWeightedRows));
-    for (int64_t i = 0; i < head_groups_; ++i) {
-      const int64_t heads = Min(kHeads, group_ - i * kHeads);
-      WeightedSum<Dot, E>(static_cast<int>(heads),
-                          {tile.value, tile.count, value_width_, probability_ + i * kDecodeRows * kHeads,
-                           kHeads * Dot::kPair, out_ + i * kHeads * value_width_, factor_ + i * V::kLanes},
-                          next_keys);
+  void AddValues(const RowTile<S>& tile, const RowList<S>& next_keys, const RowList<S>& next_values) {
+    const int64_t tiles = CeilDiv(Min(kHeads, group_), kValueHeads) * head_groups_;
+    const int64_t panels = CeilDiv(value_width_, PanelColumns<Dot>(kValueHeads));
+    RowPrefetch<S> prefetch(next_keys, next_values, tiles * panels * CeilDiv(tile.count, kWeightedRows));
+    for (int64_t h = 0; h < group_; h += kValueHeads) {
+      const int64_t in_group = h % kHeads, heads = Min(kValueHeads, group_ - h);
+      WeightedSum<Dot, E>(
+          static_cast<int>(heads),
+          {tile.value, tile.count, value_width_,
+           probability_ + h / kHeads * kDecodeRows * kHeads + in_group * Dot::kPair, kHeads * Dot::kPair,
+           out_ + h * value_width_, factor_ + h / kHeads * V::kLanes + in_group},
+          prefetch);
     }
   }
 
@@ -130,17 +136,14 @@ class DecodeWorker {
   }
 
   void Score(const RowTile<S>& tile, int64_t keys, RowPrefetch<S>& values) {
-    for (int64_t i = 0; i < keys; i += kKeys) {
+    for (int64_t i = 0; i < keys; i += Scores::kKeys) {
       values.NextPortion();
-      const S* key[kKeys];
-      for (int k = 0; k < kKeys; ++k) {
+      const S* key[Scores::kKeys];
+      for (int k = 0; k < Scores::kKeys; ++k) {
         key[k] = tile.key[Layout::Key((i + k) / Layout::kVectorKeys, (i + k) % Layout::kVectorKeys)];
       }
       for (int64_t g = 0; g < head_groups_; ++g) {
-        Reg sum[kSums];
-        ScoreKeys<Dot, E, kHeads, kKeys>(key, query_ + g * kHeads * key_width_, key_width_, sum);
-        float* score = score_ + (g * kDecodeRows + i) * kHeads;
-        for (int v = 0; v < kSums; v += V::kLanes) V::Store(score + v, V::SumEach(sum + v));
+        Scores::Score(key, query_ + g * query_size_, p_.d1, score_ + (g * kDecodeRows + i) * kHeads);
       }
     }
   }
@@ -169,14 +172,14 @@ class DecodeWorker {
   const PagedAttentionParams& p_;
   const DecodeTasks& tasks_;
   const PartialResults& partial_;
-  const int64_t group_, head_groups_, key_width_, value_width_, tile_rows_;
+  const int64_t group_, head_groups_, key_width_, value_width_, tile_rows_, query_size_;
   const bool split_;
   PagedRows<S> rows_;
   DecodeTask task_{};
   bool rows_done_ = true;
-  static constexpr int kTiles = 3;  // the one that is worked on and the next two
+  static constexpr int kTiles = 2;  // the one that is worked on and the next two
   RowTile<S> tile_[kTiles];
-  Operand* query_;  // [head][key_width_]
+  Operand* query_;  // packed, for each head group
   float* out_;      // [head][value_width_], not yet divided by the sum
   float* score_;
   Operand* probability_;
@@ -201,9 +204,9 @@ inline void MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks, c
   }
 }
 
-template <class Dot, class E, int kHeads>
-void DecodeHeads(const PagedAttentionParams& p, const DecodeTasks& tasks) {
-  using Worker = DecodeWorker<Dot, E, kHeads>;
+template <class Dot, class E, class Scores>
+void DecodeWith(const PagedAttentionParams& p, const DecodeTasks& tasks) {
+  using Worker = DecodeWorker<Dot, E, Scores>;
   const int64_t value_width = RowStride<Dot>(p.d2);
   const PartialResults partial(tasks, p.n1 / p.n2, value_width);
   Arena sizing;
@@ -232,14 +235,13 @@ void PagedAttention(const PagedAttentionParams& p) {
   if (tasks.items() < p.tokens * p.n2) {
     std::memset(p.attention_out, 0, p.tokens * p.n1 * p.d2 * sizeof(typename E::Storage));
   }
-  switch (p.n1 / p.n2) {
-    case 1:
-      return DecodeHeads<Dot, E, 1>(p, tasks);
-    case 2:
-      return DecodeHeads<Dot, E, 2>(p, tasks);
-    default:
-      return DecodeHeads<Dot, E, 4>(p, tasks);
+  const int64_t group = p.n1 / p.n2;
+  if constexpr (std::is_same<typename Dot::Operand, typename E::Storage>::value) {
+    if (group > Dot::Vec::kLanes / 2) return DecodeWith<Dot, E, HeadScores<Dot, E>>(p, tasks);
   }
+  if (group == 1) return DecodeWith<Dot, E, DepthScores<Dot, E, 1>>(p, tasks);
+  if (group == 2) return DecodeWith<Dot, E, DepthScores<Dot, E, 2>>(p, tasks);
+  DecodeWith<Dot, E, DepthScores<Dot, E, 4>>(p, tasks);
 }
 
 }  // namespace

@@ -37,11 +37,11 @@ constexpr int64_t kMaxChunkEntries = int64_t{1} << 18;
 constexpr int64_t kBackwardTasks = 4;
 
 // Cache rows that decode scores and then weighs together, at most...
-constexpr int kDecodeRows = 64;
+constexpr int kDecodeRows = 32;
 
 // ...and for so many query heads of a kv head.
 constexpr int64_t DecodeRows(int64_t group) {
-  return group <= 8 ? 16 : kDecodeRows;
+  return 16;
 }
 
 // Rows of the weighted sum between handing out prefetches.

@@ -82,7 +82,7 @@ inline void WeightedRow(const WeightedSumArgs<Dot, typename E::Storage>& w,
   }
 }
 
-template <class Dot, class E, int R = 4>
+template <class Dot, class E, int R = Dot::Vec::kTileRows>
 inline void WeightedSum(int heads, const WeightedSumArgs<Dot, typename E::Storage>& w,
                         RowPrefetch<typename E::Storage>& prefetch) {
   if constexpr (R > 1) {

@@ -1,0 +1,102 @@
+// Softmax of one row tile's scores. Keys and heads lie in the lanes: score[vector][key of the vector][head].
+#pragma once
+
+#include "exp.h"
+#include "tiling.h"
+
+namespace ms_nsa {
+namespace {
+
+// How kHeads heads and a tile's rows are laid out in vectors.
+template <class Dot, int kHeads>
+struct ScoreLayout {
+  using V = typename Dot::Vec;
+  static constexpr int kVectorKeys = V::kLanes / kHeads;
+  // Keys whose probabilities become one or two operand vectors.
+  static constexpr int kStep = kVectorKeys * Dot::kPair;
+  static constexpr int kVectors = kDecodeRows / kVectorKeys;
+  static_assert(kDecodeRows % kStep == 0, "");
+
+  // The key at a place: of kPair vectors that are stored as one operand, the first holds the even keys.
+  static constexpr int64_t Key(int64_t vector, int64_t place) {
+    return (vector / Dot::kPair * kVectorKeys + place) * Dot::kPair + vector % Dot::kPair;
+  }
+};
+
+// Running softmax of kHeads heads; a lane's head is lane % kHeads.
+template <class Dot>
+struct HeadStatistics {
+  typename Dot::Reg max;  // equal in all lanes of a head
+  typename Dot::Reg sum;  // each lane of its own keys
+};
+
+// In every lane the maximum over the lanes of the same head.
+template <class V, int kHeads>
+inline typename V::Reg MaxOverKeys(typename V::Reg x) {
+  if constexpr (kHeads == 1) return V::Set1(V::ReduceMax(x));
+  float lane[V::kLanes];
+  V::Store(lane, x);
+  for (int width = V::kLanes / 2; width >= kHeads; width /= 2) {
+    for (int i = 0; i < width; ++i) lane[i] = lane[i] < lane[i + width] ? lane[i + width] : lane[i];
+  }
+  for (int i = kHeads; i < V::kLanes; ++i) lane[i] = lane[i - kHeads];
+  return V::Load(lane);
+}
+
+// Bits of the lanes of a vector that hold one of the tile's count rows.
+template <class Dot, int kHeads>
+inline uint32_t RowBits(int64_t vector, int64_t count) {
+  using Layout = ScoreLayout<Dot, kHeads>;
+  uint32_t bits = 0;
+  for (int place = 0; place < Layout::kVectorKeys; ++place) {
+    if (Layout::Key(vector, place) < count) bits |= ((1u << kHeads) - 1) << (place * kHeads);
+  }
+  return bits;
+}
+
+// Scales the scores, hides what lies beyond count, and returns the lanes' maxima.
+template <class Dot, int kHeads>
+inline typename Dot::Reg ScaleScores(float* score, int64_t vectors, int64_t count, float scale) {
+  using V = typename Dot::Vec;
+  using Layout = ScoreLayout<Dot, kHeads>;
+  const auto by = V::Set1(scale), hidden = V::Set1(kNegativeInfinity);
+  auto max = hidden;
+  for (int64_t v = 0; v < vectors; ++v) {
+    auto z = V::Mul(V::Load(score + v * V::kLanes), by);
+    if (vectors * Layout::kVectorKeys != count) {
+      z = V::Select(V::MaskFromBits(RowBits<Dot, kHeads>(v, count)), z, hidden);
+    }
+    V::Store(score + v * V::kLanes, z);
+    max = V::Max(max, z);
+  }
+  return max;
+}
+
+// Turns scores into probability operands [pair of keys][head][key of the pair] and advances the statistics;
+// factor gets what older results are to be multiplied by, per lane.
+template <class Dot, int kHeads>
+inline void DecodeSoftmax(float* score, int64_t vectors, int64_t count, float scale,
+                          HeadStatistics<Dot>& statistics, typename Dot::Operand* probability,
+                          float* factor) {
+  using V = typename Dot::Vec;
+  constexpr bool kPrecise = Dot::kPreciseExp;
+  const auto tile_max = MaxOverKeys<V, kHeads>(ScaleScores<Dot, kHeads>(score, vectors, count, scale));
+  const auto max = V::Max(statistics.max, tile_max);
+  // -inf as long as all scores are: then any finite shift does, and this one keeps NaN out.
+  const auto shift = V::Max(V::Set1(-3e38f), max);
+  const auto correction = Exp<V, kPrecise>(V::Sub(V::Max(V::Set1(-3.1e38f), statistics.max), shift));
+  auto sum = V::Mul(statistics.sum, correction);
+  for (int64_t v = 0; v < vectors; v += Dot::kPair) {
+    typename Dot::Reg e[2];
+    for (int i = 0; i < Dot::kPair; ++i) {
+      e[i] = Exp<V, kPrecise>(V::Sub(V::Load(score + (v + i) * V::kLanes), shift));
+      sum = V::Add(sum, e[i]);
+    }
+    Dot::StorePair(probability + v * V::kLanes, e[0], e[Dot::kPair - 1]);
+  }
+  statistics = {max, sum};
+  V::Store(factor, correction);
+}
+
+}  // namespace
+}  // namespace ms_nsa
