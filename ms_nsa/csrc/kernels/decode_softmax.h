@@ -1,27 +1,11 @@
 // Softmax of one row tile's scores. Keys and heads lie in the lanes: score[vector][key of the vector][head].
 #pragma once
 
+#include "decode_scores.h"
 #include "exp.h"
-#include "tiling.h"
 
 namespace ms_nsa {
 namespace {
-
-// How kHeads heads and a tile's rows are laid out in vectors.
-template <class Dot, int kHeads>
-struct ScoreLayout {
-  using V = typename Dot::Vec;
-  static constexpr int kVectorKeys = V::kLanes / kHeads;
-  // Keys whose probabilities become one or two operand vectors.
-  static constexpr int kStep = kVectorKeys * Dot::kPair;
-  static constexpr int kVectors = kDecodeRows / kVectorKeys;
-  static_assert(kDecodeRows % kStep == 0, "");
-
-  // The key at a place: of kPair vectors that are stored as one operand, the first holds the even keys.
-  static constexpr int64_t Key(int64_t vector, int64_t place) {
-    return (vector / Dot::kPair * kVectorKeys + place) * Dot::kPair + vector % Dot::kPair;
-  }
-};
 
 // Running softmax of kHeads heads; a lane's head is lane % kHeads.
 template <class Dot>
@@ -48,8 +32,9 @@ template <class Dot, int kHeads>
 inline uint32_t RowBits(int64_t vector, int64_t count) {
   using Layout = ScoreLayout<Dot, kHeads>;
   uint32_t bits = 0;
-  for (int place = 0; place < Layout::kVectorKeys; ++place) {
-    if (Layout::Key(vector, place) < count) bits |= ((1u << kHeads) - 1) << (place * kHeads);
+  for (int key = 0; key < Layout::kVectorKeys; ++key) {
+    if (Layout::Row(vector * Layout::kVectorKeys + key) < count)
+      bits |= ((1u << kHeads) - 1) << (key * kHeads);
   }
   return bits;
 }

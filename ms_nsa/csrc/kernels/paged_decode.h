@@ -2,21 +2,18 @@
 // while one tile is worked on the rows of the next, be it another task's, are fetched.
 #pragma once
 
-#include <type_traits>
-
 #include "decode_merge.h"
 #include "decode_scores.h"
 #include "decode_softmax.h"
+#include "decode_values.h"
 #include "element.h"
 #include "paged_rows.h"
-#include "row_prefetch.h"
 #include "threads.h"
-#include "weighted_sum.h"
 
 namespace ms_nsa {
 namespace {
 
-template <class Dot, class E, class Scores>
+template <class Dot, class E, class Scores, class Values>
 class DecodeWorker {
  public:
   using V = typename Dot::Vec;
@@ -25,9 +22,6 @@ class DecodeWorker {
   using S = typename E::Storage;
   static constexpr int kHeads = Scores::kHeads;
   using Layout = ScoreLayout<Dot, kHeads>;
-  // Heads whose values are added together: a tile of the weighted sum, within one head group.
-  static constexpr int64_t kValueHeads = Min(kHeads, 4);
-  static constexpr int64_t kTileStep = Max(Layout::kStep, Scores::kKeys);
 
   DecodeWorker(Arena& arena, const PagedAttentionParams& p, const DecodeTasks& tasks,
                const PartialResults& partial)
@@ -36,25 +30,27 @@ class DecodeWorker {
         partial_(partial),
         group_(p.n1 / p.n2),
         head_groups_(CeilDiv(group_, kHeads)),
-        key_width_(RowStride<Dot>(p.d1)),
         value_width_(RowStride<Dot>(p.d2)),
-        tile_rows_(RoundUp(DecodeRows(group_), kTileStep)),
-        query_size_(Scores::QuerySize(p.d1)),
+        tile_rows_(RoundUp(DecodeRows(group_), Scores::kTileStep)),
         split_(tasks.parts() > 1),
         rows_(arena, p),
-        query_(arena.Take<Operand>(head_groups_ * query_size_)),
+        scores_(arena, p.d1),
+        values_(arena, p.d2),
+        query_(arena.Take<Operand>(head_groups_ * scores_.query_size())),
         out_(arena.Take<float>(group_ * value_width_)),
         score_(arena.Take<float>(head_groups_ * kDecodeRows * kHeads)),
         probability_(arena.Take<Operand>(head_groups_ * kDecodeRows * kHeads)),
-        factor_(arena.Take<float>(head_groups_ * V::kLanes)),
+        factor_(arena.Take<float>(head_groups_ * kHeads + V::kLanes)),
         statistics_(arena.Take<HeadStatistics<Dot>>(head_groups_)),
-        zeros_(arena.Take<S>(Max(key_width_, value_width_))),
-        key_copy_(arena.Take<S>(key_width_ == p.d1 ? 0 : kDecodeRows * key_width_)),
-        value_copy_(arena.Take<S>(value_width_ == p.d2 ? 0 : kDecodeRows * value_width_)) {}
+        probability_row_(arena.Take<const Operand*>(group_)),
+        out_row_(arena.Take<float*>(group_)) {}
 
   // Takes tasks from next_task, which all threads share, until there are none.
   void Run(int64_t* next_task) {
-    std::memset(zeros_, 0, Max(key_width_, value_width_) * sizeof(S));
+    for (int64_t h = 0; h < group_; ++h) {
+      probability_row_[h] = probability_ + h / kHeads * kDecodeRows * kHeads + h % kHeads * Dot::kPair;
+      out_row_[h] = out_ + h * value_width_;
+    }
     for (RowTile<S>& tile : tile_) NextTile(next_task, tile);
     for (int i = 0; !tile_[i].empty; i = (i + 1) % kTiles) {
       RowTile<S>& tile = tile_[i];
@@ -86,8 +82,8 @@ class DecodeWorker {
     const S* query =
         static_cast<const S*>(p_.query) + (TokenRow(p_, task) * p_.n1 + task.head * group_) * p_.d1;
     for (int64_t i = 0; i < head_groups_; ++i) {
-      Scores::PackQuery(query + i * kHeads * p_.d1, Min(kHeads, group_ - i * kHeads), p_.d1,
-                        query_ + i * query_size_);
+      scores_.PackQuery(query + i * kHeads * p_.d1, Min(kHeads, group_ - i * kHeads),
+                        query_ + i * scores_.query_size());
       statistics_[i] = {V::Set1(kNegativeInfinity), V::Zero()};
     }
     std::memset(out_, 0, group_ * value_width_ * sizeof(float));
@@ -95,57 +91,18 @@ class DecodeWorker {
 
   // While the tile's keys are scored its values are fetched; while those are added the next tile's keys are.
   void RunTile(RowTile<S>& tile, const RowTile<S>& next) {
-    const int64_t keys = RoundUp(tile.count, kTileStep);
+    const int64_t keys = RoundUp(tile.count, Scores::kTileStep);
+    const RowList<S> values{tile.value, tile.count, p_.d2};
     const RowList<S> next_keys{next.key, next.count, p_.d1}, next_values{next.value, next.count, p_.d2};
-    RowPrefetch<S> values({tile.value, tile.count, p_.d2}, next_keys, keys / Scores::kKeys);
-    // Rows that are not whole vectors are copied and padded: loads beyond a row would reach its neighbour.
-    if (key_width_ != p_.d1) PadRows(tile.key, tile.count, p_.d1, key_width_, key_copy_);
-    for (int64_t i = tile.count; i < keys; ++i) tile.key[i] = zeros_;
-    Score(tile, keys, values);
+    scores_.Score(tile.key, tile.count, keys, query_, head_groups_, score_,
+                  RowPrefetch<S>(values, next_keys, scores_.portions(keys, head_groups_)));
     for (int64_t i = 0; i < head_groups_; ++i) {
       const int64_t at = i * kDecodeRows * kHeads;
       DecodeSoftmax<Dot, kHeads>(score_ + at, keys / Layout::kVectorKeys, tile.count, p_.scale_value,
-                                 statistics_[i], probability_ + at, factor_ + i * V::kLanes);
+                                 statistics_[i], probability_ + at, factor_ + i * kHeads);
     }
-    if (value_width_ != p_.d2) PadRows(tile.value, tile.count, p_.d2, value_width_, value_copy_);
-    tile.value[tile.count] = zeros_;
-    AddValues(tile, next_keys, next_values);
-  }
-
-  void AddValues(const RowTile<S>& tile, const RowList<S>& next_keys, const RowList<S>& next_values) {
-    const int64_t tiles = CeilDiv(Min(kHeads, group_), kValueHeads) * head_groups_;
-    const int64_t panels = CeilDiv(value_width_, PanelColumns<Dot>(kValueHeads));
-    RowPrefetch<S> prefetch(next_keys, next_values, tiles * panels * CeilDiv(tile.count, kWeightedRows));
-    for (int64_t h = 0; h < group_; h += kValueHeads) {
-      const int64_t in_group = h % kHeads, heads = Min(kValueHeads, group_ - h);
-      WeightedSum<Dot, E>(
-          static_cast<int>(heads),
-          {tile.value, tile.count, value_width_,
-           probability_ + h / kHeads * kDecodeRows * kHeads + in_group * Dot::kPair, kHeads * Dot::kPair,
-           out_ + h * value_width_, factor_ + h / kHeads * V::kLanes + in_group},
-          prefetch);
-    }
-  }
-
-  void PadRows(const S** row, int64_t count, int64_t width, int64_t padded, S* copy) {
-    for (int64_t i = 0; i < count; ++i, copy += padded) {
-      std::memcpy(copy, row[i], width * sizeof(S));
-      std::memset(copy + width, 0, (padded - width) * sizeof(S));
-      row[i] = copy;
-    }
-  }
-
-  void Score(const RowTile<S>& tile, int64_t keys, RowPrefetch<S>& values) {
-    for (int64_t i = 0; i < keys; i += Scores::kKeys) {
-      values.NextPortion();
-      const S* key[Scores::kKeys];
-      for (int k = 0; k < Scores::kKeys; ++k) {
-        key[k] = tile.key[Layout::Key((i + k) / Layout::kVectorKeys, (i + k) % Layout::kVectorKeys)];
-      }
-      for (int64_t g = 0; g < head_groups_; ++g) {
-        Scores::Score(key, query_ + g * query_size_, p_.d1, score_ + (g * kDecodeRows + i) * kHeads);
-      }
-    }
+    values_.Add(tile.value, tile.count, {group_, probability_row_, kHeads * Dot::kPair, out_row_, factor_},
+                RowPrefetch<S>(next_keys, next_values, values_.portions(group_)));
   }
 
   void Finish(const DecodeTask& task) {
@@ -172,12 +129,14 @@ class DecodeWorker {
   const PagedAttentionParams& p_;
   const DecodeTasks& tasks_;
   const PartialResults& partial_;
-  const int64_t group_, head_groups_, key_width_, value_width_, tile_rows_, query_size_;
+  const int64_t group_, head_groups_, value_width_, tile_rows_;
   const bool split_;
   PagedRows<S> rows_;
+  Scores scores_;
+  Values values_;
   DecodeTask task_{};
   bool rows_done_ = true;
-  static constexpr int kTiles = 2;  // the one that is worked on and the next two
+  static constexpr int kTiles = 2;  // the one that is worked on and the next
   RowTile<S> tile_[kTiles];
   Operand* query_;  // packed, for each head group
   float* out_;      // [head][value_width_], not yet divided by the sum
@@ -185,9 +144,8 @@ class DecodeWorker {
   Operand* probability_;
   float* factor_;
   HeadStatistics<Dot>* statistics_;
-  S* zeros_;  // stands for rows that complete a vector
-  S* key_copy_;
-  S* value_copy_;
+  const Operand** probability_row_;  // of each head
+  float** out_row_;
 };
 
 template <class V, class E>
@@ -204,9 +162,9 @@ inline void MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks, c
   }
 }
 
-template <class Dot, class E, class Scores>
+template <class Dot, class E, class Scores, class Values>
 void DecodeWith(const PagedAttentionParams& p, const DecodeTasks& tasks) {
-  using Worker = DecodeWorker<Dot, E, Scores>;
+  using Worker = DecodeWorker<Dot, E, Scores, Values>;
   const int64_t value_width = RowStride<Dot>(p.d2);
   const PartialResults partial(tasks, p.n1 / p.n2, value_width);
   Arena sizing;
@@ -236,12 +194,12 @@ void PagedAttention(const PagedAttentionParams& p) {
     std::memset(p.attention_out, 0, p.tokens * p.n1 * p.d2 * sizeof(typename E::Storage));
   }
   const int64_t group = p.n1 / p.n2;
-  if constexpr (std::is_same<typename Dot::Operand, typename E::Storage>::value) {
-    if (group > Dot::Vec::kLanes / 2) return DecodeWith<Dot, E, HeadScores<Dot, E>>(p, tasks);
-  }
-  if (group == 1) return DecodeWith<Dot, E, DepthScores<Dot, E, 1>>(p, tasks);
-  if (group == 2) return DecodeWith<Dot, E, DepthScores<Dot, E, 2>>(p, tasks);
-  DecodeWith<Dot, E, DepthScores<Dot, E, 4>>(p, tasks);
+  using InPlace = InPlaceValues<Dot, E>;
+  if (group > Dot::Vec::kLanes / 2)
+    return DecodeWith<Dot, E, HeadScores<Dot, E>, PackedValues<Dot, E>>(p, tasks);
+  if (group == 1) return DecodeWith<Dot, E, DepthScores<Dot, E, 1>, InPlace>(p, tasks);
+  if (group == 2) return DecodeWith<Dot, E, DepthScores<Dot, E, 2>, InPlace>(p, tasks);
+  DecodeWith<Dot, E, DepthScores<Dot, E, 4>, InPlace>(p, tasks);
 }
 
 }  // namespace

@@ -37,15 +37,12 @@ constexpr int64_t kMaxChunkEntries = int64_t{1} << 18;
 constexpr int64_t kBackwardTasks = 4;
 
 // Cache rows that decode scores and then weighs together, at most...
-constexpr int kDecodeRows = 32;
+constexpr int kDecodeRows = 64;
 
 // ...and for so many query heads of a kv head.
 constexpr int64_t DecodeRows(int64_t group) {
-  return 16;
+  return group <= 8 ? 16 : kDecodeRows;
 }
-
-// Rows of the weighted sum between handing out prefetches.
-constexpr int64_t kWeightedRows = 16;
 
 // Decode splits its items into parts until there are about this many tasks...
 constexpr int64_t kDecodeTasks = 64;
