@@ -16,7 +16,7 @@ from ms_nsa.registry import load
 
 _LAYOUTS = ("BSH", "BSND", "TND")
 _SPARSE_MODES = (0, 2, 3)
-_LARGEST = 2**31 - 1
+_LARGEST, _LARGEST_INT64 = 2**31 - 1, 2**63 - 1
 _MAX_OUTPUT_EXTENTS = 16
 
 
@@ -44,7 +44,7 @@ def _scale(operator, value):
 def _choice(operator, argument, value, choices):
     if isinstance(value, bool) or value not in choices:
         fail(ValueError, operator, argument, "be " + " or ".join(map(repr, choices)), value)
-    return value
+    return choices[choices.index(value)]
 
 
 def _limits(operator, limits):
@@ -139,19 +139,27 @@ def check_shapes(operator, attributes, shapes):
 
 
 @functools.lru_cache(maxsize=256)
-def _tensor_of(operator, argument, values):
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            fail(TypeError, operator, argument, "hold ints", value)
-    if not values:
-        fail(ValueError, operator, argument, "hold at least one length", list(values))
+def _int64_tensor(values):
     return ms.Tensor(values, ms.int64)
 
 
 @ops.constexpr
 def lengths_tensor(operator, argument, values):
     """An int64 Tensor of a tuple or list of lengths, made once for the same values."""
-    return _tensor_of(operator, argument, tuple(values))
+    for value in values:  # before the cache, which takes True and 1.0 for 1
+        if type(value) is not int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
+            fail(TypeError, operator, argument, "hold ints", value)
+        if not -_LARGEST_INT64 <= value <= _LARGEST_INT64:
+            fail(ValueError, operator, argument, "hold 64-bit ints", value)
+    if not values:
+        fail(ValueError, operator, argument, "hold at least one length", list(values))
+    return _int64_tensor(tuple(values))
+
+
+@ops.constexpr
+def fail_tensor(operator, argument, value):
+    """Raises TypeError for an input that is no Tensor; its value may be a long array."""
+    raise TypeError(f"{operator}: {argument} must be a Tensor, got {type(value).__name__}")
 
 
 @ops.constexpr

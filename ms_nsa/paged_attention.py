@@ -7,6 +7,7 @@ from mindspore import nn
 from ms_nsa import checks, primitives
 
 _INFER = "NsaSelectedAttentionInfer"
+_TENSORS = ("query", "key", "value", "topk_indices", "block_table", "atten_mask")
 
 
 class NsaSelectedAttentionInfer(nn.Cell):
@@ -96,7 +97,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
         limits="auto",
     ):
         super().__init__()
-        attributes, device = checks.infer_attributes(
+        attributes, self._device = checks.infer_attributes(
             _INFER,
             key_value_head_num,
             page_block_size,
@@ -108,7 +109,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
             sparse_mode=sparse_mode,
             limits=limits,
         )
-        self._known, self._dynamic = primitives.make(_INFER, attributes, device)
+        self._known, self._dynamic = primitives.make(_INFER, attributes, self._device)
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
 
@@ -124,15 +125,19 @@ class NsaSelectedAttentionInfer(nn.Cell):
         atten_mask=None,
     ):
         mask = self._no_mask if atten_mask is None else atten_mask
+        primitives.check_tensors(_INFER, _TENSORS, (query, key, value, topk_indices, block_table, mask))
         qlen = primitives.as_lengths(_INFER, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_INFER, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
         if primitives.shapes_unknown(query.shape, key.shape, topk_indices.shape, mask.shape, qlen.shape, kvlen.shape):
             operator = self._dynamic
+            dtypes = (query.dtype, key.dtype, value.dtype, topk_indices.dtype)
+            dtypes += (mask.dtype, block_table.dtype, qlen.dtype, kvlen.dtype)
+            primitives.check_dtypes(_INFER, self._device, dtypes)
         return operator(query, key, value, topk_indices, mask, block_table, qlen, kvlen)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256, typed=True)
 def _cell(head_num, key_value_head_num, select_block_size, select_block_count, page_block_size, scale_value, layout):
     return NsaSelectedAttentionInfer(
         head_num,

@@ -52,6 +52,13 @@ def no_lengths():
     return ms.Tensor(np.zeros((0,), np.int64))
 
 
+def check_tensors(operator, names, inputs):
+    """Raises TypeError unless every input is a Tensor."""
+    for name, tensor in zip(names, inputs):
+        if not isinstance(tensor, ms.Tensor):
+            checks.fail_tensor(operator, name, tensor)
+
+
 def as_lengths(operator, argument, lengths, absent):
     """Turns sequence lengths as users give them into the primitive's int64 tensor."""
     if lengths is None:
@@ -62,6 +69,8 @@ def as_lengths(operator, argument, lengths, absent):
         return checks.fail_lengths(operator, argument, lengths)
     if lengths.dtype == ms.int32:
         return ops.cast(lengths, ms.int64)
+    if lengths.dtype != ms.int64:
+        return checks.fail_lengths(operator, argument, lengths.dtype)
     return lengths
 
 
@@ -79,6 +88,12 @@ def _dtype_name(dtype):
     """MindSpore's name of an element type, from the tensor type or the element type."""
     element = dtype.element_type() if hasattr(dtype, "element_type") else dtype
     return str(element).lower()
+
+
+@ops.constexpr
+def check_dtypes(operator, device, dtypes):
+    """Raises TypeError as the inference of known shapes does; without it MindSpore casts to what is registered."""
+    checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in dtypes])
 
 
 def _infer_functions(operator, attributes, device):

@@ -193,7 +193,8 @@ def softmax(query, key, scale, count):
     """Weights [G, R] of the visible rows, row r counted count[r] times, and the statistics [G, 1]."""
     scores = scale * (query @ key.T)
     top = scores.max(axis=1, keepdims=True)
-    exponentials = count * np.exp(scores - top)
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN, as it should be
+        exponentials = count * np.exp(scores - top)
     total = exponentials.sum(axis=1, keepdims=True)
     return exponentials / total, top, total
 

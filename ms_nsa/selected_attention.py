@@ -8,6 +8,18 @@ from ms_nsa import checks, primitives
 
 _FORWARD = "NsaSelectAttention"
 _GRAD = "NsaSelectAttentionGrad"
+_FORWARD_TENSORS = ("query", "key", "value", "topk_indices", "atten_mask")
+_GRAD_TENSORS = (
+    "grad",
+    "query",
+    "key",
+    "value",
+    "attention_out",
+    "softmax_max",
+    "softmax_sum",
+    "topk_indices",
+    "atten_mask",
+)
 
 
 class NsaSelectAttentionGrad(nn.Cell):
@@ -96,10 +108,10 @@ class NsaSelectAttentionGrad(nn.Cell):
         limits="auto",
     ):
         super().__init__()
-        attributes, device = checks.training_attributes(
+        attributes, self._device = checks.training_attributes(
             _GRAD, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
         )
-        self._known, self._dynamic = primitives.make(_GRAD, attributes, device)
+        self._known, self._dynamic = primitives.make(_GRAD, attributes, self._device)
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
 
@@ -118,11 +130,16 @@ class NsaSelectAttentionGrad(nn.Cell):
         actual_seq_kvlen=None,
     ):
         mask = self._no_mask if atten_mask is None else atten_mask
+        given = (grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask)
+        primitives.check_tensors(_GRAD, _GRAD_TENSORS, given)
         qlen = primitives.as_lengths(_GRAD, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_GRAD, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
         if primitives.shapes_unknown(query.shape, key.shape, topk_indices.shape, mask.shape, qlen.shape, kvlen.shape):
             operator = self._dynamic
+            dtypes = (grad.dtype, query.dtype, key.dtype, value.dtype, attention_out.dtype)
+            dtypes += (softmax_max.dtype, softmax_sum.dtype, topk_indices.dtype, mask.dtype, qlen.dtype, kvlen.dtype)
+            primitives.check_dtypes(_GRAD, self._device, dtypes)
         return operator(
             grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask, qlen, kvlen
         )
@@ -217,7 +234,7 @@ class NsaSelectAttention(nn.Cell):
         limits="auto",
     ):
         super().__init__()
-        attributes, device = checks.training_attributes(
+        attributes, self._device = checks.training_attributes(
             _FORWARD, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
         )
         grad_cell = NsaSelectAttentionGrad(
@@ -248,21 +265,24 @@ class NsaSelectAttention(nn.Cell):
                 ops.zeros_like(actual_seq_kvlen),
             )
 
-        self._known, self._dynamic = primitives.make(_FORWARD, attributes, device, bprop)
+        self._known, self._dynamic = primitives.make(_FORWARD, attributes, self._device, bprop)
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
 
     def construct(self, query, key, value, topk_indices, atten_mask=None, actual_seq_qlen=None, actual_seq_kvlen=None):
         mask = self._no_mask if atten_mask is None else atten_mask
+        primitives.check_tensors(_FORWARD, _FORWARD_TENSORS, (query, key, value, topk_indices, mask))
         qlen = primitives.as_lengths(_FORWARD, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_FORWARD, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
         if primitives.shapes_unknown(query.shape, key.shape, topk_indices.shape, mask.shape, qlen.shape, kvlen.shape):
             operator = self._dynamic
+            dtypes = (query.dtype, key.dtype, value.dtype, topk_indices.dtype, mask.dtype, qlen.dtype, kvlen.dtype)
+            primitives.check_dtypes(_FORWARD, self._device, dtypes)
         return operator(query, key, value, topk_indices, mask, qlen, kvlen)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256, typed=True)
 def _cell(head_num, scale_value, select_block_size, select_block_count):
     return NsaSelectAttention(head_num, scale_value, select_block_size, select_block_count)
 

@@ -60,7 +60,8 @@ namespace infer_input {
 enum { kQuery, kKey, kValue, kTopkIndices, kAttenMask, kBlockTable, kActualSeqQlen, kActualSeqKvlen, kCount };
 }
 
-using Shapes = std::vector<std::vector<int64_t>>;
+using Shape = std::vector<int64_t>;
+using Shapes = std::vector<Shape>;
 
 // Throws ArgumentError unless ranks and extents fit; returns the output shapes. Dtypes need no rule here:
 // MindSpore hands over only the combinations that are registered from op_info.

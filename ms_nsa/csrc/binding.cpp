@@ -115,21 +115,16 @@ Shapes PartialGrad(const std::vector<Tensor>& in) {
   return {in[kQuery].shape, in[kKey].shape, in[kValue].shape};
 }
 
-Shapes PartialInfer(const std::vector<Tensor>& in, const Attributes& attributes) {
+Shape PartialInfer(const std::vector<Tensor>& in, const Attributes& attributes) {
   using namespace infer_input;
-  std::vector<int64_t> out = in[kQuery].shape;
-  const int64_t last = in[kValue].shape.empty() ? -1 : in[kValue].shape.back();
-  const bool heads_together = attributes.layout == "BSH";
-  const int64_t group = attributes.head_num / std::max<int64_t>(attributes.key_value_head_num, 1);
-  if (last < 0 || out.empty()) {
-    if (!out.empty()) out.back() = -1;
-  } else if (heads_together) {
-    out.back() = last * group;
-  } else {
-    out.back() =
-        attributes.layout == "TND" ? last / std::max<int64_t>(attributes.key_value_head_num, 1) : last;
-  }
-  return {out};
+  const size_t rank = attributes.layout == "BSND" ? 4 : 3;
+  const Shape &query = in[kQuery].shape, &value = in[kValue].shape;
+  Shape out = query.size() == rank ? query : Shape(rank, -1);
+  const int64_t n2 = std::max<int64_t>(attributes.key_value_head_num, 1);
+  const int64_t last = value.empty() ? -1 : value.back();
+  const int64_t d2 = attributes.layout == "BSND" ? last : last / n2;
+  out.back() = last < 0 ? -1 : attributes.layout == "BSH" ? attributes.head_num * d2 : d2;
+  return out;
 }
 
 Shapes InferForward(int* ndims, int64_t** shapes, AotExtra* extra) {
@@ -142,10 +137,10 @@ Shapes InferGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
   return Known(in) ? CheckShapes(kGradName, ReadAttributes(extra, false), in) : PartialGrad(in);
 }
 
-Shapes InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
+Shape InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
   const std::vector<Tensor> in = ReadTensors(infer_input::kCount, nullptr, ndims, shapes, nullptr);
   const Attributes attributes = ReadAttributes(extra, true);
-  return Known(in) ? CheckShapes(kInferName, attributes, in) : PartialInfer(in, attributes);
+  return Known(in) ? CheckShapes(kInferName, attributes, in)[0] : PartialInfer(in, attributes);
 }
 
 }  // namespace
@@ -154,18 +149,20 @@ Shapes InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
 enum TypeId : int { kFloat32Type = 43 };  // MindSpore's number of float32
 
 using TypeIds = std::vector<TypeId>;
+using ms_nsa::Shape;
 using ms_nsa::Shapes;
 
-// The four entry points of one operator, found by MindSpore by their names.
-#define MS_NSA_OPERATOR(Name, kInfer, Inputs, Run, InferShapes, OutTypes)                              \
+// The four entry points of one operator, found by MindSpore by their names. Shape and type of a single output
+// go bare, those of several as vectors.
+#define MS_NSA_OPERATOR(Name, kInfer, Inputs, Run, OutShapes, InferShapes, OutTypes, InferTypes)       \
   MS_NSA_EXPORT int Name##Init(int*, int64_t**, const char**, AotExtra* extra) {                       \
     return ms_nsa::Init(extra, kInfer);                                                                \
   }                                                                                                    \
-  MS_NSA_EXPORT Shapes Name##InferShape(int* ndims, int64_t** shapes, AotExtra* extra) {               \
+  MS_NSA_EXPORT OutShapes Name##InferShape(int* ndims, int64_t** shapes, AotExtra* extra) {            \
     return ms_nsa::InferShapes(ndims, shapes, extra);                                                  \
   }                                                                                                    \
-  MS_NSA_EXPORT TypeIds Name##InferType(TypeIds in, AotExtra*) {                                       \
-    return TypeIds OutTypes;                                                                           \
+  MS_NSA_EXPORT OutTypes Name##InferType(TypeIds in, AotExtra*) {                                      \
+    return OutTypes InferTypes;                                                                        \
   }                                                                                                    \
   MS_NSA_EXPORT int Name(int, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, \
                          void* extra) {                                                                \
@@ -174,7 +171,8 @@ using ms_nsa::Shapes;
     return 0;                                                                                          \
   }
 
-MS_NSA_OPERATOR(NsaSelectAttention, false, forward_input, RunForward, InferForward,
+MS_NSA_OPERATOR(NsaSelectAttention, false, forward_input, RunForward, Shapes, InferForward, TypeIds,
                 ({in[0], kFloat32Type, kFloat32Type}))
-MS_NSA_OPERATOR(NsaSelectAttentionGrad, false, grad_input, RunGrad, InferGrad, ({in[1], in[1], in[1]}))
-MS_NSA_OPERATOR(NsaSelectedAttentionInfer, true, infer_input, RunInfer, InferInfer, ({in[0]}))
+MS_NSA_OPERATOR(NsaSelectAttentionGrad, false, grad_input, RunGrad, Shapes, InferGrad, TypeIds,
+                ({in[1], in[1], in[1]}))
+MS_NSA_OPERATOR(NsaSelectedAttentionInfer, true, infer_input, RunInfer, Shape, InferInfer, TypeId, (in[0]))

@@ -1,4 +1,4 @@
-"""Files of cases for tests/cpp/kernel_runner.cpp: what a kernel is given, as little-endian 64-bit words and raw arrays."""
+"""Files of cases for tests/cpp/kernel_runner.cpp: little-endian 64-bit words and raw arrays."""
 
 from dataclasses import dataclass
 
@@ -64,9 +64,7 @@ def write_calls(path, calls):
 def read_outputs(path, calls, runs):
     """For each call and each of its runs, the tuple of outputs."""
     with open(path, "rb") as file:
-        results = [
-            [tuple(_read(file, *output) for output in call.outputs) for _ in range(runs)] for call in calls
-        ]
+        results = [[tuple(_read(file, *output) for output in call.outputs) for _ in range(runs)] for call in calls]
         assert not file.read(1), "the runner wrote more than the calls' outputs"
     return results
 

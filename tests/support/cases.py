@@ -4,10 +4,12 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Optional
 
+import ml_dtypes
 import numpy as np
 
 from ms_nsa import reference
 
+DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
 INT32_MAX = np.iinfo(np.int32).max
 
 

@@ -19,6 +19,16 @@ class Profile:
     page_block_sizes: tuple
     groups: tuple
 
+    def nearest(self, d1, d2, select_block_size, page_block_size=1):
+        """Sizes of the profile, the smallest that are at least as large as those wanted."""
+        wanted = {
+            "d1": (d1, self.head_dims),
+            "d2": (d2, self.head_dims),
+            "select_block_size": (select_block_size, self.select_block_sizes),
+            "page_block_size": (page_block_size, self.page_block_sizes),
+        }
+        return {name: min(c for c in choices if c >= size) for name, (size, choices) in wanted.items()}
+
     def fits(self, case):
         """Whether a case lies within these sizes (groups and counts may lie between those drawn)."""
         dims = {case.query_rows.shape[-1], case.value_rows.shape[-1]}
@@ -90,11 +100,8 @@ def make_select_case(
 
 def random_paged_case(rng, dtype, profile=ANY, poison=False):
     """A random inference case; with ``poison``, garbage lies in everything out of use."""
-    batch, s, layout = (
-        int(rng.integers(1, 7)),
-        int(rng.integers(1, 7)),
-        str(rng.choice(["BSH", "BSND", "TND"])),
-    )
+    batch, s = int(rng.integers(1, 7)), int(rng.choice([1, 1, 2, 3, 4, 5, 6]))
+    layout = str(rng.choice(["BSH", "BSND", "TND"]))
     q_lens = _random_q_lens(rng, batch, s, layout)
     kv_lens = [_length(rng, int(rng.choice([6, 60, 300, 300]))) for _ in range(batch)]
     page, spare = int(rng.choice(profile.page_block_sizes)), int(rng.integers(1, 4))
@@ -106,7 +113,7 @@ def random_paged_case(rng, dtype, profile=ANY, poison=False):
         scale_value=random_scale(rng, sizes["d1"]), sparse_mode=int(rng.choice([0, 2, 3])),
         atten_mask=random_mask(rng, s, max(kv_lens)), name="random paged",
     )  # fmt: skip
-    if batch > 1 and rng.random() < 0.2 and min(kv_lens[:2]) > page:
+    if batch > 1 and rng.random() < 0.4 and min(kv_lens[:2]) > page:
         case.block_table[1, 0] = case.block_table[0, 0]  # a common prefix
     if s == 1 and layout != "TND" and rng.random() < 0.5:
         case.topk_indices = case.topk_indices[:, 0]
@@ -129,7 +136,7 @@ def make_paged_case(
     return PagedCase(
         query=random_array(rng, (*leading, *heads), dtype),
         key=random_array(rng, (num_blocks, page_block_size, *cache[0]), dtype),
-        value=random_array(rng, (num_blocks, page_block_size, *cache[1]), dtype, offset=rng.choice([0, 0, 0, 2])),
+        value=random_array(rng, (num_blocks, page_block_size, *cache[1]), dtype, _value_offset(rng)),
         topk_indices=topk.reshape(*leading, n2, select_block_count),
         block_table=block_table,
         actual_seq_qlen=None if q_lens is None else tuple(q_lens),
@@ -164,11 +171,19 @@ def random_indices(rng, rows, kv_len, select_block_size, select_block_count, sty
     return np.where((indices >= 0) & (blocks > 0), indices, negatives).astype(np.int32)
 
 
-def _distinct(rng, shape, blocks):
-    """Different blocks in random order; absent slots, if any, between them."""
+def _distinct(rng, shape, blocks, preferred=0):
+    """Different blocks in random order, the ``preferred`` first; absent slots, if any, behind or between."""
     width = max(blocks, shape[-1])
-    indices = rng.random((*shape[:-1], width)).argsort(axis=-1)[..., : shape[-1]]
+    indices = (rng.random((*shape[:-1], width)) - preferred).argsort(axis=-1)[..., : shape[-1]]
     return np.where(indices < blocks, indices, -1)
+
+
+def _local(rng, shape, blocks):
+    """As a model chooses: the first block, the token's own and the one before it, then random ones."""
+    block = np.arange(max(blocks, shape[-1]))
+    own = ((np.arange(shape[0]) + 1) * blocks - 1) // max(shape[0], 1)
+    before = own[:, None] - block
+    return _distinct(rng, shape, blocks, ((block == 0) | (before == 0) | (before == 1))[:, None, :])
 
 
 def _ascending(rng, shape, blocks):
@@ -203,6 +218,7 @@ def _absent(rng, shape, blocks):
 
 INDEX_STYLES = {
     "distinct": _distinct,
+    "local": _local,
     "ascending": _ascending,
     "repeated": _repeated,
     "holes": _holes,
@@ -224,7 +240,7 @@ def random_mask(rng, rows, cols):
     """None, or bool or uint8 with non-zero = drop, larger than needed and some rows dropped altogether."""
     if rng.random() < 0.6:
         return None
-    shape = rows + int(rng.integers(0, 4)), cols + int(rng.integers(0, 9))
+    shape = max(1, rows + int(rng.integers(0, 4))), max(1, cols + int(rng.integers(0, 9)))
     drop = rng.random(shape) < rng.choice([0.1, 0.5, 0.9])
     drop |= rng.random((shape[0], 1)) < 0.15
     return drop if rng.random() < 0.5 else drop * rng.choice([1, 255], shape).astype(np.uint8)

@@ -3,7 +3,9 @@
 A kernel rounds the softmax weights p, the score gradients ds and attention_out (hence delta = grad . out in
 the gradient) to the storage type, each by a fraction of itself. These errors are independent, so the error of
 out = sum p v is a fraction of sqrt(sum p^2 v^2), and likewise for the gradients. A term below the type's
-smallest normal number is rounded by a fraction of that number instead.
+smallest normal number is rounded by a fraction of that number instead, and below float32's it may be flushed to
+zero, as vector units do. Scores and grad . value are float32: measured in the storage type's precision their
+errors matter only where that is float32 too.
 """
 
 from functools import lru_cache
@@ -21,27 +23,27 @@ def term_scales(case, gradients=False):
     Zero where there is no term, so that the result there must be exactly zero.
     """
     query, key, value = (rows.astype(np.float64) for rows in (case.query_rows, case.key_rows, case.value_rows))
-    tiny = smallest_normal(case.dtype)
+    storage, single = ml_dtypes.finfo(case.dtype), np.finfo(np.float32)
+    tiny = max(float(storage.smallest_normal), float(single.smallest_normal) / float(storage.eps))
+    float32 = float(single.eps / storage.eps)
     out = np.zeros((*query.shape[:2], value.shape[2]))
     dq, dk, dv = np.zeros_like(query), np.zeros_like(key), np.zeros_like(value)
     for token, head, rows, count in case.selections():
         group = reference.group_of(head, query.shape[1], key.shape[1])
         q, k, v = query[token, group], key[rows, head], value[rows, head]
         weights, _, _ = reference.softmax(q, k, case.scale, count)
-        p = np.maximum(weights, count * tiny)
-        out[token, group] = p**2 @ v**2
+        score = float32 * np.abs(case.scale) * np.sqrt(q**2 @ (k**2).T)
+        p2 = (np.maximum(weights, count * tiny) * np.maximum(1, score)) ** 2
+        out[token, group] = p2 @ v**2
         if gradients:
             grad = case.grad[token, group].astype(np.float64)
             exact_out = weights @ v
-            delta = (grad**2 * np.maximum(exact_out**2, out[token, group])).sum(axis=1, keepdims=True)
+            delta2 = (grad**2 * np.maximum(exact_out**2, out[token, group])).sum(axis=1, keepdims=True)
             ds = weights * (grad @ v.T - (grad * exact_out).sum(axis=1, keepdims=True))
-            ds = np.maximum(np.abs(ds), count * tiny) ** 2
-            dq[token, group] = case.scale**2 * (ds @ k**2 + delta * (weights @ k) ** 2)
-            dk[rows, head] += case.scale**2 * (ds + weights**2 * delta).T @ q**2
-            dv[rows, head] += (p**2).T @ grad**2
+            ds2 = (np.maximum(np.abs(ds), count * tiny) * np.maximum(1, score)) ** 2
+            ds2 += (float32 * weights) ** 2 * (grad**2 @ (v**2).T)
+            dq[token, group] = case.scale**2 * (ds2 @ k**2 + delta2 * (weights @ k) ** 2)
+            dk[rows, head] += case.scale**2 * (ds2 + weights**2 * delta2).T @ q**2
+            dv[rows, head] += p2.T @ grad**2
     squares = {"attention_out": out.reshape(case.attention_out_shape), "dq": dq, "dk": dk, "dv": dv}
     return {name: np.where(sq > 0, np.maximum(np.sqrt(sq), tiny), 0) for name, sq in squares.items()}
-
-
-def smallest_normal(dtype):
-    return float(ml_dtypes.finfo(dtype).smallest_normal)

@@ -27,25 +27,25 @@ class Backward {
         dq_size_(chunks_.max_tokens() * (in_.n1 / in_.n2) * dq_stride_),
         dk_stride_(RoundUp(in_.d1, V::kLanes)),
         dv_stride_(RoundUp(in_.d2, V::kLanes)),
-        dk_(in_.t2 * in_.n2 * dk_stride_),
-        dv_(in_.t2 * in_.n2 * dv_stride_) {}
+        threads_(TeamSize(owners_ * parts_)),
+        scratch_size_(ScratchSize()),
+        memory_(Layout(nullptr)) {
+    Layout(memory_.get());
+  }
 
   void Run() { parts_ == 1 ? RunOwners() : RunParts(); }
 
  private:
   // Owners enough: each goes through its chunks alone.
   void RunOwners() {
-    const int threads = TeamSize(owners_);
-    const Buffer<char> memory(threads * ScratchSize());
-    const Buffer<float> dq(threads * dq_size_);
     const Buffer<int32_t> order(owners_);
     LongestFirst(order.get());
-#pragma omp parallel num_threads(threads) if (threads > 1)
+#pragma omp parallel num_threads(threads_) if (threads_ > 1)
     {
-      Arena arena(memory.get() + TeamMember() * ScratchSize());
+      Arena arena(scratch_ + TeamMember() * scratch_size_);
       Worker worker(arena, p_, chunks_);
 #pragma omp for schedule(dynamic, 1)
-      for (int64_t i = 0; i < owners_; ++i) RunOwner(worker, order[i], dq.get() + TeamMember() * dq_size_);
+      for (int64_t i = 0; i < owners_; ++i) RunOwner(worker, order[i], dq_ + TeamMember() * dq_size_);
     }
   }
 
@@ -63,13 +63,10 @@ class Backward {
   // added up in the order of the parts.
   void RunParts() {
     const int64_t tasks = owners_ * parts_;
-    const int threads = TeamSize(tasks);
-    const Buffer<char> memory(threads * ScratchSize());
-    const Buffer<float> dq(tasks * dq_size_);
     const int64_t rounds = chunks_.max_count(), tokens = chunks_.max_tokens();
-#pragma omp parallel num_threads(threads) if (threads > 1)
+#pragma omp parallel num_threads(threads_) if (threads_ > 1)
     {
-      Arena arena(memory.get() + TeamMember() * ScratchSize());
+      Arena arena(scratch_ + TeamMember() * scratch_size_);
       Worker worker(arena, p_, chunks_);
 #pragma omp for schedule(dynamic, 1)
       for (int64_t i = 0; i < tasks; ++i) ClearKv(i / parts_, i % parts_, parts_);
@@ -79,7 +76,7 @@ class Backward {
           const int64_t owner = i / parts_;
           if (c >= chunks_.count(owner / in_.n2)) continue;
           worker.Run(chunks_.At(owner / in_.n2, owner % in_.n2, c), i % parts_, parts_, GradsOf(owner),
-                     dq.get() + i * dq_size_);
+                     dq_ + i * dq_size_);
         }
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < owners_ * tokens; ++i) {
@@ -87,12 +84,22 @@ class Backward {
           if (c >= chunks_.count(owner / in_.n2)) continue;
           const auto chunk = chunks_.At(owner / in_.n2, owner % in_.n2, c);
           if (i % tokens < chunk.tokens)
-            WriteQuery(chunk, i % tokens, dq.get() + owner * parts_ * dq_size_, parts_);
+            WriteQuery(chunk, i % tokens, dq_ + owner * parts_ * dq_size_, parts_);
         }
       }
 #pragma omp for schedule(dynamic, 1)
       for (int64_t i = 0; i < tasks; ++i) WriteKv(i / parts_, i % parts_, parts_);
     }
+  }
+
+  // One allocation for all: the C library then keeps it for the next call instead of giving its pages back.
+  int64_t Layout(char* memory) {
+    Arena arena(memory);
+    dk_ = arena.Take<float>(in_.t2 * in_.n2 * dk_stride_);
+    dv_ = arena.Take<float>(in_.t2 * in_.n2 * dv_stride_);
+    dq_ = arena.Take<float>((parts_ == 1 ? threads_ : owners_ * parts_) * dq_size_);
+    scratch_ = arena.Take<char>(threads_ * scratch_size_);
+    return arena.used();
   }
 
   int64_t ScratchSize() const {
@@ -111,7 +118,7 @@ class Backward {
 
   KvGrads GradsOf(int64_t owner) const {
     const int64_t row = FirstKvRow(owner);
-    return {dk_.get() + row * dk_stride_, dv_.get() + row * dv_stride_, dk_stride_, dv_stride_};
+    return {dk_ + row * dk_stride_, dv_ + row * dv_stride_, dk_stride_, dv_stride_};
   }
 
   // Accumulators lie [sequence][head][kv row], so that an owner's are contiguous.
@@ -158,7 +165,13 @@ class Backward {
   const ChunkList chunks_;
   const int64_t owners_, parts_;
   const int64_t dq_stride_, dq_size_, dk_stride_, dv_stride_;
-  const Buffer<float> dk_, dv_;
+  const int threads_;
+  const int64_t scratch_size_;
+  float* dk_;
+  float* dv_;
+  float* dq_;  // of a chunk: one for each thread, or for each part
+  char* scratch_;
+  const Buffer<char> memory_;
 };
 
 template <class Dot, class E>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backward_tile.h"
+#include "strided_prefetch.h"
 
 namespace ms_nsa {
 namespace {
@@ -45,12 +46,15 @@ class BackwardWorker {
     Start(chunk);
     rows_.dq = dq;
     std::memset(dq, 0, chunk.tokens * group_ * rows_.dq_stride * sizeof(float));
-    for (int64_t block = part; block < index_.blocks(); block += parts) {
-      if (index_.count(block) == 0) continue;
+    for (int64_t block = Next(part, parts), next; block < index_.blocks(); block = next) {
+      next = Next(block + parts, parts);
+      PlanPrefetch(chunk, block, next, grads);
       ForEachKeyTile(block, in_.select_block_size, chunk.seq.kv_len, [&](const KeyTile& tile) {
         tile_.Open(chunk.seq, chunk.head, tile, grads);
-        ForEachBatch(in_, chunk, index_, block, tile, batch_,
-                     [&](const RowBatch<kBackwardRows>& batch) { tile_.Run(batch, rows_); });
+        ForEachBatch(in_, chunk, index_, block, tile, batch_, [&](const RowBatch<kBackwardRows>& batch) {
+          Prefetch(batch.count);
+          tile_.Run(batch, rows_);
+        });
       });
     }
   }
@@ -59,6 +63,33 @@ class BackwardWorker {
   int64_t QueryRow(const ChunkList::Item& chunk, int64_t row) const {
     return (chunk.seq.q_start + chunk.first_token + row / group_) * in_.n1 + chunk.head * group_ +
            row % group_;
+  }
+
+  int64_t Next(int64_t block, int64_t parts) const {
+    while (block < index_.blocks() && index_.count(block) == 0) block += parts;
+    return block;
+  }
+
+  void PlanPrefetch(const ChunkList::Item& chunk, int64_t block, int64_t next, const KvGrads& grads) {
+    const int64_t first = next * in_.select_block_size;
+    const int64_t rows = Min(kKeyTile, Min(in_.select_block_size, chunk.seq.kv_len - first));
+    const int64_t kv_row = (chunk.seq.kv_start + first) * in_.n2 + chunk.head;
+    const int64_t key_bytes = in_.d1 * sizeof(Storage), value_bytes = in_.d2 * sizeof(Storage);
+    const int64_t dk_bytes = grads.dk_stride * sizeof(float), dv_bytes = grads.dv_stride * sizeof(float);
+    next_[0] = StridedPrefetch(static_cast<const char*>(in_.key) + kv_row * key_bytes, key_bytes,
+                               in_.n2 * key_bytes, rows);
+    next_[1] = StridedPrefetch(static_cast<const char*>(in_.value) + kv_row * value_bytes, value_bytes,
+                               in_.n2 * value_bytes, rows);
+    next_[2] = StridedPrefetch(grads.dk + first * grads.dk_stride, dk_bytes, dk_bytes, rows);
+    next_[3] = StridedPrefetch(grads.dv + first * grads.dv_stride, dv_bytes, dv_bytes, rows);
+    prefetch_wait_ = index_.count(block) * group_ - kBackwardRows;
+  }
+
+  // All at once before the last rows of the block: a step of the backward is long enough to hide it.
+  void Prefetch(int64_t rows) {
+    prefetch_wait_ -= rows;
+    if (prefetch_wait_ > 0) return;
+    for (StridedPrefetch& next : next_) next.Advance(kKeyTile);
   }
 
   void Start(const ChunkList::Item& chunk) {
@@ -83,6 +114,8 @@ class BackwardWorker {
   BackwardTile<Dot, E> tile_;
   ChunkRows<Dot> rows_;
   RowBatch<kBackwardRows> batch_;
+  StridedPrefetch next_[4];  // key, value, dk, dv
+  int64_t prefetch_wait_ = 0;
 };
 
 }  // namespace

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "paged_rows.h"
-#include "row_prefetch.h"
+#include "scattered_prefetch.h"
 #include "scratch_rows.h"
 
 namespace ms_nsa {
@@ -53,7 +53,7 @@ class DepthScores {
   int64_t portions(int64_t keys, int64_t) const { return keys / kKeys; }
 
   void Score(const S** row, int64_t count, int64_t keys, const Operand* query, int64_t groups, float* score,
-             RowPrefetch<S> prefetch) {
+             ScatteredPrefetch<S> prefetch) {
     rows_.Pad(row, count, keys);
     for (int64_t i = 0; i < keys; i += kKeys) {
       prefetch.NextPortion();
@@ -116,7 +116,7 @@ class HeadScores {
   }
 
   void Score(const S** row, int64_t count, int64_t keys, const Operand* query, int64_t groups, float* score,
-             RowPrefetch<S> prefetch) {
+             ScatteredPrefetch<S> prefetch) {
     for (int64_t i = 0; i < keys; i += kKeys) {
       for (int k = 0; k < kKeys; ++k) {
         // Beyond the last row some row is scored again; the softmax hides that.
@@ -130,7 +130,7 @@ class HeadScores {
   }
 
  private:
-  void ScoreKeys(const Operand* query, float* score, RowPrefetch<S>& prefetch) const {
+  void ScoreKeys(const Operand* query, float* score, ScatteredPrefetch<S>& prefetch) const {
     typename Dot::Reg sum[kKeys];
 #pragma GCC unroll 8
     for (int i = 0; i < kKeys; ++i) sum[i] = V::Zero();

@@ -2,7 +2,7 @@
 // out[head] = out[head] * factor[head] + sum over rows of probability[row][head] * value[row].
 #pragma once
 
-#include "row_prefetch.h"
+#include "scattered_prefetch.h"
 #include "scratch_rows.h"
 
 namespace ms_nsa {
@@ -32,7 +32,7 @@ class InPlaceValues {
     return CeilDiv(heads, kTileHeads) * CeilDiv(width_, V::kTileVectors * V::kLanes);
   }
 
-  void Add(const S** row, int64_t count, const WeightedHeads<Dot>& heads, RowPrefetch<S> prefetch) {
+  void Add(const S** row, int64_t count, const WeightedHeads<Dot>& heads, ScatteredPrefetch<S> prefetch) {
     const int64_t end = RoundUp(count, Dot::kPair);
     rows_.Pad(row, count, end);
     for (int64_t h = 0; h < heads.count; h += kTileHeads)
@@ -45,7 +45,7 @@ class InPlaceValues {
 
   template <int R>
   void AddTile(int64_t count, const S* const* row, int64_t end, const WeightedHeads<Dot>& heads, int64_t head,
-               RowPrefetch<S>& prefetch) {
+               ScatteredPrefetch<S>& prefetch) {
     if constexpr (R > 1) {
       if (count < R) return AddTile<R - 1>(count, row, end, heads, head, prefetch);
     }
@@ -57,7 +57,7 @@ class InPlaceValues {
   // NV vectors of columns at a time, then fewer.
   template <int R, int NV>
   void AddPanels(const S* const* row, int64_t end, const WeightedHeads<Dot>& heads, int64_t head,
-                 int64_t column, RowPrefetch<S>& prefetch) {
+                 int64_t column, ScatteredPrefetch<S>& prefetch) {
     for (; column + NV * V::kLanes <= width_; column += NV * V::kLanes) {
       prefetch.NextPortion();
       AddPanel<R, NV>(row, end, heads, head, column);
@@ -117,7 +117,7 @@ class PackedValues {
 
   int64_t portions(int64_t heads) const { return CeilDiv(heads, V::kTileRows) * CeilDiv(padded_, kPanel); }
 
-  void Add(const S** row, int64_t count, const WeightedHeads<Dot>& heads, RowPrefetch<S> prefetch) {
+  void Add(const S** row, int64_t count, const WeightedHeads<Dot>& heads, ScatteredPrefetch<S> prefetch) {
     const int64_t depth = CeilDiv(count, Dot::kPair);
     for (int64_t k = 0; k < depth; ++k)
       CopyPair(row + k * Dot::kPair, Min(Dot::kPair, count - k * Dot::kPair), k, depth);

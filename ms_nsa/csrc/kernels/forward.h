@@ -6,6 +6,7 @@
 #include "careful.h"
 #include "online_softmax.h"
 #include "pack.h"
+#include "strided_prefetch.h"
 #include "threads.h"
 
 namespace ms_nsa {
@@ -47,8 +48,9 @@ class ForwardWorker {
   void Run(const ChunkList::Item& chunk) {
     index_.Build(in_, chunk);
     Start(chunk);
-    for (int64_t block = 0; block < index_.blocks(); ++block) {
-      if (index_.count(block) == 0) continue;
+    for (int64_t block = index_.Next(0), next; block < index_.blocks(); block = next) {
+      next = index_.Next(block + 1);
+      PlanPrefetch(chunk, block, next);
       ForEachKeyTile(block, in_.select_block_size, chunk.seq.kv_len,
                      [&](const KeyTile& tile) { RunTile(chunk, block, tile); });
     }
@@ -72,6 +74,20 @@ class ForwardWorker {
     std::memset(out_, 0, chunk.tokens * group_ * out_stride_ * sizeof(float));
   }
 
+  void PlanPrefetch(const ChunkList::Item& chunk, int64_t block, int64_t next) {
+    const int64_t first = next * in_.select_block_size;
+    const int64_t rows = Min(kKeyTile, Min(in_.select_block_size, chunk.seq.kv_len - first));
+    const int64_t kv_row = (chunk.seq.kv_start + first) * in_.n2 + chunk.head;
+    constexpr int64_t kBytes = sizeof(Storage);
+    next_key_ = StridedPrefetch(static_cast<const Storage*>(in_.key) + kv_row * in_.d1, in_.d1 * kBytes,
+                                in_.n2 * in_.d1 * kBytes, rows);
+    next_value_ = StridedPrefetch(static_cast<const Storage*>(in_.value) + kv_row * in_.d2, in_.d2 * kBytes,
+                                  in_.n2 * in_.d2 * kBytes, rows);
+    const int64_t total = index_.count(block) * group_;
+    prefetch_rows_ = CeilDiv(kKeyTile * kForwardRows, Min(total, kPrefetchRows));
+    prefetch_wait_ = total - kPrefetchRows;
+  }
+
   void RunTile(const ChunkList::Item& chunk, int64_t block, const KeyTile& tile) {
     const int64_t kv_row = (chunk.seq.kv_start + tile.first_key) * in_.n2 + chunk.head;
     const auto* key = static_cast<const Storage*>(in_.key) + kv_row * in_.d1;
@@ -81,8 +97,11 @@ class ForwardWorker {
     const bool finite = PackInterleaved<Dot, E>([=](int64_t i) { return value + i * value_stride; },
                                                 tile.keys, in_.d2, value_);
     ForEachBatch(in_, chunk, index_, block, tile, batch_, [&](const RowBatch<kForwardRows>& batch) {
+      prefetch_wait_ -= batch.count;
+      if (prefetch_wait_ <= 0) next_key_.Advance(prefetch_rows_);
       const bool masked = !batch.all_visible || tile.keys % V::kLanes != 0;
       ScoreBatch(batch, tile.keys, masked);
+      if (prefetch_wait_ <= 0) next_value_.Advance(prefetch_rows_);
       if (finite || batch.all_visible) {
         const PackedB<Dot> values{value_, CeilDiv(tile.keys, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
         Gemm<Dot>(batch.count, probability_row_, Dot::kPair, values, out_row_, Init::kScale, factor_);
@@ -146,6 +165,8 @@ class ForwardWorker {
   Operand* probabilities_;
   RowStatistics statistics_;
   RowBatch<kForwardRows> batch_;
+  StridedPrefetch next_key_, next_value_;
+  int64_t prefetch_rows_ = 0, prefetch_wait_ = 0;
   const Operand* query_row_[kForwardRows];
   const Operand* probability_row_[kForwardRows];
   float* score_row_[kForwardRows];

@@ -32,6 +32,11 @@ class InverseIndex {
     ForEachPick(in, chunk, [this](int64_t token, int32_t block) { Add(static_cast<int32_t>(token), block); });
   }
 
+  // The first block from `block` on that some token selected, or blocks().
+  int64_t Next(int64_t block) const {
+    while (block < blocks_ && end_[block] == start_[block]) ++block;
+    return block;
+  }
   int64_t blocks() const { return blocks_; }
   int64_t count(int64_t block) const { return end_[block] - start_[block]; }
   const Entry* entries(int64_t block) const { return entries_ + start_[block]; }

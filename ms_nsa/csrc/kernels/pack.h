@@ -25,21 +25,26 @@ inline void PackRow(const typename E::Storage* src, int64_t width, typename Dot:
   Dot::StoreDepth(dst + i, Dot::template LoadDepth<E>(tail.element));
 }
 
-// One column of depth vectors of up to kLanes rows; what is missing is zero.
-template <class Dot, class E>
-inline void LoadTile(const typename E::Storage* src, int64_t stride, int64_t rows, int64_t count,
-                     typename Dot::Reg* tile) {
+// A kLanes x kLanes tile of keys and depth steps, turned round. Without kFull, keys or elements may be
+// missing: zero.
+template <class Dot, class E, bool kFull>
+inline void TransposeTile(const typename E::Storage* src, int64_t stride, int64_t rows, int64_t count,
+                          typename Dot::Operand* out, int64_t step) {
   constexpr int kLanes = Dot::Vec::kLanes, kStep = kLanes * Dot::kPair;
+  typename Dot::Reg tile[kLanes];
+#pragma GCC unroll 16
   for (int64_t i = 0; i < kLanes; ++i) {
-    if (i >= rows) {
-      tile[i] = Dot::Vec::Zero();
-    } else if (count == kStep) {
+    if constexpr (kFull) {
       tile[i] = Dot::template LoadDepth<E>(src + i * stride);
     } else {
-      const Tail<typename E::Storage, kStep> tail(src + i * stride, count);
+      const Tail<typename E::Storage, kStep> tail(i < rows ? src + i * stride : src, i < rows ? count : 0);
       tile[i] = Dot::template LoadDepth<E>(tail.element);
     }
   }
+  Dot::Vec::Transpose(tile);
+  const int64_t depth = kFull ? kLanes : CeilDiv(count, Dot::kPair);
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < depth; ++i) Dot::StoreDepth(out + i * step, tile[i]);
 }
 
 // keys rows of width elements -> B[width][keys].
@@ -52,46 +57,52 @@ inline void PackTransposed(const typename E::Storage* src, int64_t stride, int64
   for (int64_t v = 0; v < vectors; ++v) {
     const int64_t first = v / V::kTileVectors * V::kTileVectors;
     const int64_t step = Min(V::kTileVectors, vectors - first) * kStep;
-    typename Dot::Operand* out = dst + first * kStep * depth + (v - first) * kStep;
+    auto* out = dst + first * kStep * depth + (v - first) * kStep;
+    const auto* from = src + v * V::kLanes * stride;
     const int64_t rows = Min(V::kLanes, keys - v * V::kLanes);
-    for (int64_t d = 0; d < width; d += kStep) {
-      typename V::Reg tile[V::kLanes];
-      LoadTile<Dot, E>(src + v * V::kLanes * stride + d, stride, rows, Min(kStep, width - d), tile);
-      V::Transpose(tile);
-      const int64_t count = Min(V::kLanes, depth - d / Dot::kPair);
-      for (int64_t i = 0; i < count; ++i) Dot::StoreDepth(out + (d / Dot::kPair + i) * step, tile[i]);
+    for (int64_t d = 0; d < width; d += kStep, from += kStep, out += V::kLanes * step) {
+      if (rows == V::kLanes && d + kStep <= width) {
+        TransposeTile<Dot, E, true>(from, stride, rows, kStep, out, step);
+      } else {
+        TransposeTile<Dot, E, false>(from, stride, rows, Min(kStep, width - d), out, step);
+      }
     }
   }
 }
 
+// kLanes columns of two rows as depth pairs, where only left of them exist; second may be nullptr.
+template <class Dot, class E>
+inline void CopyPairTail(typename Dot::Operand* out, const typename E::Storage* first,
+                         const typename E::Storage* second, int64_t left) {
+  constexpr int kLanes = Dot::Vec::kLanes;
+  const typename E::Storage zero[kLanes] = {};
+  const int64_t count = Min(left, kLanes);
+  const Tail<typename E::Storage, kLanes> a(first, count), b(second == nullptr ? zero : second, count);
+  Dot::template CopyPair<E>(out, a.element, b.element);
+}
+
 // count rows of width elements, row i at row(i) -> B[count][width]. Returns whether every element is finite.
 template <class Dot, class E, class Row>
-inline bool PackInterleaved(Row row, int64_t count, int64_t width, typename Dot::Operand* dst) {
+inline bool PackInterleaved(Row row, int64_t count, int64_t width, typename Dot::Operand* out) {
   using V = typename Dot::Vec;
-  using S = typename E::Storage;
-  constexpr int kStep = V::kLanes * Dot::kPair;
-  const int64_t vectors = CeilDiv(width, V::kLanes), depth = CeilDiv(count, Dot::kPair);
-  const S zeros[V::kLanes] = {};
+  constexpr int64_t kStep = V::kLanes * Dot::kPair, kPanel = V::kLanes * V::kTileVectors;
   const typename Dot::Operand no_weight[2] = {};
   const auto nothing = Dot::Broadcast(no_weight);
   auto finite = V::Zero();  // stays zero: 0 * x is 0 for finite x and NaN otherwise
-  for (int64_t k = 0; k < depth; ++k) {
-    const S* first = row(k * Dot::kPair);
-    const bool second = Dot::kPair == 2 && k * Dot::kPair + 1 < count;
-    const S* other = second ? row(k * Dot::kPair + 1) : nullptr;
-    for (int64_t v = 0; v < vectors; ++v) {
-      const int64_t panel = v / V::kTileVectors * V::kTileVectors;
-      const int64_t in_panel = Min(V::kTileVectors, vectors - panel);
-      auto* out = dst + panel * kStep * depth + (k * in_panel + v - panel) * kStep;
-      const int64_t left = width - v * V::kLanes;
-      if (left >= V::kLanes) {
-        Dot::template CopyPair<E>(out, first + v * V::kLanes, second ? other + v * V::kLanes : zeros);
-      } else {
-        const Tail<S, V::kLanes> a(first + v * V::kLanes, left),
-            b(second ? other + v * V::kLanes : zeros, left);
-        Dot::template CopyPair<E>(out, a.element, b.element);
+  for (int64_t panel = 0; panel < width; panel += kPanel) {
+    const int64_t columns = Min(kPanel, width - panel);
+    for (int64_t k = 0; k < count; k += Dot::kPair) {
+      const auto* first = row(k) + panel;
+      const bool pair = Dot::kPair == 2 && k + 1 < count;
+      const auto* second = pair ? row(k + 1) + panel : nullptr;
+      for (int64_t i = 0; i < columns; i += V::kLanes, out += kStep) {
+        if (i + V::kLanes <= columns && (pair || Dot::kPair == 1)) {
+          Dot::template CopyPair<E>(out, first + i, second + i);
+        } else {
+          CopyPairTail<Dot, E>(out, first + i, pair ? second + i : nullptr, columns - i);
+        }
+        finite = Dot::MulAdd(finite, nothing, Dot::LoadB(out));
       }
-      finite = Dot::MulAdd(finite, nothing, Dot::LoadB(out));
     }
   }
   const float sum = V::ReduceAdd(finite);

@@ -95,14 +95,14 @@ class DecodeWorker {
     const RowList<S> values{tile.value, tile.count, p_.d2};
     const RowList<S> next_keys{next.key, next.count, p_.d1}, next_values{next.value, next.count, p_.d2};
     scores_.Score(tile.key, tile.count, keys, query_, head_groups_, score_,
-                  RowPrefetch<S>(values, next_keys, scores_.portions(keys, head_groups_)));
+                  ScatteredPrefetch<S>(values, next_keys, scores_.portions(keys, head_groups_)));
     for (int64_t i = 0; i < head_groups_; ++i) {
       const int64_t at = i * kDecodeRows * kHeads;
       DecodeSoftmax<Dot, kHeads>(score_ + at, keys / Layout::kVectorKeys, tile.count, p_.scale_value,
                                  statistics_[i], probability_ + at, factor_ + i * kHeads);
     }
     values_.Add(tile.value, tile.count, {group_, probability_row_, kHeads * Dot::kPair, out_row_, factor_},
-                RowPrefetch<S>(next_keys, next_values, values_.portions(group_)));
+                ScatteredPrefetch<S>(next_keys, next_values, values_.portions(group_)));
   }
 
   void Finish(const DecodeTask& task) {

@@ -24,9 +24,8 @@ inline int64_t ChunkTokens(const SelectAttentionInputs& in, const Sequence& seq,
   const int64_t blocks = CeilDiv(seq.kv_len, in.select_block_size);
   const int64_t picks = Max(1, Min(in.select_block_count, blocks));
   int64_t tokens = CeilDiv(kRowsPerBlock * blocks, group * picks);
-  tokens = Min(tokens, kMaxChunkTokens);
+  tokens = Max(kMinChunkTokens, Min(tokens, kMaxChunkTokens));
   tokens = Min(tokens, kChunkBytes / (group * bytes_per_row));
-  tokens = Max(tokens, kMinChunkTokens);
   tokens = Max(1, Min(tokens, kMaxChunkEntries / in.select_block_count));
   return seq.q_len == 0 ? tokens : CeilDiv(seq.q_len, CeilDiv(seq.q_len, tokens));
 }

@@ -17,9 +17,9 @@ struct RowList {
 
 // Touches the pages of some rows and hands out the lines of others in equal portions.
 template <class S>
-class RowPrefetch {
+class ScatteredPrefetch {
  public:
-  RowPrefetch(const RowList<S>& lines, const RowList<S>& pages, int64_t portions)
+  ScatteredPrefetch(const RowList<S>& lines, const RowList<S>& pages, int64_t portions)
       : lines_(lines), portion_(CeilDiv(lines.count, portions)) {
     uintptr_t touched = 0;
     for (int64_t i = 0; i < pages.count; ++i) {

@@ -1,0 +1,34 @@
+// What the host tells the attention kernels: the bytes of this struct are the operators' tiling data.
+#pragma once
+
+#include <cstdint>
+
+namespace ms_nsa {
+
+enum SparseMode : int32_t { kAllRows = 0, kLeftUpCausal = 2, kRightDownCausal = 3 };
+
+struct AttentionParams {
+  int64_t batch;
+  int64_t tokens;               // token rows of query
+  int64_t tokens_per_sequence;  // paged, not TND: S; else 0, and actual_seq_qlen tells sequences apart
+  int64_t kv_rows;              // training: T2
+  int64_t num_blocks;           // paged: pages of the cache
+  int64_t max_blocks;           // paged: columns of block_table; training: select blocks of kv_rows
+  int64_t atten_mask_cols;      // row stride of atten_mask; 0: no mask
+  int32_t kv_heads;             // N2
+  int32_t group;                // G, query heads of a kv head
+  int32_t d1;                   // width of query and key
+  int32_t d2;                   // width of value and attention_out
+  int32_t select_block_size;
+  int32_t select_block_count;
+  int32_t page_block_size;  // paged
+  int32_t sparse_mode;
+  int32_t has_q_lens;      // 0: paged, S tokens a sequence (TND: one); training, one sequence
+  int32_t has_kv_lens;     // 0: training, one sequence
+  int32_t chunk_rows;      // kv rows of one pipeline step
+  int32_t segment_tokens;  // training: block-outer, so many tokens at a time; 0: token-outer
+  float scale_value;
+  int32_t reserved;
+};
+
+}  // namespace ms_nsa

@@ -1,0 +1,104 @@
+// Walks the kv rows that one token sees through one kv head, as runs that lie together in the cache.
+#pragma once
+
+#include "attention_params.h"
+#include "integers.h"
+#include "token.h"
+
+namespace ms_nsa {
+
+struct RowRun {
+  int64_t cache_row;  // of key and value: paged, page * page_block_size + row inside the page
+  int64_t rows;       // 0: the walk is at its end
+};
+
+// Absent blocks, rows behind the visible length, dropped rows and rows on pages outside the cache never show:
+// what the walk yields is exactly what takes part, so that nothing behind it needs a mask.
+// Source gives Index(token row, kv head, slot) and Dropped(index, kv row), and if its kPaged is true
+// Page(sequence, slot).
+template <class Source>
+class RowWalk {
+ public:
+  MS_NSA_FN RowWalk(const AttentionParams& params, const Source& source, const Token& token, int32_t head)
+      : params_(&params), source_(&source), token_(token), head_(head) {}
+
+  // The next run, at most `limit` (> 0) rows of it.
+  MS_NSA_FN RowRun Next(int64_t limit) {
+    while (row_ < end_ || NextBlock()) {
+      int64_t rows = end_ - row_;
+      const int64_t offset = FindPage(rows);
+      if (offset == kNoPage) {
+        row_ += rows;
+        continue;
+      }
+      if (params_->atten_mask_cols) rows -= CountWhile(true, rows);
+      const RowRun run{row_ + offset, Min(rows, limit)};
+      const int64_t taken = params_->atten_mask_cols ? CountWhile(false, run.rows) : Take(run.rows);
+      if (taken > 0) return {run.cache_row, taken};
+    }
+    return {0, 0};
+  }
+
+  // Goes `rows` rows further; returns how many there were.
+  MS_NSA_FN int64_t Skip(int64_t rows) {
+    int64_t done = 0;
+    while (done < rows) {
+      const RowRun run = Next(rows - done);
+      if (run.rows == 0) break;
+      done += run.rows;
+    }
+    return done;
+  }
+
+ private:
+  MS_NSA_FN bool NextBlock() {
+    while (slot_ < params_->select_block_count) {
+      const int64_t index = source_->Index(token_.row, head_, slot_++);
+      row_ = index * params_->select_block_size;
+      end_ = Min(row_ + params_->select_block_size, token_.visible);
+      if (index >= 0 && row_ < end_) return true;
+    }
+    row_ = end_ = 0;
+    return false;
+  }
+
+  // From rows of the sequence to rows of the cache: what to add to row_, good for the next `rows` rows, which
+  // are cut at the end of the page.
+  MS_NSA_FN int64_t FindPage(int64_t& rows) const {
+    if constexpr (!Source::kPaged) {
+      return token_.kv_start;
+    } else {
+      const int64_t slot = row_ / params_->page_block_size, first = slot * params_->page_block_size;
+      rows = Min(rows, first + params_->page_block_size - row_);
+      if (slot >= params_->max_blocks) return kNoPage;
+      const int64_t page = source_->Page(token_.sequence, slot);
+      return page < 0 || page >= params_->num_blocks ? kNoPage : page * params_->page_block_size - first;
+    }
+  }
+
+  // Passes rows while their being dropped is `dropped`, at most `limit`.
+  MS_NSA_FN int64_t CountWhile(bool dropped, int64_t limit) {
+    int64_t count = 0;
+    while (count < limit && source_->Dropped(token_.index, row_) == dropped) {
+      ++count;
+      ++row_;
+    }
+    return count;
+  }
+
+  MS_NSA_FN int64_t Take(int64_t rows) {
+    row_ += rows;
+    return rows;
+  }
+
+  static constexpr int64_t kNoPage = INT64_MIN;
+
+  const AttentionParams* params_;
+  const Source* source_;
+  Token token_;
+  int32_t head_;
+  int32_t slot_ = 0;
+  int64_t row_ = 0, end_ = 0;  // of the block at hand
+};
+
+}  // namespace ms_nsa

@@ -1,0 +1,42 @@
+// Segments: runs of tokens of one sequence that the block-outer forward handles together.
+#pragma once
+
+#include "packed_tokens.h"
+
+namespace ms_nsa {
+
+struct Segment {
+  int64_t row;  // first token row
+  int64_t tokens;
+  int64_t index;                    // of the first token inside its sequence
+  int64_t q_len, kv_len, kv_start;  // of the sequence
+
+  MS_NSA_FN int64_t Visible(int32_t sparse_mode, int64_t token) const {
+    return PackedVisible(sparse_mode, index + token, q_len, kv_len);
+  }
+  MS_NSA_FN int64_t Blocks(const AttentionParams& params) const {
+    return CeilDiv<int64_t>(kv_len, params.select_block_size);
+  }
+};
+
+template <class Lengths>
+class SegmentWalk {
+ public:
+  MS_NSA_FN SegmentWalk(const AttentionParams& params, const Lengths& lengths)
+      : params_(params), tokens_(params, lengths) {}
+
+  MS_NSA_FN bool Next(Segment& segment) {
+    if (tokens_.Done()) return false;
+    const Token& token = *tokens_;
+    const int64_t tokens = Min<int64_t>(params_.segment_tokens, tokens_.q_end() - token.row);
+    segment = {token.row, tokens, token.index, tokens_.q_len(), tokens_.kv_len(), token.kv_start};
+    tokens_.Jump(tokens);
+    return true;
+  }
+
+ private:
+  const AttentionParams& params_;
+  PackedTokens<Lengths> tokens_;
+};
+
+}  // namespace ms_nsa

@@ -1,0 +1,16 @@
+// A token row of query and what it may see.
+#pragma once
+
+#include <cstdint>
+
+namespace ms_nsa {
+
+struct Token {
+  int64_t row;       // of query, attention_out and topk_indices
+  int64_t sequence;  // of block_table and the lengths
+  int64_t index;     // inside its sequence
+  int64_t visible;   // it sees kv rows of its sequence below this; 0 for a row that no sequence owns
+  int64_t kv_start;  // packed: first kv row of its sequence
+};
+
+}  // namespace ms_nsa

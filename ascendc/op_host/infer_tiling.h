@@ -1,0 +1,21 @@
+// Tiling of MsNsaSelectedAttentionInfer.
+#pragma once
+
+#include "attention_tiling.h"
+
+namespace ms_nsa {
+
+enum class Layout : int32_t { kBsh, kBsnd, kTnd };
+
+struct InferShapes {
+  AttentionShapes attention;
+  Layout layout;
+  int64_t batch;       // rows of block_table
+  int64_t leading[2];  // of query: B and S, in TND T and 1
+  int64_t num_blocks, page_block_size, max_blocks;
+  bool has_q_lens;
+};
+
+Tiling TileInfer(const InferShapes& shapes, int32_t aic_cores);
+
+}  // namespace ms_nsa

@@ -1,0 +1,20 @@
+// Tiling of MsNsaSelectAttention.
+#pragma once
+
+#include "attention_tiling.h"
+
+namespace ms_nsa {
+
+struct SelectShapes {
+  AttentionShapes attention;
+  int64_t t1, t2;
+  int64_t batch;  // of the prefix sums; 1 without them
+  bool has_q_lens, has_kv_lens;
+};
+
+enum class Schedule : int32_t { kBest, kTokenOuter, kBlockOuter };
+
+// `schedule` is for tests; what block-outer cannot take, a mask above all, is done token-outer all the same.
+Tiling TileSelect(const SelectShapes& shapes, int32_t aic_cores, Schedule schedule = Schedule::kBest);
+
+}  // namespace ms_nsa

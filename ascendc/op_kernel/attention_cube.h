@@ -1,0 +1,199 @@
+// The AIC's half of token-outer attention: gathers the selected key and value rows straight into L1 and
+// multiplies. Step s: load keys and values of s, scores(s) = query key^T, then products(s - 1) = weights(s -
+// 1) value, so that the AIVs turn scores into weights while the next loads run.
+#pragma once
+
+#include "exchange.h"
+#include "gm_source.h"
+#include "panels.h"
+#include "parts.h"
+
+namespace ms_nsa {
+
+template <class T, class Source>
+class AttentionCube {
+ public:
+  __aicore__ inline AttentionCube(const AttentionParams& params, const AttentionAddresses& gm,
+                                  AscendC::TPipe& pipe)
+      : p_(params),
+        source_(params, gm),
+        exchange_(params, gm.workspace, AscendC::GetBlockIdx()),
+        panels_(pipe),
+        left_rows_(RoundUp(params.group, kCube)) {
+    query_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
+    key_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.key));
+    value_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.value));
+    pipe.InitBuffer(l1_, kL1Bytes);
+    pipe.InitBuffer(l0c_, kL0cBytes);
+  }
+
+  __aicore__ inline void Run() {
+    OpenFlags();
+    if (p_.group == 1) ClearSecondRow();
+    StepWalk<Source> steps(p_, source_, AscendC::GetBlockIdx(), AscendC::GetBlockNum());
+    Step step, previous;
+    bool pending = false;
+    while (steps.Next(step)) {
+      if (step.rows == 0) continue;
+      LoadStep(step);
+      MultiplyScores(step);
+      if (pending) MultiplyValues(previous);
+      previous = step;
+      pending = true;
+    }
+    if (pending) MultiplyValues(previous);
+    CloseFlags();
+  }
+
+ private:
+  using Tile = AscendC::LocalTensor<T>;
+
+  // L1: two slots of key, value, query and weights. L0C: two slots of scores, two of products.
+  static constexpr int32_t kL0cBytes = 131072;
+  static constexpr int32_t kScoresFloats = kMaxGroup * kMaxChunk, kProductFloats = kMaxGroup * kMaxWidth;
+  static_assert(kSlots * (kScoresFloats + kProductFloats) * 4 <= kL0cBytes, "L0C");
+
+  // Events: of the pair (MTE2, MTE1) one for each slot of keys and of values; of (M, FIX) likewise for scores
+  // and products.
+  static constexpr int32_t kFirst = 0, kSecond = 2;
+
+  __aicore__ inline int32_t TileBytes(int32_t rows, int32_t width) const { return rows * width * sizeof(T); }
+  __aicore__ inline Tile At(int32_t bytes, int32_t rows, int32_t width) {
+    return l1_.template GetWithOffset<T>(rows * width, bytes);
+  }
+  __aicore__ inline Tile KeyTile(int32_t slot) {
+    return At(slot * TileBytes(p_.chunk_rows, p_.d1), p_.chunk_rows, p_.d1);
+  }
+  __aicore__ inline Tile ValueTile(int32_t slot) {
+    const int32_t base = kSlots * TileBytes(p_.chunk_rows, p_.d1);
+    return At(base + slot * TileBytes(p_.chunk_rows, p_.d2), p_.chunk_rows, p_.d2);
+  }
+  __aicore__ inline Tile QueryTile(int32_t slot) {
+    const int32_t base = kSlots * TileBytes(p_.chunk_rows, p_.d1 + p_.d2);
+    return At(base + slot * TileBytes(left_rows_, p_.d1), left_rows_, p_.d1);
+  }
+  __aicore__ inline Tile WeightTile(int32_t slot) {
+    const int32_t base = kSlots * (TileBytes(p_.chunk_rows, p_.d1 + p_.d2) + TileBytes(left_rows_, p_.d1));
+    return At(base + slot * TileBytes(left_rows_, p_.chunk_rows), left_rows_, p_.chunk_rows);
+  }
+  __aicore__ inline AscendC::LocalTensor<float> ScoresTile(int32_t slot) {
+    return l0c_.template GetWithOffset<float>(kScoresFloats, slot * kScoresFloats * 4);
+  }
+  __aicore__ inline AscendC::LocalTensor<float> ProductTile(int32_t slot) {
+    return l0c_.template GetWithOffset<float>(kProductFloats,
+                                              (kSlots * kScoresFloats + slot * kProductFloats) * 4);
+  }
+  __aicore__ inline void OpenFlags() {
+    for (int32_t slot = 0; slot < kSlots; ++slot) {
+      AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kFirst + slot);
+      AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kSecond + slot);
+      AscendC::SetFlag<AscendC::HardEvent::FIX_M>(kFirst + slot);
+      AscendC::SetFlag<AscendC::HardEvent::FIX_M>(kSecond + slot);
+    }
+    panels_.Open();
+  }
+  __aicore__ inline void CloseFlags() {
+    for (int32_t slot = 0; slot < kSlots; ++slot) {
+      AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kFirst + slot);
+      AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kSecond + slot);
+      AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kFirst + slot);
+      AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kSecond + slot);
+    }
+    panels_.Close();
+  }
+
+  // With one query head the cube gets two rows (see MultiplyPanel); nothing else ever writes the second.
+  __aicore__ inline void ClearSecondRow() {
+    for (int32_t slot = 0; slot < kSlots; ++slot) {
+      ClearRows(QueryTile(slot), 1, p_.d1, kCube);
+      ClearRows(WeightTile(slot), 1, p_.chunk_rows, kCube);
+    }
+  }
+
+  __aicore__ inline void LoadStep(const Step& step) {
+    const int32_t slot = step.ordinal % kSlots;
+    const Part& part = step.part;
+    AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kFirst + slot);
+    if (step.first) StartPart(part);
+    Gather(KeyTile(slot), key_, key_rows_, step.rows, p_.d1, part.head);
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kFirst + slot);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kSecond + slot);
+    Gather(ValueTile(slot), value_, value_rows_, step.rows, p_.d2, part.head);
+  }
+
+  // The slot's previous part ended at least two steps ago, and the wait for this step's key slot covers that.
+  __aicore__ inline void StartPart(const Part& part) {
+    query_slot_ = 1 - query_slot_;
+    const int64_t heads = int64_t{p_.kv_heads} * p_.group;
+    const int64_t row = part.token.row * heads + int64_t{part.head} * p_.group;
+    LoadRows(QueryTile(query_slot_), query_[row * p_.d1], p_.group, p_.d1, p_.d1, left_rows_);
+    key_rows_ = RowWalk<Source>(p_, source_, part.token, part.head);
+    key_rows_.Skip(part.first_row);
+    value_rows_ = key_rows_;
+  }
+
+  __aicore__ inline void Gather(const Tile& tile, const AscendC::GlobalTensor<T>& cache,
+                                RowWalk<Source>& walk, int32_t rows, int32_t width, int32_t head) {
+    const int32_t tile_rows = RoundUp(rows, kCube);
+    const int64_t stride = int64_t{p_.kv_heads} * width;
+    for (int64_t done = 0; done < rows;) {
+      const RowRun run = walk.Next(rows - done);
+      const int64_t offset = run.cache_row * stride + int64_t{head} * width;
+      LoadRows(tile[done * kCube], cache[offset], run.rows, width, stride, tile_rows);
+      done += run.rows;
+    }
+    ClearRows(tile, rows, width, tile_rows);
+  }
+
+  // scores = query key^T, panel by panel of their common width.
+  __aicore__ inline void MultiplyScores(const Step& step) {
+    const int32_t slot = step.ordinal % kSlots, rows = RoundUp(step.rows, kCube);
+    const Tile query = QueryTile(query_slot_), key = KeyTile(slot);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kFirst + slot);
+    AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kFirst + slot);
+    panels_.TimesTransposed(ScoresTile(slot), query, left_rows_, key, rows, p_.group, p_.d1);
+    AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kFirst + slot);
+    Store(exchange_.scores[int64_t{slot} * p_.group * p_.chunk_rows], ScoresTile(slot), rows, p_.chunk_rows,
+          kFirst + slot);
+    AscendC::CrossCoreSetFlag<2, PIPE_FIX>(kScoresReady);
+  }
+
+  // products = weights value, panel by panel of kv rows.
+  __aicore__ inline void MultiplyValues(const Step& step) {
+    const int32_t slot = step.ordinal % kSlots, rows = RoundUp(step.rows, kCube);
+    const Tile weights = WeightTile(slot), value = ValueTile(slot);
+    AscendC::CrossCoreWaitFlag(kWeightsReady);
+    LoadRows(weights, exchange_.weights[int64_t{slot} * p_.group * p_.chunk_rows], p_.group, step.rows,
+             p_.chunk_rows, left_rows_);
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kSecond + slot);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kSecond + slot);
+    AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kSecond + slot);
+    panels_.Times(ProductTile(slot), weights, left_rows_, value, rows, p_.group, p_.d2, rows);
+    AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kSecond + slot);
+    Store(exchange_.products[int64_t{slot} * p_.group * p_.d2], ProductTile(slot), p_.d2, p_.d2,
+          kSecond + slot);
+    AscendC::CrossCoreSetFlag<2, PIPE_FIX>(kProductsReady);
+  }
+
+  __aicore__ inline void Store(const AscendC::GlobalTensor<float>& gm,
+                               const AscendC::LocalTensor<float>& product, int32_t columns, int32_t stride,
+                               int32_t event) {
+    AscendC::SetFlag<AscendC::HardEvent::M_FIX>(event);
+    AscendC::WaitFlag<AscendC::HardEvent::M_FIX>(event);
+    StoreProduct(gm, product, left_rows_, p_.group, columns, stride);
+    AscendC::SetFlag<AscendC::HardEvent::FIX_M>(event);
+  }
+
+  const AttentionParams& p_;
+  Source source_;
+  Exchange<T> exchange_;
+  AscendC::GlobalTensor<T> query_, key_, value_;
+  AscendC::TBuf<AscendC::TPosition::A1> l1_;
+  AscendC::TBuf<AscendC::TPosition::CO1> l0c_;
+  Panels<T> panels_;
+  RowWalk<Source> key_rows_{p_, source_, Token{}, 0}, value_rows_{p_, source_, Token{}, 0};
+  int32_t left_rows_;  // of query and weights in L1 and L0A
+  int32_t query_slot_ = 0;
+};
+
+}  // namespace ms_nsa

@@ -1,0 +1,120 @@
+// The inverse index of a segment: for each kv head and select block, which slots of which tokens select it.
+// It is a set of bits a unit, made by comparing the indices with the block number, so that its order is that
+// of the tokens however the work is spread.
+#pragma once
+
+#include "gm_source.h"
+#include "tile_walk.h"
+
+namespace ms_nsa {
+
+// Reads through the data cache: to be invalidated after the index was built.
+class BlockIndex {
+ public:
+  __aicore__ inline BlockIndex(const AttentionParams& params, GM_ADDR workspace, int64_t parity) {
+    const BlockArea area = BlockAreaOf(params, parity);
+    masks_.SetGlobalBuffer(reinterpret_cast<__gm__ uint64_t*>(workspace + area.masks));
+    counts_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(workspace + area.counts));
+  }
+
+  __aicore__ inline int64_t Count(int64_t unit) const { return counts_.GetValue(unit * kCountInts); }
+  __aicore__ inline uint64_t Word(int64_t unit, int32_t number) const {
+    return masks_.GetValue(unit * kMaskWords + number);
+  }
+  __aicore__ inline void Invalidate() const {
+    AscendC::DataCacheCleanAndInvalid<uint64_t, AscendC::CacheLine::ENTIRE_DATA_CACHE,
+                                      AscendC::DcciDst::CACHELINE_OUT>(masks_);
+  }
+
+  __aicore__ inline AscendC::GlobalTensor<uint64_t> Mask(int64_t unit) const {
+    return masks_[unit * kMaskWords];
+  }
+  __aicore__ inline AscendC::GlobalTensor<int32_t> CountOf(int64_t unit) const {
+    return counts_[unit * kCountInts];
+  }
+
+  static constexpr int32_t kCountInts = 8;
+
+ private:
+  AscendC::GlobalTensor<uint64_t> masks_;
+  AscendC::GlobalTensor<int32_t> counts_;
+};
+
+// Builds the units of one AIV.
+class BlockIndexBuilder {
+ public:
+  __aicore__ inline BlockIndexBuilder(const AttentionParams& params, const AttentionAddresses& gm,
+                                      AscendC::TBuf<AscendC::TPosition::VECCALC>& ub)
+      : p_(params), ub_(ub) {
+    indices_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(gm.topk_indices));
+  }
+
+  __aicore__ inline void Build(const Segment& segment, const BlockIndex& index) {
+    const int64_t units = segment.Blocks(p_) * p_.kv_heads;
+    const int64_t cores = AscendC::GetBlockNum() * kVectorCores, core = AscendC::GetBlockIdx();
+    const int64_t end = Quota(units, core + 1, cores);
+    int64_t head = -1;
+    for (int64_t unit = Quota(units, core, cores); unit < end; ++unit) {
+      const int64_t wanted = unit / segment.Blocks(p_);
+      if (wanted != head) LoadIndices(segment, wanted);
+      head = wanted;
+      BuildUnit(segment, index, unit);
+    }
+    AscendC::PipeBarrier<PIPE_ALL>();
+  }
+
+ private:
+  static constexpr int32_t kMaskBytes = kSegmentEntries / 8;
+  static constexpr int32_t kIndicesAt = 0, kMaskAt = kSegmentEntries * 4, kCountAt = kMaskAt + kMaskBytes;
+  static constexpr int32_t kEvent = 0;
+
+  __aicore__ inline int32_t Entries(const Segment& segment) const {
+    return RoundUp<int64_t>(segment.tokens * SlotStride(p_), 64);
+  }
+
+  // Slots that only fill a row up, and entries that fill the last word, are -1: they select nothing.
+  __aicore__ inline void LoadIndices(const Segment& segment, int64_t head) {
+    const AscendC::LocalTensor<int32_t> indices =
+        ub_.template GetWithOffset<int32_t>(kSegmentEntries, kIndicesAt);
+    const int32_t slots = p_.select_block_count, stride = SlotStride(p_);
+    AscendC::PipeBarrier<PIPE_ALL>();
+    AscendC::DataCopyExtParams copy{static_cast<uint16_t>(segment.tokens), static_cast<uint32_t>(slots * 4),
+                                    static_cast<uint32_t>((p_.kv_heads - 1) * slots * 4), 0, 0};
+    AscendC::DataCopyPadExtParams<int32_t> pad{true, 0, static_cast<uint8_t>(stride - slots), -1};
+    AscendC::DataCopyPad(indices, indices_[(segment.row * p_.kv_heads + head) * slots], copy, pad);
+    const int32_t used = segment.tokens * stride, filling = Entries(segment) - used;
+    if (filling > 0) AscendC::Duplicate(indices[used], -1, filling);
+    AscendC::PipeBarrier<PIPE_ALL>();
+  }
+
+  __aicore__ inline void BuildUnit(const Segment& segment, const BlockIndex& index, int64_t unit) {
+    const AscendC::LocalTensor<int32_t> indices =
+        ub_.template GetWithOffset<int32_t>(kSegmentEntries, kIndicesAt);
+    const AscendC::LocalTensor<uint64_t> mask = ub_.template GetWithOffset<uint64_t>(kMaskWords, kMaskAt);
+    const AscendC::LocalTensor<int32_t> count =
+        ub_.template GetWithOffset<int32_t>(BlockIndex::kCountInts, kCountAt);
+    const int32_t entries = Entries(segment), words = entries / 64;
+    AscendC::Compares(mask.template ReinterpretCast<uint8_t>(), indices,
+                      static_cast<int32_t>(unit % segment.Blocks(p_)), AscendC::CMPMODE::EQ,
+                      static_cast<uint32_t>(entries));
+    AscendC::SetFlag<AscendC::HardEvent::V_S>(kEvent);
+    AscendC::WaitFlag<AscendC::HardEvent::V_S>(kEvent);
+    int32_t ones = 0;
+    for (int32_t word = 0; word < words; ++word) ones += CountOnes(mask.GetValue(word));
+    AscendC::SetFlag<AscendC::HardEvent::S_V>(kEvent);
+    AscendC::WaitFlag<AscendC::HardEvent::S_V>(kEvent);
+    AscendC::Duplicate(count, ones, BlockIndex::kCountInts);
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kEvent);
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kEvent);
+    AscendC::DataCopyPad(index.Mask(unit), mask, {1, static_cast<uint32_t>(words * 8), 0, 0, 0});
+    AscendC::DataCopy(index.CountOf(unit), count, BlockIndex::kCountInts);
+    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kEvent);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kEvent);
+  }
+
+  const AttentionParams& p_;
+  AscendC::GlobalTensor<int32_t> indices_;
+  AscendC::TBuf<AscendC::TPosition::VECCALC>& ub_;
+};
+
+}  // namespace ms_nsa

@@ -1,0 +1,125 @@
+// Tiles on the way to the cube: rows of GM into L1 as zN, panels of L1 into L0, and the product of a panel.
+// Layouts: zN element (i, j) of a tile with R rows is at (j / 16) * R * 16 + i * 16 + j % 16 (16-bit types).
+#pragma once
+
+#include "integers.h"
+#include "kernel_operator.h"
+
+namespace ms_nsa {
+
+constexpr int32_t kCube = 16;                                      // rows and columns of a fractal
+constexpr int32_t kFractal = kCube * kCube;                        // elements
+constexpr int32_t kL0Bytes = 65536;                                // L0A and L0B
+constexpr int32_t kPanelFractals = kL0Bytes / 2 / (kFractal * 2);  // two panels in flight
+
+// Rows [0, rows) of `width` columns, `stride` elements apart, to row 0 of `tile` on in a zN tile of
+// tile_rows.
+template <class T>
+__aicore__ inline void LoadRows(const AscendC::LocalTensor<T>& tile,
+                                const AscendC::GlobalTensor<T>& rows_in_gm, int64_t rows, int32_t width,
+                                int64_t stride, int32_t tile_rows) {
+  AscendC::Nd2NzParams copy;
+  copy.ndNum = 1;
+  copy.dValue = width;
+  copy.srcNdMatrixStride = 0;
+  copy.dstNzC0Stride = tile_rows;
+  copy.dstNzNStride = 1;
+  copy.dstNzMatrixStride = 0;
+  constexpr int64_t kMaxStride = 65535;  // the field has 16 bits
+  if (stride <= kMaxStride) {
+    copy.nValue = rows;
+    copy.srcDValue = stride;
+    AscendC::DataCopy(tile, rows_in_gm, copy);
+    return;
+  }
+  copy.nValue = 1;
+  copy.srcDValue = width;
+  for (int64_t row = 0; row < rows; ++row)
+    AscendC::DataCopy(tile[row * kCube], rows_in_gm[row * stride], copy);
+}
+
+// Zeros rows [rows, tile_rows) of a zN tile: what lies there would meet the cube as NaN * 0.
+template <class T>
+__aicore__ inline void ClearRows(const AscendC::LocalTensor<T>& tile, int32_t rows, int32_t width,
+                                 int32_t tile_rows) {
+  if (rows == tile_rows) return;
+  AscendC::InitConstValueParams<half> fill;
+  fill.repeatTimes = width / kCube;
+  fill.blockNum = tile_rows - rows;
+  fill.dstGap = rows;
+  fill.initValue = static_cast<half>(0.0f);
+  AscendC::Fill(tile[rows * kCube].template ReinterpretCast<half>(), fill);
+}
+
+// Columns [column, column + columns) of a zN tile to L0A as zZ.
+template <class T>
+__aicore__ inline void LoadLeft(const AscendC::LocalTensor<T>& l0a, const AscendC::LocalTensor<T>& tile,
+                                int32_t tile_rows, int32_t column, int32_t columns) {
+  AscendC::LoadData2DParams load;
+  load.repeatTimes = columns / kCube;
+  load.srcStride = tile_rows / kCube;
+  for (int32_t i = 0; i < tile_rows / kCube; ++i) {
+    AscendC::LoadData(l0a[i * columns * kCube], tile[column * tile_rows + i * kFractal], load);
+  }
+}
+
+// Columns [column, column + columns) of a zN tile to L0B, transposed: nZ of the transpose is the same bytes.
+template <class T>
+__aicore__ inline void LoadRightTransposed(const AscendC::LocalTensor<T>& l0b,
+                                           const AscendC::LocalTensor<T>& tile, int32_t tile_rows,
+                                           int32_t column, int32_t columns) {
+  AscendC::LoadData2DParams load;
+  load.repeatTimes = columns / kCube * (tile_rows / kCube);
+  load.srcStride = 1;
+  AscendC::LoadData(l0b, tile[column * tile_rows], load);
+}
+
+// Rows [row, row + rows) of a zN tile to L0B as nZ.
+template <class T>
+__aicore__ inline void LoadRight(const AscendC::LocalTensor<T>& l0b, const AscendC::LocalTensor<T>& tile,
+                                 int32_t tile_rows, int32_t width, int32_t row, int32_t rows) {
+  AscendC::LoadData2DParams load;
+  load.repeatTimes = width / kCube;
+  load.srcStride = tile_rows / kCube;
+  load.ifTranspose = true;
+  for (int32_t i = 0; i < rows / kCube; ++i) {
+    AscendC::LoadData(l0b[i * kCube * width], tile[(row / kCube + i) * kFractal], load);
+  }
+}
+
+// Columns (rows) of the inner dimension in one panel, when the right operand has `width` along the other.
+__aicore__ inline int32_t PanelDepth(int32_t width) {
+  return kPanelFractals / (width / kCube) * kCube;
+}
+
+// product (+)= left right. m = 1 would select the matrix-vector form, which reads its operand another way.
+template <class T>
+__aicore__ inline void MultiplyPanel(const AscendC::LocalTensor<float>& product,
+                                     const AscendC::LocalTensor<T>& left,
+                                     const AscendC::LocalTensor<T>& right, int32_t m, int32_t n, int32_t k,
+                                     bool accumulate) {
+  constexpr int32_t kFewFractals = 10;  // below, one product ends after the next has read its sums
+  if (accumulate && (m + kCube - 1) / kCube * (n / kCube) < kFewFractals) AscendC::PipeBarrier<PIPE_M>();
+  AscendC::MmadParams mmad;
+  mmad.m = m < 2 ? 2 : m;
+  mmad.n = n;
+  mmad.k = k;
+  mmad.cmatrixInitVal = !accumulate;
+  AscendC::Mmad(product, left, right, mmad);
+}
+
+// Rows [0, rows) of a product of tile_rows rows in L0C to row-major GM.
+__aicore__ inline void StoreProduct(const AscendC::GlobalTensor<float>& gm,
+                                    const AscendC::LocalTensor<float>& product, int32_t tile_rows,
+                                    int32_t rows, int32_t columns, int64_t stride) {
+  AscendC::FixpipeParamsV220 store;
+  store.nSize = columns;
+  store.mSize = rows;
+  store.srcStride = tile_rows;
+  store.dstStride = stride;
+  store.ndNum = 1;
+  store.quantPre = QuantMode_t::NoQuant;
+  AscendC::Fixpipe<float, float, AscendC::CFG_ROW_MAJOR>(gm, product, store);
+}
+
+}  // namespace ms_nsa

@@ -1,0 +1,26 @@
+// What the AIC and the AIVs of a core exchange through GM, and the flags that order it.
+#pragma once
+
+#include "attention_workspace.h"
+#include "kernel_operator.h"
+
+namespace ms_nsa {
+
+template <class T>
+struct Exchange {
+  AscendC::GlobalTensor<float> scores, products;
+  AscendC::GlobalTensor<T> weights;
+
+  __aicore__ inline Exchange(const AttentionParams& params, GM_ADDR workspace, int64_t core) {
+    const CoreArea area = AreaOf(params);
+    GM_ADDR base = workspace + core * area.bytes;
+    scores.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(base + area.scores));
+    weights.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(base + area.weights));
+    products.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(base + area.products));
+  }
+};
+
+// Cross-core flags, mode 2: scores and products from the AIC, weights to it.
+constexpr uint16_t kScoresReady = 1, kWeightsReady = 2, kProductsReady = 3;
+
+}  // namespace ms_nsa

@@ -1,0 +1,83 @@
+// Products of L1 tiles, panel by panel of their inner dimension through two halves of L0A and L0B.
+#pragma once
+
+#include "attention_workspace.h"
+#include "cube_tiles.h"
+
+namespace ms_nsa {
+
+template <class T>
+class Panels {
+  using Tile = AscendC::LocalTensor<T>;
+
+ public:
+  __aicore__ inline explicit Panels(AscendC::TPipe& pipe) {
+    pipe.InitBuffer(l0a_, kL0Bytes);
+    pipe.InitBuffer(l0b_, kL0Bytes);
+  }
+
+  __aicore__ inline void Open() {
+    AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(kHalves);
+    AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(kHalves + 1);
+  }
+  __aicore__ inline void Close() {
+    AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves);
+    AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + 1);
+  }
+
+  // product [m, right_rows] = left [m, width] right [right_rows, width]^T.
+  __aicore__ inline void TimesTransposed(const AscendC::LocalTensor<float>& product, const Tile& left,
+                                         int32_t left_rows, const Tile& right, int32_t right_rows, int32_t m,
+                                         int32_t width) {
+    const int32_t depth = PanelDepth(right_rows);
+    for (int32_t column = 0; column < width; column += depth) {
+      const int32_t columns = Min(depth, width - column);
+      AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
+      LoadLeft(Left(), left, left_rows, column, columns);
+      LoadRightTransposed(Right(), right, right_rows, column, columns);
+      Multiply(product, m, right_rows, columns, column > 0);
+    }
+  }
+
+  // product [m, width] = left [m, inner] right [inner, width]; right is a tile of right_rows >= inner rows,
+  // and what lies in it behind row `inner` does not matter.
+  __aicore__ inline void Times(const AscendC::LocalTensor<float>& product, const Tile& left,
+                               int32_t left_rows, const Tile& right, int32_t right_rows, int32_t m,
+                               int32_t width, int32_t inner) {
+    const int32_t depth = PanelDepth(width);
+    for (int32_t row = 0; row < inner; row += depth) {
+      const int32_t rows = Min(depth, inner - row), loaded = RoundUp(rows, kCube);
+      AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
+      LoadLeft(Left(), left, left_rows, row, loaded);
+      LoadRight(Right(), right, right_rows, width, row, loaded);
+      Multiply(product, m, width, rows, row > 0);
+    }
+  }
+
+ private:
+  // Events of (MTE1, M), one for each half: behind the three that TPipe keeps set on an AIC.
+  static constexpr int32_t kHalves = 3;
+  static_assert(kPanelFractals * kCube >= kMaxWidth && kPanelFractals * kCube >= kMaxChunk, "L0B panel");
+
+  __aicore__ inline Tile Left() {
+    return l0a_.template GetWithOffset<T>(kPanelFractals * kFractal, half_ * kL0Bytes / 2);
+  }
+  __aicore__ inline Tile Right() {
+    return l0b_.template GetWithOffset<T>(kPanelFractals * kFractal, half_ * kL0Bytes / 2);
+  }
+
+  __aicore__ inline void Multiply(const AscendC::LocalTensor<float>& product, int32_t m, int32_t n, int32_t k,
+                                  bool accumulate) {
+    AscendC::SetFlag<AscendC::HardEvent::MTE1_M>(kHalves + half_);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE1_M>(kHalves + half_);
+    MultiplyPanel(product, Left(), Right(), m, n, k, accumulate);
+    AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
+    half_ = 1 - half_;
+  }
+
+  AscendC::TBuf<AscendC::TPosition::A2> l0a_;
+  AscendC::TBuf<AscendC::TPosition::B2> l0b_;
+  int32_t half_ = 0;
+};
+
+}  // namespace ms_nsa

@@ -1,0 +1,79 @@
+// Row operations on float matrices [rows, columns] in UB, `stride` floats from row to row, at most 32 rows
+// (more in ApplyRows). One instruction handles 64 columns of all rows: a repeat is a row.
+#pragma once
+
+#include "attention_workspace.h"
+#include "kernel_operator.h"
+
+namespace ms_nsa {
+
+using Floats = AscendC::LocalTensor<float>;
+
+constexpr int32_t kLanes = 64;       // floats of a repeat
+constexpr int32_t kBlockFloats = 8;  // floats of 32 bytes
+
+// Finite, so that no difference of two maxima is NaN; below every score.
+constexpr float kLowest = -3.0e38f;
+
+enum class RowOp { kSub, kMul, kDiv };
+
+// matrix[r, :] = matrix[r, :] op spread[r, 0..7], where Brcb made spread from a row statistic.
+template <RowOp op>
+__aicore__ inline void ApplyRows(const Floats& matrix, const Floats& spread, int32_t rows, int32_t columns,
+                                 int32_t stride) {
+  AscendC::BinaryRepeatParams params;
+  params.src1BlkStride = 0;
+  params.src1RepStride = 1;
+  params.dstRepStride = params.src0RepStride = stride / kBlockFloats;
+  for (int32_t c = 0; c < columns; c += kLanes) {
+    const Floats part = matrix[c];
+    const uint64_t lanes = Min(columns - c, kLanes);
+    if constexpr (op == RowOp::kSub) AscendC::Sub(part, part, spread, lanes, rows, params);
+    if constexpr (op == RowOp::kMul) AscendC::Mul(part, part, spread, lanes, rows, params);
+    if constexpr (op == RowOp::kDiv) AscendC::Div(part, part, spread, lanes, rows, params);
+  }
+}
+
+__aicore__ inline void SpreadRows(const Floats& spread, const Floats& statistic) {
+  AscendC::Brcb(spread, statistic, kStatRows / kBlockFloats, {1, kBlockFloats});
+}
+
+// Sets columns [columns, stride) to kLowest; stride is columns rounded up to 64.
+__aicore__ inline void HideTail(const Floats& matrix, int32_t rows, int32_t columns, int32_t stride) {
+  const int32_t used = columns % kLanes;
+  if (used == 0) return;
+  uint64_t tail[2] = {~uint64_t{0} << used, 0};
+  AscendC::Duplicate(matrix[columns - used], kLowest, tail, rows, 1, stride / kBlockFloats);
+}
+
+// Folds the columns onto the first 64 in `fold` [rows, 64]; with 64 columns the matrix itself serves.
+template <bool is_max>
+__aicore__ inline void FoldColumns(const Floats& fold, const Floats& matrix, int32_t rows, int32_t stride) {
+  AscendC::BinaryRepeatParams params;
+  params.dstRepStride = kLanes / kBlockFloats;
+  params.src0RepStride = params.src1RepStride = stride / kBlockFloats;
+  for (int32_t c = kLanes; c < stride; c += kLanes) {
+    const Floats left = c == kLanes ? matrix : fold;
+    if (is_max) AscendC::Max(fold, left, matrix[c], static_cast<uint64_t>(kLanes), rows, params);
+    if (!is_max) AscendC::Add(fold, left, matrix[c], static_cast<uint64_t>(kLanes), rows, params);
+    params.src0RepStride = kLanes / kBlockFloats;
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+}
+
+// statistic[r] = max or sum of row r; every column up to the stride takes part.
+template <bool is_max>
+__aicore__ inline void ReduceRows(const Floats& statistic, const Floats& matrix, const Floats& fold,
+                                  int32_t rows, int32_t stride) {
+  FoldColumns<is_max>(fold, matrix, rows, stride);
+  const Floats source = stride > kLanes ? fold : matrix;
+  constexpr int32_t kStep = kLanes / kBlockFloats;
+  if constexpr (is_max) {
+    AscendC::WholeReduceMax(statistic, source, kLanes, rows, 1, 1, kStep,
+                            AscendC::ReduceOrder::ORDER_ONLY_VALUE);
+  } else {
+    AscendC::WholeReduceSum(statistic, source, kLanes, rows, 1, 1, kStep);
+  }
+}
+
+}  // namespace ms_nsa

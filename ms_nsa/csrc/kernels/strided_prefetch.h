@@ -1,0 +1,28 @@
+// Fetches the next key tile's rows into the second-level cache, a few at a time, while the current tile is
+// computed. Rows of one head lie a whole token apart, which hardware prefetchers do not follow.
+#pragma once
+
+#include "buffer.h"
+
+namespace ms_nsa {
+namespace {
+
+class StridedPrefetch {
+ public:
+  StridedPrefetch() = default;
+  StridedPrefetch(const void* first, int64_t row_bytes, int64_t stride_bytes, int64_t rows)
+      : next_(static_cast<const char*>(first)), row_bytes_(row_bytes), stride_(stride_bytes), left_(rows) {}
+
+  void Advance(int64_t rows) {
+    for (rows = Min(rows, left_); rows > 0; --rows, --left_, next_ += stride_) {
+      for (int64_t i = 0; i < row_bytes_; i += kAlignment) __builtin_prefetch(next_ + i, 0, 2);
+    }
+  }
+
+ private:
+  const char* next_ = nullptr;
+  int64_t row_bytes_ = 0, stride_ = 0, left_ = 0;
+};
+
+}  // namespace
+}  // namespace ms_nsa

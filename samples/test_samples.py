@@ -1,0 +1,142 @@
+"""Runs every sample as a user does, small, and checks what it leaves behind."""
+
+import json
+import pathlib
+import re
+import struct
+import subprocess
+import sys
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+SAMPLES = pathlib.Path(__file__).resolve().parent
+SIZES = [
+    *("--layers", "1", "--head-num", "6", "--key-value-head-num", "2", "--head-dim", "8", "--sequence", "120"),
+    *("--select-block-size", "8", "--select-block-count", "5", "--local-blocks", "2"),
+]
+LONG_PROMPT = "The is operator compares what two names stand for, and no more than that. "
+
+# Runs the sample named by the second argument after importing change.py from the folder named by the first.
+CHANGED = """
+import runpy, sys
+sys.path[:0] = [sys.argv.pop(1), {samples!r}]
+import change
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run(*command):
+    result = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
+    return result.returncode, result.stdout, result.stderr
+
+
+def run_changed(folder, change, sample, *arguments):
+    (folder / "change.py").write_text(change)
+    return run("-c", CHANGED.format(samples=str(SAMPLES)), folder, SAMPLES / sample, *arguments)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    arguments = ("--out", out, "--steps", 60, "--batch", 3, "--learning-rate", 1e-2, *SIZES)
+    code, stdout, stderr = run(SAMPLES / "02_train_char_lm.py", *arguments)
+    assert code == 0, stderr
+    return out, stdout, stderr
+
+
+def decode(out):
+    prompts = ("--prompt", "A", LONG_PROMPT, "def f(", "--new-tokens", 40)
+    return ("--out", out, *prompts, "--temperature", 1, "--page-block-size", 13)
+
+
+def test_quickstart_agrees_with_the_reference():
+    code, stdout, stderr = run(SAMPLES / "01_quickstart.py")
+    assert code == 0, stdout + stderr
+    rows = [line.split(maxsplit=3) for line in stdout.splitlines()[1:-1]]
+    examples = ("forward", "gradient", "decode", "decode_batch")
+    assert [tuple(row[:2]) for row in rows] == [(name, mode) for name in examples for mode in ("PyNative", "Graph")]
+    errors = [float(error) for row in rows for error in re.findall(r"\d\.\de[-+]\d+", row[3])]
+    assert len(errors) == 2 * (3 + 3 + 1 + 1)
+    assert all(0 < error < 2e-3 for error in errors)
+
+
+def test_quickstart_fails_when_a_result_is_off(tmp_path):
+    change = """
+from ms_nsa import reference
+right = reference.selected_attention_infer
+reference.selected_attention_infer = lambda *arguments: 1.01 * right(*arguments)
+"""
+    code, stdout, _ = run_changed(tmp_path, change, "01_quickstart.py")
+    assert code == 1
+    assert "4 of 8" in stdout
+
+
+def test_training_learns_alike_sparse_and_dense(trained):
+    _, stdout, stderr = trained
+    rows = [line.split() for line in stdout.splitlines() if line.startswith(("sparse ", "dense "))]
+    (_, sparse, sparse_held_out, _), (_, dense, dense_held_out, _) = [[name, *map(float, row)] for name, *row in rows]
+    uniform = np.log(256)
+    assert max(sparse, dense, sparse_held_out, dense_held_out) < uniform - 2
+    assert abs(sparse - dense) < 0.1
+    assert "60/60" in stderr
+
+
+def test_training_saves_the_weights_and_the_picture(trained):
+    out, _, _ = trained
+    weights = ms.load_checkpoint(str(out / "char_lm.ckpt"))
+    sizes = json.loads((out / "char_lm.json").read_text())
+    assert weights["embedding.embedding_table"].shape == (256, sizes["head_num"] * sizes["head_dim"])
+    assert all(np.isfinite(weight.asnumpy()).all() for weight in weights.values())
+    picture = (out / "loss.png").read_bytes()
+    width, height = struct.unpack(">II", picture[16:24])
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n") and width > 400 and height > 200
+
+
+def test_paged_decoding_generates_text_and_agrees_with_training(trained):
+    code, stdout, stderr = run(SAMPLES / "03_paged_decode.py", *decode(trained[0]))
+    assert code == 0, stdout + stderr
+    pieces = stdout.split("--- ")
+    assert [piece.split(" goes on:")[0] for piece in pieces[1:4]] == [repr("A"), repr(LONG_PROMPT), repr("def f(")]
+    difference = float(re.search(r"largest difference (\S+)", stdout).group(1))
+    assert 0 < difference < 1e-4
+    generated = [piece.split(" goes on:\n")[1].rstrip("\n") for piece in pieces[1:4]]
+    assert all(20 < len(text) <= 40 for text in generated) and len(set(generated)) == 3
+    assert re.search(r"(100\.00|99\.\d\d)% the same", stdout)
+    assert "paged decoding equals training" in stdout
+
+
+WRONG_SCALE = """
+import functools, ms_nsa
+ms_nsa.NsaSelectedAttentionInfer = functools.partial(ms_nsa.NsaSelectedAttentionInfer, scale_value=0.2)
+"""
+WRONG_CHOICE = """
+import char_lm
+right = char_lm.block_means
+def block_means(key, config):
+    return -right(key, config)
+char_lm.block_means = block_means
+"""
+
+
+@pytest.mark.parametrize("change", [WRONG_SCALE, WRONG_CHOICE], ids=["scale", "choice"])
+def test_paged_decoding_fails_when_it_differs_from_training(trained, tmp_path, change):
+    code, stdout, stderr = run_changed(tmp_path, change, "03_paged_decode.py", *decode(trained[0]))
+    assert code == 1
+    assert "paged decoding DIFFERS from training" in stdout, stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--prompt", "abc", "--new-tokens", 118), "--new-tokens must be at most 117"),
+        (("--prompt", ""), "--prompt must not be empty"),
+        (("--out", "nowhere"), "char_lm.json must exist: run samples/02_train_char_lm.py first"),
+    ],
+)
+def test_paged_decoding_names_wrong_arguments(trained, arguments, message):
+    code, _, stderr = run(SAMPLES / "03_paged_decode.py", "--out", trained[0], *arguments)
+    assert code == 1
+    assert message in stderr

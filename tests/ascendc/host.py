@@ -1,0 +1,162 @@
+"""Compiles the operators' host code and calls its tiling functions."""
+
+import ctypes
+import functools
+import hashlib
+import pathlib
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ASCENDC = ROOT / "ascendc"
+FOLDERS = [ASCENDC / "common", ASCENDC / "op_host"]
+LAYOUTS = ("BSH", "BSND", "TND")
+SCHEDULES = ("best", "token", "block")
+
+INTS = ctypes.c_int64
+
+
+class AttentionShapes(ctypes.Structure):
+    """ms_nsa::AttentionShapes."""
+
+    _fields_ = [
+        ("head_num", INTS),
+        ("key_value_head_num", INTS),
+        ("d1", INTS),
+        ("d2", INTS),
+        ("select_block_size", INTS),
+        ("select_block_count", INTS),
+        ("atten_mask_cols", INTS),
+        ("sparse_mode", INTS),
+        ("default_scale", ctypes.c_bool),
+        ("scale_value", ctypes.c_double),
+    ]
+
+
+class InferShapes(ctypes.Structure):
+    """ms_nsa::InferShapes."""
+
+    _fields_ = [
+        ("attention", AttentionShapes),
+        ("layout", ctypes.c_int32),
+        ("batch", INTS),
+        ("leading", INTS * 2),
+        ("num_blocks", INTS),
+        ("page_block_size", INTS),
+        ("max_blocks", INTS),
+        ("has_q_lens", ctypes.c_bool),
+    ]
+
+
+class SelectShapes(ctypes.Structure):
+    """ms_nsa::SelectShapes."""
+
+    _fields_ = [
+        ("attention", AttentionShapes),
+        ("t1", INTS),
+        ("t2", INTS),
+        ("batch", INTS),
+        ("has_q_lens", ctypes.c_bool),
+        ("has_kv_lens", ctypes.c_bool),
+    ]
+
+
+WIDE = ["batch", "tokens", "tokens_per_sequence", "kv_rows", "num_blocks", "max_blocks", "atten_mask_cols"]
+NARROW = [
+    *["kv_heads", "group", "d1", "d2", "select_block_size", "select_block_count", "page_block_size"],
+    *["sparse_mode", "has_q_lens", "has_kv_lens", "chunk_rows", "segment_tokens"],
+]
+
+
+class AttentionParams(ctypes.Structure):
+    """ms_nsa::AttentionParams, the tiling data."""
+
+    _fields_ = [
+        *((name, INTS) for name in WIDE),
+        *((name, ctypes.c_int32) for name in NARROW),
+        ("scale_value", ctypes.c_float),
+        ("reserved", ctypes.c_int32),
+    ]
+
+
+class Plan(ctypes.Structure):
+    """What a tiling function decides."""
+
+    _fields_ = [
+        ("params", AttentionParams),
+        ("block_dim", INTS),
+        ("workspace_bytes", INTS),
+        ("error", ctypes.c_char * 512),
+    ]
+
+
+def build(sources, name):
+    """Path of a shared library of `sources`, compiled anew only when something changed."""
+    headers = [path for folder in FOLDERS for path in folder.glob("*.h")]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, *headers))).hexdigest()[:16]
+    target = ROOT / "build" / "ascendc" / f"{name}-{digest}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        include = [f"-I{folder}" for folder in FOLDERS]
+        flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+        subprocess.run(["g++", *flags, *include, *map(str, sources), "-o", str(target)], check=True)
+    return target
+
+
+@functools.cache
+def library():
+    here = pathlib.Path(__file__).resolve().parent
+    return ctypes.CDLL(str(build([here / "host.cpp", *sorted((ASCENDC / "op_host").glob("*_tiling.cpp"))], "host")))
+
+
+def tile(shapes, aic_cores, schedule="best"):
+    """The Plan for InferShapes or SelectShapes; ValueError with the tiling's sentence."""
+    plan = Plan()
+    arguments = [ctypes.byref(shapes), aic_cores, ctypes.byref(plan)]
+    if isinstance(shapes, InferShapes):
+        failed = library().HostTileInfer(*arguments)
+    else:
+        failed = library().HostTileSelect(*arguments, SCHEDULES.index(schedule))
+    if failed:
+        raise ValueError(plan.error.decode())
+    return plan
+
+
+def shapes_of(case):
+    """InferShapes of a PagedCase, SelectShapes of a SelectCase."""
+    mask = case.atten_mask
+    attention = AttentionShapes(
+        head_num=case.head_num,
+        key_value_head_num=case.key_value_head_num,
+        d1=case.key_rows.shape[2],
+        d2=case.value_rows.shape[2],
+        select_block_size=case.select_block_size,
+        select_block_count=case.select_block_count,
+        atten_mask_cols=0 if mask is None else mask.shape[1],
+        sparse_mode=case.sparse_mode,
+        default_scale=case.scale_value is None,
+        scale_value=case.scale_value or 0.0,
+    )
+    if hasattr(case, "block_table"):
+        return _infer_shapes(case, attention)
+    lens = case.actual_seq_qlen
+    return SelectShapes(
+        attention=attention,
+        t1=len(case.query),
+        t2=len(case.key),
+        batch=1 if lens is None else len(lens),
+        has_q_lens=lens is not None,
+        has_kv_lens=case.actual_seq_kvlen is not None,
+    )
+
+
+def _infer_shapes(case, attention):
+    return InferShapes(
+        attention=attention,
+        layout=LAYOUTS.index(case.layout),
+        batch=len(case.block_table),
+        leading=case.query.shape[:2] if case.layout != "TND" else (len(case.query), 1),
+        num_blocks=len(case.key),
+        page_block_size=case.page_block_size,
+        max_blocks=case.block_table.shape[1],
+        has_q_lens=case.actual_seq_qlen is not None,
+    )

@@ -1,0 +1,101 @@
+"""Times a case: calls and samples of its peak in turn, so that both meet the same machine."""
+
+import statistics
+import time
+from dataclasses import dataclass, field
+
+from bench import peaks
+from bench.cases import DECODE
+from bench.operators import await_result
+
+_SETTLE_SECONDS = 0.005  # lets the threads of the operator stop spinning before a peak is sampled
+_SHORT_CALL_SECONDS = 0.02  # shorter calls are timed in rows of calls: a wake-up is not part of them
+_ROW_SECONDS = 0.05
+_MAX_ROW = 64
+PREFETCH_DISTANCES = (0, 1, 2)  # in selected blocks
+
+
+@dataclass
+class Timing:
+    """Seconds of the calls, and samples of the peak taken between them: GFLOP/s, or seconds of the row loop."""
+
+    seconds: list = field(default_factory=list)
+    peak: list = field(default_factory=list)
+
+    def percentile(self, percent):
+        return percentile(self.seconds, percent)
+
+
+def percentile(samples, percent):
+    """Linear interpolation between the two nearest samples."""
+    ordered = sorted(samples)
+    position = percent / 100 * (len(ordered) - 1)
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (position - low) * (ordered[high] - ordered[low])
+
+
+def seconds_of(call):
+    """Seconds of one call, its result awaited."""
+    start = time.perf_counter()
+    await_result(call())
+    return time.perf_counter() - start
+
+
+def calls_in_a_row(call):
+    """How many calls make a sample: one long call, or a row of short ones."""
+    seconds = min(seconds_of(call) for _ in range(3))
+    return 1 if seconds >= _SHORT_CALL_SECONDS else min(_MAX_ROW, max(1, round(_ROW_SECONDS / seconds)))
+
+
+def interleave(call, sample_peak, repeats, tick=lambda: None):
+    """`repeats` times a sample of the peak and then calls in a row, each timed."""
+    timing, row = Timing(), calls_in_a_row(call)
+    for _ in range(repeats):
+        time.sleep(_SETTLE_SECONDS)
+        timing.peak.extend(sample_peak(row))
+        timing.seconds.extend(seconds_of(call) for _ in range(row))
+        tick()
+    return timing
+
+
+def arithmetic_sampler(machine, name):
+    """Samples a multiply-add peak once, however many calls follow."""
+    return lambda row: [machine.sample(name)]
+
+
+class RowLoadSampler:
+    """Samples the row loop over the calls' rows, half a turn away from those the operator reads next.
+
+    Both go round the same prepared calls: rows that one has just read would be in the other's cache. The loop runs at
+    the prefetch distance that serves this machine best.
+    """
+
+    def __init__(self, machine, case, made):
+        self._machine, self._case, self._made = machine, case, made
+        self._next = len(made.calls) // 2
+        by_distance = {ahead: median([self._seconds(ahead) for _ in range(5)]) for ahead in PREFETCH_DISTANCES}
+        self._ahead = min(by_distance, key=by_distance.get)
+
+    def __call__(self, row):
+        return [self._seconds(self._ahead) for _ in range(row)]
+
+    def _seconds(self, ahead):
+        call = self._made.calls[self._next % len(self._made.calls)]
+        self._next += 1
+        return self._machine.row_loads(self._case, self._made, call, ahead)
+
+
+def peak_of(case, isa):
+    """Name of the peak that a case is held against."""
+    return peaks.ROW_LOADS if case.operator == DECODE else peaks.arithmetic_peak(isa, case.dtype)
+
+
+def sampler(machine, case, inputs, isa):
+    if case.operator == DECODE:
+        return RowLoadSampler(machine, case, inputs)
+    return arithmetic_sampler(machine, peak_of(case, isa))
+
+
+def median(samples):
+    return statistics.median(samples)

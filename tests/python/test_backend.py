@@ -1,0 +1,53 @@
+"""The environment report, what importing does, and the examples in the docstrings."""
+
+import doctest
+import importlib
+import inspect
+
+import pytest
+
+import ms_nsa
+from ms_nsa import backend
+from support.fingerprints import run_python
+
+IMPORTS = """
+import sys, mindspore
+before = set(sys.modules)
+import ms_nsa
+from ms_nsa import backend
+print(backend.library.cache_info().currsize, sorted(name for name in set(sys.modules) - before))
+"""
+MODULES = ["selected_attention", "paged_attention", "reference"]
+
+
+def test_report():
+    done = run_python("-m", "ms_nsa.backend", OMP_NUM_THREADS="3")
+    assert done.returncode == 0, done.stderr
+    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if "  " in line)
+    assert rows["ms_nsa"] == ms_nsa.__version__
+    assert rows["threads"] == "3"
+    assert rows["isa"].startswith(backend.supported_isas()[-1])
+    assert "mindspore" in rows and "numpy" in rows
+
+
+def test_import_adds_only_the_package():
+    loaded, modules = run_python("-c", IMPORTS).stdout.splitlines()[-1].split(" ", 1)
+    assert loaded == "0", "importing must not load the library"
+    for name in eval(modules):
+        assert name.split(".")[0] in ("ms_nsa", "ctypes", "_ctypes", "_struct"), name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings(module):
+    result = doctest.testmod(importlib.import_module(f"ms_nsa.{module}"), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+    assert result.attempted > 0
+
+
+@pytest.mark.parametrize("name", ms_nsa.__all__)
+def test_public_docstrings_are_complete(name):
+    text = inspect.getdoc(getattr(ms_nsa, name))
+    for section in ("Args:", "Raises:", "Supported Platforms:", "Examples:"):
+        assert section in text, section
+    is_cell = inspect.isclass(getattr(ms_nsa, name))
+    assert all(section in text for section in (("Inputs:", "Outputs:") if is_cell else ("Returns:",)))

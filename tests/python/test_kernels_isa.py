@@ -1,0 +1,162 @@
+"""The kernels of every ISA, run between guard pages on poisoned memory, against the float64 reference."""
+
+import subprocess
+from dataclasses import replace
+from functools import cache
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from support import check_forward, check_gradients, make_select_case, random_select_case
+from support.case_file import select_call, select_grad_call
+from support.kernel_runner import arm_runner, missing_for_arm, native_runner
+
+DTYPES = [np.dtype(name) for name in (np.float16, ml_dtypes.bfloat16, np.float32)]
+ISAS = ("scalar", "avx2", "avx512", "avx512bf16", "neon")
+# Flags of /proc/cpuinfo that each x86 ISA needs.
+CPU_FLAGS = {
+    "avx2": {"avx2", "fma", "f16c"},
+    "avx512": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"},
+    "avx512bf16": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"},
+}
+THREADS = (1, 2, 3)
+OUTPUTS = ("attention_out", "softmax_max", "softmax_sum", "dq", "dk", "dv")
+
+
+@pytest.fixture(params=ISAS)
+def isa(request):
+    return request.param
+
+
+@pytest.fixture
+def runner(isa):
+    if isa in native_runner().isas():
+        return native_runner()
+    if isa != "neon":
+        pytest.skip(f"this processor has no {isa}")
+    if missing_for_arm():
+        pytest.skip(f"not installed: {', '.join(missing_for_arm())}")
+    return arm_runner()
+
+
+def check(runner, isa, folder, cases, threads=THREADS):
+    """Forward and gradient of every case are right, and bitwise equal for every number of threads."""
+    calls = [make(case) for case in cases for make in (select_call, select_grad_call)]
+    results = runner.run(folder, isa, calls, threads)
+    checks = [(case, check) for case in cases for check in (check_forward, check_gradients)]
+    for (case, check_outputs), runs in zip(checks, results):
+        for count, outputs in zip(threads, runs):
+            same = all(a.tobytes() == b.tobytes() for a, b in zip(runs[0], outputs))
+            assert same, f"{count} threads differ from {threads[0]}: {case}"
+        check_outputs(case, *runs[0])
+
+
+# Cached, because a case keeps the oracle's answer and every ISA asks for it.
+@cache
+def random_cases(seed, count, dtype):
+    rng = np.random.default_rng(seed)
+    return [random_select_case(rng, dtype, poison=bool(i % 2)) for i in range(count)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_random_cases(runner, isa, tmp_path, dtype):
+    check(runner, isa, tmp_path, random_cases(7, 40, dtype))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_many_random_cases(runner, isa, tmp_path, dtype):
+    for seed in range(5):
+        check(runner, isa, tmp_path, random_cases(100 + seed, 100, dtype))
+
+
+def sized_case(dtype, seed=3, **changes):
+    sizes = {
+        "q_lens": [37, 0, 70, 5], "kv_lens": [61, 9, 233, 0], "n2": 2, "group": 3, "d1": 40, "d2": 72,
+        "select_block_size": 17, "select_block_count": 6, "sparse_mode": 3,
+    }  # fmt: skip
+    return make_select_case(np.random.default_rng(seed), dtype, **{**sizes, **changes})
+
+
+@cache
+def cases_around_the_tiles(dtype):
+    return [
+        sized_case(dtype),
+        sized_case(dtype, select_block_size=64, select_block_count=3, d1=192, d2=128, group=1),
+        sized_case(dtype, select_block_size=150, select_block_count=2, d1=7, d2=131, sparse_mode=0),
+        sized_case(dtype, select_block_size=1, select_block_count=20, d1=1, d2=1, sparse_mode=2),
+        sized_case(dtype, q_lens=[130], kv_lens=[110], n2=1, group=17, d1=16, d2=15, styles=("one_block",)),
+        sized_case(dtype, q_lens=[71, 39], kv_lens=[80, 35], group=17, d1=15, d2=16),
+        sized_case(dtype, q_lens=[3] * 40, kv_lens=[21] * 40, n2=3, group=2),
+    ]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_sizes_around_the_tiles(runner, isa, tmp_path, dtype):
+    """Several chunks and batches a head; blocks below, at and above a key tile; heads wider than a panel."""
+    check(runner, isa, tmp_path, cases_around_the_tiles(dtype))
+
+
+@pytest.mark.parametrize("place", ["query", "key", "value", "grad"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_non_finite_data_reaches_only_what_sees_it(runner, isa, tmp_path, place, bad):
+    """The bad element lies in blocks that some causal rows see only in part, without it."""
+    cases = []
+    for dtype in DTYPES:
+        sizes = {"select_block_size": 40, "select_block_count": 3, "styles": ("distinct",)}
+        case = sized_case(dtype, q_lens=[9, 70], kv_lens=[20, 90], scale_value=0.2, **sizes)
+        array = getattr(case, place).copy()
+        array[len(array) // 2, 1, 3] = bad
+        cases.append(replace(case, **{place: array}))
+    calls = [make(case) for case in cases for make in (select_call, select_grad_call)]
+    results = runner.run(tmp_path, isa, calls)
+    with np.errstate(invalid="ignore"):
+        for i, case in enumerate(cases):
+            expected = (*case.forward, *case.gradients)
+            actual = (*results[2 * i][0], *results[2 * i + 1][0])
+            for name, found, right in zip(OUTPUTS, actual, expected):
+                # Inf may come out as NaN: which of the two is left to the order of operations.
+                statistic = name == "softmax_max"  # -inf where nothing is visible
+                fine = [np.isfinite(x) | (statistic & np.isneginf(x)) for x in (found.astype(np.float32), right)]
+                assert (fine[0] == fine[1]).all(), f"{name} of {case}"
+
+
+def test_order_of_slots_and_padding_are_bitwise_irrelevant(runner, isa, tmp_path):
+    for dtype in DTYPES:
+        case = sized_case(dtype, styles=("holes", "repeated"))
+        rng = np.random.default_rng(5)
+        padded = np.concatenate([case.topk_indices, np.full((*case.topk_indices.shape[:2], 3), -1, np.int32)], axis=2)
+        shuffled = rng.permuted(padded, axis=2)
+        variants = [replace(case, topk_indices=indices) for indices in (case.topk_indices, padded, shuffled)]
+        for make in (select_call, select_grad_call):
+            runs = runner.run(tmp_path, isa, [make(variant) for variant in variants])
+            for other in runs[1:]:
+                assert all(a.tobytes() == b.tobytes() for a, b in zip(runs[0][0], other[0]))
+
+
+def test_supported_isas_are_those_of_the_processor():
+    with open("/proc/cpuinfo") as file:
+        lines = [line for line in file if line.startswith("flags")]
+    if not lines:
+        pytest.skip("/proc/cpuinfo lists no flags: not an x86 processor")
+    flags = set(lines[0].split(":")[1].split())
+    expected = ["scalar", *(isa for isa, needed in CPU_FLAGS.items() if needed <= flags)]
+    assert native_runner().isas() == expected
+
+
+def test_unknown_isa_is_refused():
+    names = ", ".join(native_runner().isas())
+    message = native_runner().fails("sse9")
+    assert message.strip() == f"ms_nsa: MS_NSA_ISA must be one of {names} on this machine, got sse9"
+
+
+def test_isa_units_share_no_code():
+    """A symbol that two units define could be taken from the one with the wider instructions."""
+    objects = list((native_runner().build / "csrc").glob("**/isa/*.o"))
+    assert objects
+    for path in objects:
+        lines = subprocess.run(["nm", "-C", "--defined-only", str(path)], capture_output=True, text=True, check=True)
+        symbols = [line.split(maxsplit=2)[1:] for line in lines.stdout.splitlines()]
+        shared = [name for kind, name in symbols if kind in "TWVu" and not name.startswith("DW.ref")]
+        assert not shared, f"{path.name} defines {shared}"

@@ -1,0 +1,69 @@
+"""op_info, the primitives, the Cells' signatures and the C++ side name the same things in the same order."""
+
+import inspect
+import pathlib
+import re
+
+import pytest
+from error_cases import CALL_CASES
+
+import ms_nsa
+from ms_nsa import primitives, registry
+
+OPERATORS = {
+    "NsaSelectAttention": "forward_input",
+    "NsaSelectAttentionGrad": "grad_input",
+    "NsaSelectedAttentionInfer": "infer_input",
+}
+CSRC = pathlib.Path(__file__).resolve().parents[2] / "ms_nsa" / "csrc"
+
+
+@pytest.mark.parametrize(("operator", "table"), OPERATORS.items())
+def test_cpp_counts_the_inputs_in_the_same_order(operator, table):
+    body = re.search(table + r" \{\s*enum \{(.*?)\}", (CSRC / "arguments.h").read_text(), flags=re.DOTALL).group(1)
+    constants = [name.strip() for name in body.split(",")]
+    names = ["k" + tensor["name"].title().replace("_", "") for tensor in registry.load(operator)["inputs"]]
+    assert constants == [*names, "kCount"]
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_cells_take_the_inputs_that_are_registered(operator):
+    parameters = set(inspect.signature(getattr(ms_nsa, operator).construct).parameters) - {"self"}
+    assert parameters == {tensor["name"] for tensor in registry.load(operator)["inputs"]}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_attributes_are_those_that_cpp_reads(operator):
+    binding = (CSRC / "binding.cpp").read_text()
+    read = set(re.findall(r'GetAttr\w+\("(\w+)"\)', binding))
+    registered = {attribute["name"] for attribute in registry.load(operator)["attributes"]}
+    assert registered <= read
+    if operator == "NsaSelectedAttentionInfer":
+        assert registered == read
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("device", ["cpu", "ascend"])
+def test_dtype_rows_are_complete(operator, device):
+    info = registry.load(operator)
+    rows = list(primitives._dtype_rows(info, device))
+    assert len(rows) == 2 * len(info["dtypes"][device])  # two dtypes of atten_mask
+    assert all(len(row) == len(info["inputs"]) + len(info["outputs"]) for row in rows)
+
+
+@pytest.mark.parametrize("operator", ["NsaSelectAttention", "NsaSelectedAttentionInfer"])
+def test_every_limit_has_a_call_that_breaks_it(operator):
+    """A rule about a quantity that C++ does not know would be no rule at all."""
+    phrases = {"max": "be at most", "in": "be", "multiple": "be a multiple of"}
+    broken = [case.sentence for case in CALL_CASES if case.operator == operator and "limits asked for" in case.sentence]
+    for rule in registry.load(operator)["limits"]["ascend"]:
+        name, relation, operand, *_ = rule.split()
+        start = f"{name} must {phrases[relation]} {operand}"
+        if rule == "q_len max 4":  # S of BSND is checked before; TND has no S
+            continue
+        assert any(sentence.startswith(start) for sentence in broken), rule
+
+
+def test_the_gradient_has_the_limits_of_the_forward():
+    limits = [registry.load(name)["limits"] for name in ("NsaSelectAttention", "NsaSelectAttentionGrad")]
+    assert limits[0] == limits[1]

@@ -1,0 +1,76 @@
+"""Runs a fixed set of cases through the Cells and prints a digest of every result as JSON.
+
+In a process of its own this shows what OMP_NUM_THREADS and MS_NSA_ISA do; both are read when the process starts.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from ms_nsa import backend
+
+from .cases import DTYPES
+from .generators import make_paged_case, make_select_case
+from .run_cells import run_operator
+
+# Large enough that every kernel divides its work between threads.
+SIZES = {"n2": 3, "group": 5, "d1": 88, "d2": 56, "select_block_count": 7}
+
+
+def make_cases():
+    for name, dtype in DTYPES.items():
+        rng = np.random.default_rng(11)
+        yield (
+            f"select {name}",
+            make_select_case(rng, dtype, [150, 0, 61], [333, 20, 190], select_block_size=33, sparse_mode=3, **SIZES),
+        )
+        yield (
+            f"decode {name}",
+            make_paged_case(
+                rng, dtype, "BSND", 2, [2, 1, 2], [900, 333, 40], page_block_size=48, select_block_size=64, **SIZES
+            ),
+        )
+        sizes = {**SIZES, "n2": 1, "group": 2}
+        yield (
+            f"decode of one token {name}",
+            make_paged_case(rng, dtype, "TND", 1, [1], [2900], page_block_size=128, select_block_size=256, **sizes),
+        )
+
+
+def fingerprint(arrays):
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def fingerprints(repeats=1):
+    """The digests of each case's results, one for every repeat."""
+    return {name: [fingerprint(run_operator(case)) for _ in range(repeats)] for name, case in make_cases()}
+
+
+def in_a_fresh_process(repeats=1, **variables):
+    """What this file prints under the environment variables given."""
+    done = run_python("-m", "support.fingerprints", str(repeats), **variables)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_python(*arguments, **changes):
+    """Runs a Python that finds what this one finds."""
+    return subprocess.run([sys.executable, *arguments], env=environment(**changes), capture_output=True, text=True)
+
+
+def environment(**changes):
+    """Variables for another Python; those that are None are not set."""
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **changes}
+    return {name: value for name, value in variables.items() if value is not None}
+
+
+if __name__ == "__main__":
+    found = fingerprints(int(sys.argv[1]))
+    print(json.dumps({"isa": backend.current_isa(), "threads": backend.threads(), "fingerprints": found}))

@@ -1,0 +1,67 @@
+"""Builds tests/cpp/kernel_runner.cpp for this machine, or for 64-bit Arm under qemu, and runs cases."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+from functools import cache
+
+from . import case_file
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ARM_COMPILER, ARM_EMULATOR, ARM_LIBRARIES = "aarch64-linux-gnu-g++", "qemu-aarch64", "/usr/aarch64-linux-gnu"
+
+
+class KernelRunner:
+    """The runner of one processor family; ``prefix`` is the emulator's command, if any."""
+
+    def __init__(self, build, prefix=()):
+        self.build = build
+        self.command = [*prefix, str(build / "kernel_runner")]
+
+    def isas(self):
+        return self._run("--isas").stdout.split()
+
+    def run(self, folder, isa, calls, threads=(1,)):
+        """Outputs of each call under each number of threads, as case_file.read_outputs gives them."""
+        case_path, out_path = folder / "cases", folder / "outputs"
+        case_file.write_calls(case_path, calls)
+        done = self._run(isa, ",".join(map(str, threads)), str(case_path), str(out_path))
+        assert done.returncode == 0, f"kernel_runner {isa} ended with {done.returncode}: {done.stderr}"
+        return case_file.read_outputs(out_path, calls, len(threads))
+
+    def fails(self, isa):
+        """The message with which the runner refuses an ISA."""
+        done = self._run(isa, "1", os.devnull, os.devnull)
+        assert done.returncode == 1
+        return done.stderr
+
+    def _run(self, *arguments):
+        return subprocess.run([*self.command, *arguments], capture_output=True, text=True)
+
+
+@cache
+def native_runner():
+    return KernelRunner(_build("native"))
+
+
+@cache
+def arm_runner():
+    toolchain = ROOT / "tests" / "cpp" / "aarch64.cmake"
+    return KernelRunner(_build("aarch64", f"-DCMAKE_TOOLCHAIN_FILE={toolchain}"), (ARM_EMULATOR, "-L", ARM_LIBRARIES))
+
+
+def missing_for_arm():
+    """What is not installed of the cross compiler and the emulator."""
+    return [tool for tool in (ARM_COMPILER, ARM_EMULATOR) if shutil.which(tool) is None]
+
+
+def _build(name, *options):
+    """Incremental, in build/, so that only the first run of the tests pays for it."""
+    folder = ROOT / "build" / f"cpp_tests_{name}"
+    (folder / "CMakeCache.txt").unlink(missing_ok=True)  # it may name tools of another environment
+    configure = ["cmake", "-S", str(ROOT / "tests" / "cpp"), "-B", str(folder), "-G", "Ninja", *options]
+    for command in (configure, ["cmake", "--build", str(folder), "--target", "kernel_runner"]):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return folder

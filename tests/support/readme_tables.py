@@ -1,0 +1,48 @@
+"""Writes what op_info says into the READMEs: ``python -m support.readme_tables`` in the folder tests."""
+
+import pathlib
+import re
+
+from ms_nsa.registry import load
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+READMES = ("README.md", "README_CN.md")
+OPERATORS = ("NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer")
+DEVICES = {"cpu": "CPU", "ascend": 'Ascend (`limits="ascend"`)'}
+RELATIONS = {"max": "≤ {}", "in": "{}", "multiple": "multiple of {}"}
+HEADINGS = {
+    "README.md": ("operator", "dtypes and limits on"),
+    "README_CN.md": ("算子", "数据类型与限制："),
+}
+
+
+def table(readme):
+    """The support matrix as Markdown, headed in the language of `readme`."""
+    operator, limits = HEADINGS[readme]
+    rows = [[operator, *(f"{limits} {name}" for name in DEVICES.values())], ["---"] * (1 + len(DEVICES))]
+    for name in OPERATORS:
+        info = load(name)
+        rows.append([f"`{name}`", *(_cell(info, device) for device in DEVICES)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _cell(info, device):
+    dtypes = ", ".join(info["dtypes"][device])
+    return "; ".join([dtypes, *(_rule(rule) for rule in info["limits"][device])])
+
+
+def _rule(rule):
+    name, relation, *operands = rule.split()
+    return f"{name} {RELATIONS[relation].format(' or '.join(operands))}"
+
+
+def rendered(readme):
+    """Text of `readme` with its generated part brought up to date."""
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    block = f"<!-- op_info -->\n{table(readme)}\n<!-- /op_info -->"
+    return re.sub(r"<!-- op_info -->.*?<!-- /op_info -->", lambda _: block, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    for readme in READMES:
+        (ROOT / readme).write_text(rendered(readme), encoding="utf-8")

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from twin import faults, twin
+
+
+@pytest.fixture(scope="module")
+def vector_add():
+    return twin.compile_kernel(faults.KERNELS / "vector_add.cpp")
+
+
+@pytest.mark.parametrize("length", [1, 15, 640, 5003])
+@pytest.mark.parametrize("blocks,seed", [(1, 0), (3, 1), (7, 2)])
+def test_vector_add(vector_add, length, blocks, seed):
+    rng = np.random.default_rng(length)
+    x, y = rng.standard_normal((2, length)).astype(np.float16)
+    tiling = np.array([length, 640], np.uint32)
+    arguments = [x, y, twin.output(length, np.float16), None, tiling]
+    result = vector_add.launch("vector_add", arguments, block_dim=blocks, seed=seed, preempt=3 if seed else 0)
+    np.testing.assert_array_equal(result.outputs[0], x + y)
+
+
+@pytest.fixture(scope="module")
+def faults_vector():
+    return twin.compile_kernel(faults.KERNELS / "faults_vector.cpp")
+
+
+@pytest.mark.parametrize("fault", faults.cases("faults_vector"))
+def test_vector_faults(faults_vector, fault):
+    x, y = np.random.default_rng(fault).standard_normal((2, 1024)).astype(np.float32)
+    tiling = np.array([fault, x.size], np.uint32)
+    arguments = [x, y, twin.output(x.size, np.float32), None, tiling]
+    result = faults_vector.launch("faults_vector", arguments, block_dim=2, raise_reports=False)
+    faults.check("faults_vector", fault, result.reports)
+    if fault == 0:
+        np.testing.assert_allclose(result.outputs[0], np.exp(2 * x + y), rtol=1e-6)
