@@ -28,6 +28,8 @@ def library():
     lib.MsNsaCheckShapes.argtypes = [text, text, number, numbers, extents, extents, text, number]
     lib.MsNsaReport.argtypes = [text, number]
     lib.MsNsaSelectIsa.argtypes = [text, text, number]
+    lib.MsNsaEndedRuns.restype = ctypes.c_int64
+    lib.MsNsaAwaitRun.argtypes, lib.MsNsaAwaitRun.restype = [ctypes.c_int64, ctypes.c_int64], None
     return lib
 
 

@@ -25,6 +25,9 @@ _DATA_TYPES = {
     "bool": DataType.BOOL_Default,
 }
 
+_ROWS_TO_AWAIT = 1 << 17  # selected key rows of a call; the kernels take about 2 to 30 ns for each
+_PATIENCE_MS = 200  # for a call that failed before its kernel started
+
 
 class _InGraph(PrimitiveWithInfer):
     """False when Python runs it, the constant True when a graph is compiled."""
@@ -141,6 +144,29 @@ def _dtype_rows(info, device):
             yield [_DATA_TYPES[name] for name in row]
 
 
+class _CpuKernel(ops.Custom):
+    """A primitive whose large calls in PyNative mode sleep until the kernel has ended.
+
+    MindSpore's readers of a result wait in a busy loop, which takes a core away from a kernel that uses all of them.
+    Small calls return at once, so that Python prepares the next call meanwhile.
+    """
+
+    def __init__(self, operator, attributes, *args):
+        super().__init__(f"{backend.library_path()}:{operator}", *args)
+        names = [tensor["name"] for tensor in load(operator)["inputs"]]
+        self._indices_at = names.index("topk_indices")
+        self._indices_to_await = _ROWS_TO_AWAIT // attributes["select_block_size"]
+
+    def __call__(self, *inputs):
+        if inputs[self._indices_at].size < self._indices_to_await:
+            return super().__call__(*inputs)
+        library = backend.library()
+        ended = library.MsNsaEndedRuns()
+        outputs = super().__call__(*inputs)
+        library.MsNsaAwaitRun(ended, _PATIENCE_MS)
+        return outputs
+
+
 def make(operator, attributes, device, bprop=None):
     """Builds the primitives of an operator for the device in use.
 
@@ -158,9 +184,8 @@ def make(operator, attributes, device, bprop=None):
     """
     if checks.device_target() != "cpu":
         checks.fail(RuntimeError, operator, "device_target", "be 'CPU': this build has no Ascend kernels", "Ascend")
-    function = f"{backend.library_path()}:{operator}"
     infer_shape, infer_dtype = _infer_functions(operator, attributes, device)
     registration = _registration(operator, attributes, "cpu")
-    known = ops.Custom(function, infer_shape, infer_dtype, "aot", bprop, registration)
-    dynamic = ops.Custom(function, None, None, "aot", bprop, registration)
+    known = _CpuKernel(operator, attributes, infer_shape, infer_dtype, "aot", bprop, registration)
+    dynamic = _CpuKernel(operator, attributes, None, None, "aot", bprop, registration)
     return known, dynamic

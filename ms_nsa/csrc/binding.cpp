@@ -8,6 +8,7 @@
 #include "custom_aot.h"
 #include "dispatch.h"
 #include "errors.h"
+#include "progress.h"
 #include "validate.h"
 
 #define MS_NSA_EXPORT extern "C" __attribute__((visibility("default")))
@@ -166,6 +167,7 @@ using ms_nsa::Shapes;
   }                                                                                                    \
   MS_NSA_EXPORT int Name(int, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, \
                          void* extra) {                                                                \
+    const ms_nsa::KernelRun run;                                                                       \
     const auto in = ms_nsa::ReadTensors(ms_nsa::Inputs::kCount, params, ndims, shapes, dtypes);        \
     ms_nsa::Run(ms_nsa::AttributesOf(extra), in, params + ms_nsa::Inputs::kCount);                     \
     return 0;                                                                                          \
