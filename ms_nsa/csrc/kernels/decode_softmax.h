@@ -1,17 +1,26 @@
 // Softmax of one row tile's scores. Keys and heads lie in the lanes: score[vector][key of the vector][head].
 #pragma once
 
-#include "decode_scores.h"
-#include "exp.h"
+#include "decode_state.h"
+#include "tiling.h"
 
 namespace ms_nsa {
 namespace {
 
-// Running softmax of kHeads heads; a lane's head is lane % kHeads.
-template <class Dot>
-struct HeadStatistics {
-  typename Dot::Reg max;  // equal in all lanes of a head
-  typename Dot::Reg sum;  // each lane of its own keys
+// How kHeads heads and a tile's rows lie in vectors.
+template <class Dot, int kHeads>
+struct ScoreLayout {
+  static constexpr int kVectorKeys = Dot::Vec::kLanes / kHeads;
+  // Keys whose probabilities become one or two operand vectors.
+  static constexpr int kStep = kVectorKeys * Dot::kPair;
+  static_assert(kDecodeRows % kStep == 0, "a tile is whole steps");
+
+  // The tile's row at a place: of kPair vectors that are stored as one operand, the first holds the even
+  // rows.
+  static constexpr int64_t Row(int64_t place) {
+    const int64_t vector = place / kVectorKeys, key = place % kVectorKeys;
+    return (vector / Dot::kPair * kVectorKeys + key) * Dot::kPair + vector % Dot::kPair;
+  }
 };
 
 // In every lane the maximum over the lanes of the same head.

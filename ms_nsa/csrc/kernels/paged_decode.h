@@ -3,25 +3,21 @@
 #pragma once
 
 #include "decode_merge.h"
-#include "decode_scores.h"
-#include "decode_softmax.h"
-#include "decode_values.h"
 #include "element.h"
+#include "few_heads.h"
+#include "many_heads.h"
 #include "paged_rows.h"
 #include "threads.h"
 
 namespace ms_nsa {
 namespace {
 
-template <class Dot, class E, class Scores, class Values>
+// Heads is the way to work on a tile: FewHeads or ManyHeads.
+template <class Dot, class E, class Heads>
 class DecodeWorker {
  public:
   using V = typename Dot::Vec;
-  using Reg = typename Dot::Reg;
-  using Operand = typename Dot::Operand;
   using S = typename E::Storage;
-  static constexpr int kHeads = Scores::kHeads;
-  using Layout = ScoreLayout<Dot, kHeads>;
 
   DecodeWorker(Arena& arena, const PagedAttentionParams& p, const DecodeTasks& tasks,
                const PartialResults& partial)
@@ -29,33 +25,17 @@ class DecodeWorker {
         tasks_(tasks),
         partial_(partial),
         group_(p.n1 / p.n2),
-        head_groups_(CeilDiv(group_, kHeads)),
-        value_width_(RowStride<Dot>(p.d2)),
-        tile_rows_(RoundUp(DecodeRows(group_), Scores::kTileStep)),
         split_(tasks.parts() > 1),
         rows_(arena, p),
-        scores_(arena, p.d1),
-        values_(arena, p.d2),
-        query_(arena.Take<Operand>(head_groups_ * scores_.query_size())),
-        out_(arena.Take<float>(group_ * value_width_)),
-        score_(arena.Take<float>(head_groups_ * kDecodeRows * kHeads)),
-        probability_(arena.Take<Operand>(head_groups_ * kDecodeRows * kHeads)),
-        factor_(arena.Take<float>(head_groups_ * kHeads + V::kLanes)),
-        statistics_(arena.Take<HeadStatistics<Dot>>(head_groups_)),
-        probability_row_(arena.Take<const Operand*>(group_)),
-        out_row_(arena.Take<float*>(group_)) {}
+        heads_(arena, p) {}
 
   // Takes tasks from next_task, which all threads share, until there are none.
   void Run(int64_t* next_task) {
-    for (int64_t h = 0; h < group_; ++h) {
-      probability_row_[h] = probability_ + h / kHeads * kDecodeRows * kHeads + h % kHeads * Dot::kPair;
-      out_row_[h] = out_ + h * value_width_;
-    }
     for (RowTile<S>& tile : tile_) NextTile(next_task, tile);
     for (int i = 0; !tile_[i].empty; i = (i + 1) % kTiles) {
       RowTile<S>& tile = tile_[i];
-      if (tile.first) Start(tile.task);
-      if (tile.count > 0) RunTile(tile, tile_[(i + 1) % kTiles]);
+      if (tile.first) heads_.Start(static_cast<const S*>(p_.query) + FirstRow(tile.task) * p_.d1);
+      if (tile.count > 0) heads_.Add(tile, tile_[(i + 1) % kTiles], tile_[(i + 2) % kTiles]);
       if (tile.last) Finish(tile.task);
       NextTile(next_task, tile);
     }
@@ -74,54 +54,25 @@ class DecodeWorker {
     }
     tile.empty = false;
     tile.task = task_;
-    rows_.Fill(tile, tile_rows_);
+    rows_.Fill(tile, heads_.tile_rows());
     tile.last = rows_done_ = rows_.done();
   }
 
-  void Start(const DecodeTask& task) {
-    const S* query =
-        static_cast<const S*>(p_.query) + (TokenRow(p_, task) * p_.n1 + task.head * group_) * p_.d1;
-    for (int64_t i = 0; i < head_groups_; ++i) {
-      scores_.PackQuery(query + i * kHeads * p_.d1, Min(kHeads, group_ - i * kHeads),
-                        query_ + i * scores_.query_size());
-      statistics_[i] = {V::Set1(kNegativeInfinity), V::Zero()};
-    }
-    std::memset(out_, 0, group_ * value_width_ * sizeof(float));
-  }
-
-  // While the tile's keys are scored its values are fetched; while those are added the next tile's keys are.
-  void RunTile(RowTile<S>& tile, const RowTile<S>& next) {
-    const int64_t keys = RoundUp(tile.count, Scores::kTileStep);
-    const RowList<S> values{tile.value, tile.count, p_.d2};
-    const RowList<S> next_keys{next.key, next.count, p_.d1}, next_values{next.value, next.count, p_.d2};
-    scores_.Score(tile.key, tile.count, keys, query_, head_groups_, score_,
-                  ScatteredPrefetch<S>(values, next_keys, scores_.portions(keys, head_groups_)));
-    for (int64_t i = 0; i < head_groups_; ++i) {
-      const int64_t at = i * kDecodeRows * kHeads;
-      DecodeSoftmax<Dot, kHeads>(score_ + at, keys / Layout::kVectorKeys, tile.count, p_.scale_value,
-                                 statistics_[i], probability_ + at, factor_ + i * kHeads);
-    }
-    values_.Add(tile.value, tile.count, {group_, probability_row_, kHeads * Dot::kPair, out_row_, factor_},
-                ScatteredPrefetch<S>(next_keys, next_values, values_.portions(group_)));
-  }
+  // Of the task's first query head in query and attention_out.
+  int64_t FirstRow(const DecodeTask& task) const { return TokenRow(p_, task) * p_.n1 + task.head * group_; }
 
   void Finish(const DecodeTask& task) {
+    const auto& state = heads_.state();
     const HeadResults part = partial_.At(task.index);
-    const int64_t row = TokenRow(p_, task) * p_.n1 + task.head * group_;
-    for (int64_t h = 0; h < group_; ++h) {
-      const HeadStatistics<Dot>& of = statistics_[h / kHeads];
-      float max[V::kLanes], lane[V::kLanes], sum = 0.0f;
-      V::Store(max, of.max);
-      V::Store(lane, of.sum);
-      for (int64_t i = h % kHeads; i < V::kLanes; i += kHeads) sum += lane[i];
-      const float* out = out_ + h * value_width_;
+    S* out = static_cast<S*>(p_.attention_out) + FirstRow(task) * p_.d2;
+    for (int64_t h = 0; h < group_; ++h, out += p_.d2) {
+      const float sum = state.Sum(h);
       if (split_) {
-        std::memcpy(part.out + h * value_width_, out, value_width_ * sizeof(float));
-        part.max[h] = max[h % kHeads];
+        std::memcpy(part.out + h * state.width(), state.out(h), state.width() * sizeof(float));
+        part.max[h] = state.Max(h);
         part.sum[h] = sum;
       } else {
-        StoreRow<V, E>(static_cast<S*>(p_.attention_out) + (row + h) * p_.d2, out, p_.d2,
-                       sum == 0.0f ? 1.0f : sum);
+        StoreRow<V, E>(out, state.out(h), p_.d2, sum == 0.0f ? 1.0f : sum);
       }
     }
   }
@@ -129,23 +80,14 @@ class DecodeWorker {
   const PagedAttentionParams& p_;
   const DecodeTasks& tasks_;
   const PartialResults& partial_;
-  const int64_t group_, head_groups_, value_width_, tile_rows_;
+  const int64_t group_;
   const bool split_;
   PagedRows<S> rows_;
-  Scores scores_;
-  Values values_;
+  Heads heads_;
   DecodeTask task_{};
   bool rows_done_ = true;
-  static constexpr int kTiles = 2;  // the one that is worked on and the next
+  static constexpr int kTiles = 3;  // the one that is worked on and the next two
   RowTile<S> tile_[kTiles];
-  Operand* query_;  // packed, for each head group
-  float* out_;      // [head][value_width_], not yet divided by the sum
-  float* score_;
-  Operand* probability_;
-  float* factor_;
-  HeadStatistics<Dot>* statistics_;
-  const Operand** probability_row_;  // of each head
-  float** out_row_;
 };
 
 template <class V, class E>
@@ -162,9 +104,9 @@ inline void MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks, c
   }
 }
 
-template <class Dot, class E, class Scores, class Values>
+template <class Dot, class E, class Heads>
 void DecodeWith(const PagedAttentionParams& p, const DecodeTasks& tasks) {
-  using Worker = DecodeWorker<Dot, E, Scores, Values>;
+  using Worker = DecodeWorker<Dot, E, Heads>;
   const int64_t value_width = RowStride<Dot>(p.d2);
   const PartialResults partial(tasks, p.n1 / p.n2, value_width);
   Arena sizing;
@@ -194,12 +136,10 @@ void PagedAttention(const PagedAttentionParams& p) {
     std::memset(p.attention_out, 0, p.tokens * p.n1 * p.d2 * sizeof(typename E::Storage));
   }
   const int64_t group = p.n1 / p.n2;
-  using InPlace = InPlaceValues<Dot, E>;
-  if (group > Dot::Vec::kLanes / 2)
-    return DecodeWith<Dot, E, HeadScores<Dot, E>, PackedValues<Dot, E>>(p, tasks);
-  if (group == 1) return DecodeWith<Dot, E, DepthScores<Dot, E, 1>, InPlace>(p, tasks);
-  if (group == 2) return DecodeWith<Dot, E, DepthScores<Dot, E, 2>, InPlace>(p, tasks);
-  DecodeWith<Dot, E, DepthScores<Dot, E, 4>, InPlace>(p, tasks);
+  if (group > Dot::Vec::kLanes / 2) return DecodeWith<Dot, E, ManyHeads<Dot, E>>(p, tasks);
+  if (group == 1) return DecodeWith<Dot, E, FewHeads<Dot, E, 1>>(p, tasks);
+  if (group == 2) return DecodeWith<Dot, E, FewHeads<Dot, E, 2>>(p, tasks);
+  DecodeWith<Dot, E, FewHeads<Dot, E, 4>>(p, tasks);
 }
 
 }  // namespace

@@ -52,15 +52,5 @@ inline void ForEachPlace(int64_t end, int64_t step, F f) {
   }
 }
 
-// A row as RowStride operands, zeros behind its end.
-template <class Dot, class E>
-inline void CopyRow(const typename E::Storage* row, int64_t width, typename Dot::Operand* dst) {
-  constexpr int kStep = Dot::Vec::kLanes * Dot::kPair;
-  const int64_t whole = width / kStep * kStep;
-  ForEachPlace(whole, kStep,
-               [&](int64_t i) { Dot::StoreDepth(dst + i, Dot::template LoadDepth<E>(row + i)); });
-  if (whole < width) PackRow<Dot, E>(row + whole, width - whole, dst + whole);
-}
-
 }  // namespace
 }  // namespace ms_nsa

@@ -50,6 +50,9 @@ constexpr int64_t DecodeRows(int64_t group) {
   return group <= 8 ? 16 : kDecodeRows;
 }
 
+// Rows of the weighted sum between handing out prefetches.
+constexpr int64_t kWeightedRows = 16;
+
 // Decode splits its items into parts until there are about this many tasks...
 constexpr int64_t kDecodeTasks = 64;
 

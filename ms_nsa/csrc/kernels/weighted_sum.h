@@ -1,0 +1,95 @@
+// Probability-weighted sums of value rows that lie anywhere: out[head] = out[head] * factor[head] + sum over
+// rows of probability[row][head] * value[row]. Values are read where they lie in the cache, without packing.
+#pragma once
+
+#include "gemm_tile.h"
+#include "scattered_prefetch.h"
+#include "tiling.h"
+
+namespace ms_nsa {
+namespace {
+
+template <class Dot, class S>
+struct WeightedSumArgs {
+  const S* const* value;  // per row; count rounded up to kPair
+  int64_t count;
+  int64_t width;                             // whole vectors
+  const typename Dot::Operand* probability;  // of the first head: [pair of rows][step]
+  int64_t step;
+  float* out;  // [head][width]
+  const float* factor;
+};
+
+// Vectors of one tile. Few heads leave registers for wider tiles: the rows are then walked through fewer
+// times.
+template <class Dot>
+constexpr int64_t PanelVectors(int heads) {
+  return RoundUp(heads <= 2 ? 2 * Dot::Vec::kTileVectors : Dot::Vec::kTileVectors, Dot::kPair);
+}
+
+template <class Dot>
+constexpr int64_t PanelColumns(int heads) {
+  return PanelVectors<Dot>(heads) * Dot::Vec::kLanes;
+}
+
+// Heads [0, R) and NV vectors from one column on.
+template <class Dot, class E, int R, int NV>
+inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int64_t column,
+                         ScatteredPrefetch<typename E::Storage>& prefetch) {
+  using V = typename Dot::Vec;
+  typename Dot::Reg acc[R][NV];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    const auto factor = V::Set1(w.factor[r]);
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) {
+      acc[r][v] = V::Mul(V::Load(w.out + r * w.width + column + v * V::kLanes), factor);
+    }
+  }
+  const typename Dot::Operand* probability = w.probability;
+  for (int64_t first = 0; first < w.count; first += kWeightedRows) {
+    prefetch.NextPortion();
+    const int64_t end = Min(first + kWeightedRows, w.count);
+    for (int64_t i = first; i < end; i += Dot::kPair, probability += w.step) {
+      typename Dot::B value[NV];
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; v += Dot::kPair) {
+        Dot::template LoadColumns<E>(w.value + i, column + v * V::kLanes, value + v);
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const auto x = Dot::Broadcast(probability + r * Dot::kPair);
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v) acc[r][v] = Dot::MulAdd(acc[r][v], x, value[v]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) V::Store(w.out + r * w.width + column + v * V::kLanes, acc[r][v]);
+  }
+}
+
+// All columns: NV vectors at a time, then fewer.
+template <class Dot, class E, int R, int NV>
+inline void WeightedRow(const WeightedSumArgs<Dot, typename E::Storage>& w,
+                        ScatteredPrefetch<typename E::Storage>& prefetch, int64_t column = 0) {
+  constexpr int kColumns = NV * Dot::Vec::kLanes;
+  for (; column + kColumns <= w.width; column += kColumns) WeightedTile<Dot, E, R, NV>(w, column, prefetch);
+  if constexpr (NV > Dot::kPair) {
+    if (column < w.width) WeightedRow<Dot, E, R, RoundUp(NV / 2, Dot::kPair)>(w, prefetch, column);
+  }
+}
+
+template <class Dot, class E, int R = 4>
+inline void WeightedSum(int heads, const WeightedSumArgs<Dot, typename E::Storage>& w,
+                        ScatteredPrefetch<typename E::Storage>& prefetch) {
+  if constexpr (R > 1) {
+    if (heads < R) return WeightedSum<Dot, E, R - 1>(heads, w, prefetch);
+  }
+  WeightedRow<Dot, E, R, PanelVectors<Dot>(R)>(w, prefetch);
+}
+
+}  // namespace
+}  // namespace ms_nsa
