@@ -103,10 +103,11 @@ class FewHeads {
                                    state_.groups() * panels * CeilDiv(tile.count, kWeightedRows));
     for (int64_t i = 0; i < state_.groups(); ++i) {
       const int64_t heads = Min(kHeads, state_.heads() - i * kHeads);
-      WeightedSum<Dot, E>(static_cast<int>(heads),
-                          {tile.value, tile.count, state_.width(), probability_ + i * kDecodeRows * kHeads,
-                           kHeads * Dot::kPair, state_.out(i * kHeads), factor_ + i * V::kLanes},
-                          next_keys);
+      WeightedSum<Dot, E, kHeads>(
+          heads,
+          {tile.value, tile.count, state_.width(), probability_ + i * kDecodeRows * kHeads,
+           kHeads * Dot::kPair, state_.out(i * kHeads), factor_ + i * V::kLanes},
+          next_keys);
     }
   }
 
