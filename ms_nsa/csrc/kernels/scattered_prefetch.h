@@ -22,7 +22,7 @@ class ScatteredPrefetch {
       for (int64_t i = 0; i < bytes_; i += 64) __builtin_prefetch(line + i, 0, 2);
     }
   }
-  void Advance(int64_t) { NextPortion(); }  // as PacedPrefetch, whose division is too slow for few heads
+  void Advance(int64_t) { NextPortion(); }  // the interface of PacedPrefetch
 
  private:
   const S* const* row_;
