@@ -25,12 +25,8 @@ def faults_vector():
     return twin.compile_kernel(faults.KERNELS / "faults_vector.cpp")
 
 
-@pytest.mark.parametrize("fault", faults.cases("faults_vector"))
-def test_vector_faults(faults_vector, fault):
-    x, y = np.random.default_rng(fault).standard_normal((2, 1024)).astype(np.float32)
-    tiling = np.array([fault, x.size], np.uint32)
-    arguments = [x, y, twin.output(x.size, np.float32), None, tiling]
-    result = faults_vector.launch("faults_vector", arguments, block_dim=2, raise_reports=False)
-    faults.check("faults_vector", fault, result.reports)
-    if fault == 0:
-        np.testing.assert_allclose(result.outputs[0], np.exp(2 * x + y), rtol=1e-6)
+def test_correct_version_of_the_faulty_kernel(faults_vector):
+    x, y = np.random.default_rng(0).standard_normal((2, 1024)).astype(np.float32)
+    arguments = [x, y, twin.output(x.size, np.float32), None, np.array([0, x.size], np.uint32)]
+    result = faults_vector.launch("faults_vector", arguments, block_dim=2)
+    np.testing.assert_allclose(result.outputs[0], np.exp(2 * x + y), rtol=1e-6)
