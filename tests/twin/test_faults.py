@@ -265,7 +265,7 @@ def test_both_directions_between_cores_have_mutants():
 )
 def test_what_the_device_headers_accept(what, entry, numbers, rule):
     for fault in numbers:
-        assert [r.rule for r in reports_of(entry, fault)][0] == rule, what
+        assert reports_of(entry, fault)[0].rule == rule, what
 
 
 def test_readme_holds_the_tally():

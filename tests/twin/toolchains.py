@@ -28,13 +28,15 @@ def runtime(compiler: str) -> str:
 
 
 def sanitized(compiler: str) -> dict[str, str]:
-    """The environment for a run with address and undefined-behaviour sanitizers; the first finding ends it."""
+    """The environment for a run with address and undefined-behaviour sanitizers; the first finding ends it. No
+    symbolizer: a process of its own, it would start with the preloaded library too, and hang."""
+    symbolize = f"symbolize={int('clang' not in compiler)}"
     return {
         "TWIN_CXX": compiler,
         "TWIN_SANITIZE": "address,undefined",
         "LD_PRELOAD": runtime(compiler),
-        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "ASAN_OPTIONS": f"detect_leaks=0:detect_stack_use_after_return=0:{symbolize}",
+        "UBSAN_OPTIONS": f"print_stacktrace=1:{symbolize}",
     }
 
 
