@@ -220,17 +220,17 @@ def figures() -> list[Figure]:
     return [*_copies(), *_rows(), *_loads(), *_cube(), *vector]
 
 
-def table() -> str:
-    """Markdown: published against modelled."""
-    lines = ["| what | kind | published | modelled | difference | source |", "|---|---|---|---|---|---|"]
+def lines(kinds: tuple[str, ...] = ("measured", "formula", "model")) -> list[str]:
+    """Rows of a Markdown table: published against modelled."""
+    rows = []
     for f in figures():
+        if f.kind not in kinds:
+            continue
         value, error = f.row()
-        unit = f.unit
-        lines.append(
-            f"| {f.name} | {f.kind} | {f.published:g} {unit} | {value:.4g} {unit} | {100 * error:+.1f} % | {f.source} |"
-        )
-    return "\n".join(lines)
+        difference = f"{100 * error:+.1f}".replace("-0.0", "+0.0")
+        rows.append(f"| {f.name} | {f.kind} | {f.published:.4g} {f.unit} | {value:.4g} {f.unit} | {difference} % |")
+    return rows
 
 
 if __name__ == "__main__":
-    print(table())
+    print("\n".join(["| what | kind | published | modelled | difference |", "|---|---|---|---|---|", *lines()]))

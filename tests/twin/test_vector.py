@@ -18,6 +18,7 @@ def test_vector_add(vector_add, length, blocks, seed):
     arguments = [x, y, twin.output(length, np.float16), None, tiling]
     result = vector_add.launch("vector_add", arguments, block_dim=blocks, seed=seed, preempt=3 if seed else 0)
     np.testing.assert_array_equal(result.outputs[0], x + y)
+    assert result.timing["bytes"]["GM->UB"] == 2 * result.timing["bytes"]["UB->GM"] == 2 * x.nbytes
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ class VectorState {
     answers_.Put(t[kTile / 4].GetSize());
     answers_.Put(t.ReinterpretCast<half>().GetSize());
     answers_.Put(t.GetPosition() == static_cast<int32_t>(TPosition::VECIN));
-    answers_.Put(t[8].GetPhyAddr() - t.GetPhyAddr());
+    answers_.Put((uint64_t)t[8].GetPhyAddr() - (uint64_t)t.GetPhyAddr());
     t.SetSize(24);
     answers_.Put(t.GetSize());
     answers_.Put(x_.GetSize());
@@ -98,7 +98,7 @@ class VectorState {
   __aicore__ inline void Again(TPipe& pipe, uint32_t at) {
     pipe.InitBuffer(buffer_, 184 * 1024);
     LocalTensor<float> t = buffer_.Get<float>();
-    answers_.Put(t.GetPhyAddr());
+    answers_.Put((uint64_t)t.GetPhyAddr());
     DataCopy(t, x_, kTile);
     SetFlag<HardEvent::MTE2_MTE3>(0);
     WaitFlag<HardEvent::MTE2_MTE3>(0);
