@@ -54,19 +54,19 @@ def test_l2_hint(api, bypass):
 @pytest.mark.parametrize("vectors", [1, 2])
 @pytest.mark.parametrize("blocks,seed", [(1, 0), (3, 4), (5, 9)])
 def test_mix(vectors, blocks, seed):
-    """AIC:AIV 1:1 and 1:2: indices, ratio, and SyncAll over all cores."""
+    """AIC:AIV 1:1 and 1:2: indices, ratio, SyncAll over all cores, a flag among the cube cores."""
     kernel = twin.compile_kernel(KERNEL, [f"VECTORS={vectors}"])
     cores = blocks * (1 + vectors)
     x = np.random.default_rng(blocks).standard_normal(TILE).astype(np.float32)
-    arguments = [x, twin.output((cores + blocks, TILE), np.float32), numbers(cores)]
+    arguments = [x, twin.output((cores + 2 * blocks, TILE), np.float32), numbers(cores)]
     task_type = f"MIX_AIC_1_{vectors}"
     launched = kernel.launch("state_mix", arguments, blocks, task_type, seed=seed, preempt=3 * (seed > 0))
     out, got = launched.outputs
-    np.testing.assert_array_equal(out, np.tile(x, (cores + blocks, 1)))
+    np.testing.assert_array_equal(out, np.tile(x, (cores + 2 * blocks, 1)))
     cube = [[i, blocks, 0, 1] for i in range(blocks)]
     vector = [[i, blocks, i % vectors, vectors] for i in range(blocks * vectors)]
     np.testing.assert_array_equal(got.reshape(cores, NUMBERS)[:, :4], cube + vector)
-    assert launched.timing["bytes"]["L1->GM"] == 2 * blocks * x.nbytes
+    assert launched.timing["bytes"]["L1->GM"] == 3 * blocks * x.nbytes
 
 
 def test_launch_from_cpp(tmp_path):

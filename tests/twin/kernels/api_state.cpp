@@ -156,7 +156,8 @@ extern "C" __global__ __aicore__ void state_cache(GM_ADDR x, GM_ADDR tiling) {
   }
 }
 
-// Every core writes its 128 floats, all meet, then each cube core copies the next block's to the end of out.
+// Every core writes its 128 floats, all meet, then each cube core copies the next block's vector core's to
+// the end of out; the cube cores meet, and each copies what the next one copied.
 class MixState {
  public:
   __aicore__ inline MixState(GM_ADDR x, GM_ADDR out, GM_ADDR numbers)
@@ -182,6 +183,10 @@ class MixState {
     const uint64_t next = (GetBlockIdx() + 1) % GetBlockNum();
     Pass(l1.Get<float>(), out_[(GetBlockNum() + next * kVectors) * kTile],
          out_[(GetBlockNum() * (1 + kVectors) + GetBlockIdx()) * kTile]);
+    CrossCoreSetFlag<0, PIPE_MTE3>(3);
+    CrossCoreWaitFlag(3);
+    Pass(l1.Get<float>(), out_[(GetBlockNum() * (1 + kVectors) + next) * kTile],
+         out_[(GetBlockNum() * (2 + kVectors) + GetBlockIdx()) * kTile]);
   }
 
   __aicore__ inline void Vector() {
