@@ -11,24 +11,23 @@ from mindspore._c_expression import MSContext
 
 NAME = "ms_nsa"
 _FOLDER = pathlib.Path(__file__).resolve().parent / "vendors" / NAME  # as CANN's installer lays it out
-_VERSION = _FOLDER / "version.info"
-_CHIPS = _FOLDER / "op_impl" / "ai_core" / "tbe" / "config"
+_VERSION, _CHIPS = "version.info", "op_impl/ai_core/tbe/config"
 _SEARCH_PATH = "ASCEND_CUSTOM_OPP_PATH"
 
 
 def folder():
     """Path of the vendor package inside this installation, or None."""
-    return _FOLDER if _VERSION.is_file() and _CHIPS.is_dir() else None
+    return _FOLDER if (_FOLDER / _VERSION).is_file() and (_FOLDER / _CHIPS).is_dir() else None
 
 
 def chips():
     """Names of the chips that the package holds kernels for, as CANN names them."""
-    return sorted(path.name for path in _CHIPS.iterdir())
+    return sorted(path.name for path in (_FOLDER / _CHIPS).iterdir())
 
 
 def built_with():
     """Version of the CANN that compiled the package."""
-    return _version(_VERSION, "custom_opp_compiler_version=")
+    return _version(_FOLDER / _VERSION, "custom_opp_compiler_version=")
 
 
 def installed_cann():

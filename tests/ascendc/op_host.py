@@ -2,13 +2,13 @@
 
 import ctypes
 import functools
-import json
 import pathlib
 import re
 
 import numpy as np
 
-from ascendc import host
+from ascendc import cann, host
+from ascendc.cann import TYPES
 from ms_nsa import registry
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -20,9 +20,6 @@ OPERATORS = {
 
 HAS_GRADIENT = (OP_HOST / "select_grad_tiling.h").is_file()
 
-# CANN's numbers.
-TYPES = {"float32": 0, "float16": 1, "int32": 3, "uint8": 4, "int64": 9, "bool": 12, "bfloat16": 27}
-OPTIONAL, REQUIRED, FORMAT_ND = 1, 2, 2
 SYSTEM_WORKSPACE = 16 << 20
 
 
@@ -52,7 +49,6 @@ def library():
     """As C++11, which CANN compiles op_host as."""
     sources = [HERE / "op_host.cpp", *sources_of_op_host()]
     lib = ctypes.CDLL(str(host.build(sources, "op_host", ["-std=c++11", f"-I{HERE / 'cann' / 'include'}"])))
-    lib.HostRegistered.restype = ctypes.c_char_p
     lib.HostNewCall.restype = ctypes.c_void_p
     lib.HostAddFloat.argtypes = [ctypes.c_void_p, ctypes.c_float]
     lib.HostAddInt.argtypes = [ctypes.c_void_p, ctypes.c_int64]
@@ -62,7 +58,7 @@ def library():
 @functools.cache
 def registered():
     """{OpType: what op_host registered}."""
-    return {op["name"]: op for op in json.loads(library().HostRegistered().decode())}
+    return cann.registered(library()._name)
 
 
 class Call:

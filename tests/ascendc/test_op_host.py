@@ -5,14 +5,14 @@ import re
 import numpy as np
 import pytest
 
-from ascendc import host, op_host
+from ascendc import cann, host, op_host
 from ms_nsa import checks, primitives, registry
 from support import ASCEND, DTYPES, PAGED_CASES, SELECT_CASES, random_paged_case, random_select_case
 
 OP_TYPES = sorted(op_host.OPERATORS if op_host.HAS_GRADIENT else set(op_host.OPERATORS) - {"MsNsaSelectAttentionGrad"})
 ENTRIES = sorted(op_host.OP_KERNEL.glob("ms_nsa_*.cpp"))
 CHIPS = ["ascend910b", "ascend910_93"]
-NAMES_OF_TYPES = {number: name for name, number in op_host.TYPES.items()}
+NAMES_OF_TYPES = {number: name for name, number in cann.TYPES.items()}
 ENUMS = {
     "NsaSelectAttention": ("select_op.h", "select_input", "select_attribute"),
     "NsaSelectAttentionGrad": ("select_op.h", "select_grad_input", "select_attribute"),
@@ -36,14 +36,14 @@ def test_registration_is_that_of_op_info(op_type):
     inputs, attributes = registry.inputs(operator, "ascend"), registry.attributes(operator, "ascend")
     assert len(inputs) <= 10, "MindSpore sorts input10 before input2"
     assert [tensor["name"] for tensor in registered["inputs"]] == [tensor["name"] for tensor in inputs]
-    given = [op_host.OPTIONAL if tensor.get("optional") else op_host.REQUIRED for tensor in inputs]
+    given = [cann.OPTIONAL if tensor.get("optional") else cann.REQUIRED for tensor in inputs]
     assert [tensor["option"] for tensor in registered["inputs"]] == given
     assert all(tensor["contiguous"] for tensor in registered["inputs"])
     outputs = registry.load(operator)["outputs"]
     assert [tensor["name"] for tensor in registered["outputs"]] == [tensor["name"] for tensor in outputs]
     for tensor in registered["inputs"] + registered["outputs"]:
-        assert tensor["formats"] == tensor["unknown_formats"] == [op_host.FORMAT_ND] * len(tensor["types"])
-    kinds = [(each["name"], "int" if "choices" in each else each["type"], op_host.REQUIRED) for each in attributes]
+        assert tensor["formats"] == tensor["unknown_formats"] == [cann.FORMAT_ND] * len(tensor["types"])
+    kinds = [(each["name"], "int" if "choices" in each else each["type"], cann.REQUIRED) for each in attributes]
     assert [(each["name"], each["type"], each["option"]) for each in registered["attributes"]] == kinds
     assert registered["configs"] == CHIPS
 
@@ -54,7 +54,7 @@ def test_python_registers_the_same(op_type):
     registered, operator = op_host.registered()[op_type], op_host.OPERATORS[op_type]
     told = primitives._ascend_registration(operator)
     assert told["op_name"] == op_type and told["target"] == "Ascend"
-    options = {"optional": op_host.OPTIONAL, "required": op_host.REQUIRED}
+    options = {"optional": cann.OPTIONAL, "required": cann.REQUIRED}
     for kind in ("inputs", "outputs"):
         found = [(tensor["name"], options[tensor["param_type" if "param_type" in tensor else "paramType"]])
                  for tensor in told[kind]]  # fmt: skip
