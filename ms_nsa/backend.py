@@ -90,15 +90,15 @@ def _ascend_rows():
     ]
 
 
-def main():
-    """Prints the environment report."""
+def report():
+    """The environment report: pairs of a name and a value."""
     import mindspore
     import ml_dtypes
     import numpy
 
     import ms_nsa
 
-    rows = [
+    return [
         ("ms_nsa", ms_nsa.__version__),
         ("mindspore", mindspore.__version__),
         ("numpy", numpy.__version__),
@@ -111,7 +111,11 @@ def main():
         ("threads", threads()),
         *_ascend_rows(),
     ]
-    for name, value in rows:
+
+
+def main():
+    """Prints the environment report."""
+    for name, value in report():
         print(f"{name:<15} {value}")
     return 0
 
