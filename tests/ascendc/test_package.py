@@ -6,10 +6,10 @@ import re
 import runpy
 import shutil
 import subprocess
+import sys
 import types
 
 import pytest
-import setuptools
 from mindspore.ops.operations import _custom_ops_utils as readers
 
 from ascendc import host, op_host
@@ -104,7 +104,11 @@ def test_what_is_missing_is_named(package, tmp_path, changes, sentence):
 
 def test_setup_builds_the_package_where_cann_is(package, monkeypatch, tmp_path):
     """Into the package's folder; without CANN what an earlier installation left is removed."""
-    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    classes = {"setuptools": ["Distribution"], "setuptools.command.bdist_wheel": ["bdist_wheel"]}
+    classes["setuptools.command.build_py"] = ["build_py"]
+    for name, bases in classes.items():  # a test's environment need not have them
+        module = types.SimpleNamespace(**dict.fromkeys(bases, object), setup=lambda **_: None)
+        monkeypatch.setitem(sys.modules, name, module)
     setup = runpy.run_path(str(host.ROOT / "setup.py"))
     make = setup["build_ascend_package"]
     make.__globals__.update(ROOT=package.folder, PACKAGE=tmp_path)

@@ -200,7 +200,8 @@ def build(project):
 
 def environment():
     """Variables under which the stand-in's build finds its own modules."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    search = os.pathsep.join(path for path in sys.path if path)
+    return {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": search}
 
 
 if __name__ == "__main__":
