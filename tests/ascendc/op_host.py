@@ -112,7 +112,7 @@ def kernel_parameters(path):
     return {name: [part.split()[-1] for part in parameters.split(",")] for name, parameters in entries}
 
 
-def call_of(case, empty=False):
+def call_of(case, empty=False, gradient=False):
     """The Call that a SelectCase or PagedCase makes; `empty` gives empty tensors for absent inputs."""
     attributes = {
         "head_num": case.head_num,
@@ -123,13 +123,22 @@ def call_of(case, empty=False):
         "default_scale": int(case.scale_value is None),
         "scale_value": case.scale_value or 0.0,
     }
-    op_type = "MsNsaSelectAttention"
+    op_type = "MsNsaSelectAttentionGrad" if gradient else "MsNsaSelectAttention"
     if hasattr(case, "block_table"):
         op_type = "MsNsaSelectedAttentionInfer"
         attributes.update(page_block_size=case.page_block_size, layout=case.layout)
     shapes = {}
     for tensor in registry.inputs(OPERATORS[op_type], "ascend"):
-        value = getattr(case, tensor["name"])
         absent = (0,) * len(tensor["shape"].split(",")) if empty else None
-        shapes[tensor["name"]] = absent if value is None else np.shape(value)
+        shape = _shape_of(case, tensor["name"])
+        shapes[tensor["name"]] = absent if shape is None else shape
     return Call(op_type, shapes, attributes)
+
+
+def _shape_of(case, name):
+    if name == "actual_seq_lens":
+        return None if case.actual_seq_qlen is None else (2 * len(case.actual_seq_qlen),)
+    if name in ("softmax_max", "softmax_sum"):
+        return (*case.query.shape[:2], 8)
+    value = case.grad if name == "attention_out" else getattr(case, name)
+    return None if value is None else np.shape(value)

@@ -120,12 +120,28 @@ def test_tiling_of_a_call_is_that_of_its_shapes(empty):
         assert found.schedule_mode == 1
 
 
+@pytest.mark.skipif(not op_host.HAS_GRADIENT, reason="the gradient's tiling is not in this tree")
+@pytest.mark.parametrize("empty", [False, True], ids=["absent", "empty"])
+def test_tiling_of_a_gradient_is_that_of_its_shapes(empty):
+    for case in cases():
+        if hasattr(case, "block_table"):
+            continue
+        found = op_host.call_of(case, empty, gradient=True).tile(20)
+        plan = host.tile(host.shapes_of(case), 20, "grad")
+        assert bytes(found.params) == bytes(plan.params), case.name
+        assert (found.block_dim, found.schedule_mode) == (plan.block_dim, 1)
+        assert found.workspace == op_host.SYSTEM_WORKSPACE + plan.workspace_bytes
+
+
 def test_inferred_shapes_and_types():
     for case in cases():
         call = op_host.call_of(case)
         operator = op_host.OPERATORS[call.op_type.decode()]
         statistics = [(*case.query.shape[:2], 8)] * 2 if operator == "NsaSelectAttention" else []
         assert call.infer_shapes() == [case.attention_out_shape, *statistics]
+        if op_host.HAS_GRADIENT and operator == "NsaSelectAttention":
+            call = op_host.call_of(case, gradient=True)
+            assert call.infer_shapes() == [case.query.shape, case.key.shape, case.value.shape]
     for op_type in OP_TYPES:
         count = len(op_host.registered()[op_type]["inputs"])
         for row in registered_columns(op_type):
@@ -133,6 +149,8 @@ def test_inferred_shapes_and_types():
 
 
 BROKEN_CALLS = [
+    *[("grad", {"actual_seq_lens": (5,)}, {}, "actual_seq_lens must hold as many lengths of keys as of queries, got 5")]
+    * op_host.HAS_GRADIENT,
     ("select", {"query": (4, 6)}, {}, "query must have rank 3, got 2"),
     ("select", {"atten_mask": (9,)}, {}, "atten_mask must have rank 2, got 1"),
     ("select", {}, {"head_num": 7}, "head_num must equal N1 of query, got 7"),
@@ -155,6 +173,11 @@ def small_call(kind, shapes, attributes):
         given = {"query": (4, 6, 48), "key": (90, 2, 48), "value": (90, 2, 32), "topk_indices": (4, 2, 5)}
         given.update(atten_mask=None, actual_seq_qlen=(3,), actual_seq_kvlen=(3,))
         return op_host.Call("MsNsaSelectAttention", {**given, **shapes}, {**common, **attributes})
+    if kind == "grad":
+        given = {"query": (4, 6, 48), "key": (90, 2, 48), "value": (90, 2, 32), "topk_indices": (4, 2, 5)}
+        given.update({"grad": (4, 6, 32), "attention_out": (4, 6, 32), "softmax_max": (4, 6, 8)})
+        given.update({"softmax_sum": (4, 6, 8), "atten_mask": None, "actual_seq_lens": (6,)})
+        return op_host.Call("MsNsaSelectAttentionGrad", {**given, **shapes}, {**common, **attributes})
     given = {"query": (3, 2, 6, 48), "key": (7, 16, 2, 48), "value": (7, 16, 2, 32), "topk_indices": (3, 2, 2, 5)}
     given.update(atten_mask=None, block_table=(3, 4), actual_seq_qlen=None, actual_seq_kvlen=(3,))
     common.update(key_value_head_num=2, page_block_size=16, layout="BSND")
@@ -165,5 +188,6 @@ def small_call(kind, shapes, attributes):
 def test_a_wrong_call_gets_a_sentence(capfd, kind, shapes, attributes, sentence):
     assert small_call(kind, {}, {}).tile(20) is not None
     assert small_call(kind, shapes, attributes).tile(20) is None
-    op_type = {"select": "MsNsaSelectAttention", "infer": "MsNsaSelectedAttentionInfer"}[kind]
+    op_type = {"select": "MsNsaSelectAttention", "infer": "MsNsaSelectedAttentionInfer"}
+    op_type = op_type.get(kind, "MsNsaSelectAttentionGrad")
     assert capfd.readouterr().err == f"{op_type}: {sentence}\n"
