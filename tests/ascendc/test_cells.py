@@ -16,7 +16,7 @@ import ms_nsa
 from ascendc import inference, op_host
 from ascendc.cann import toolkit
 from ms_nsa import backend, checks, primitives, registry, vendor
-from support import DTYPES, make_select_case
+from support import DTYPES, make_paged_case, make_select_case
 from support.run_cells import MODES, run_mode
 
 CASE_SIZES = {"n2": 2, "group": 4, "d1": 32, "d2": 16, "select_block_size": 16, "select_block_count": 3}
@@ -212,9 +212,7 @@ def test_limits_on_ascend_are_those_of_the_kernels(npu):
 
 def in_ascend_cells(operator, attributes, device, bprop=None):
     """CPU primitives in the Cells that wrap the Ascend ones: how calls reach them is what a CPU can show."""
-    if operator == "NsaSelectAttentionGrad":
-        return cpu_make(operator, attributes, device)
-    cell = primitives._ASCEND_CELLS.get(operator, primitives._AscendKernel)
+    cell = primitives._AscendForward if bprop else primitives._AscendKernel
     return tuple(cell(primitive, (), bprop) for primitive in cpu_make(operator, attributes, device))
 
 
@@ -242,6 +240,28 @@ def test_calls_and_gradients_pass_through_the_cells(monkeypatch, mode):
     monkeypatch.setattr(primitives, "make", in_ascend_cells)
     for found, right in zip(results(), expected):
         np.testing.assert_array_equal(found, right)
+
+
+def test_dynamic_shapes_pass_through_the_cells(monkeypatch):
+    sizes = {"page_block_size": 16, **CASE_SIZES}
+    case = make_paged_case(np.random.default_rng(4), DTYPES["float32"], "BSND", 2, None, [40, 0, 33], **sizes)
+    arrays = case.query, case.key, case.value, case.topk_indices, case.block_table
+    lengths = np.array(case.actual_seq_kvlen, np.int64)
+    inputs = [*map(ms.Tensor, arrays), None, ms.Tensor(lengths)]
+
+    def result(unknown):
+        cell = ms_nsa.NsaSelectedAttentionInfer(8, 2, 16, 3, 16)
+        if unknown:
+            shapes = [(None, *tensor.shape[1:]) for tensor in inputs if tensor is not None]
+            dtypes = [tensor.dtype for tensor in inputs if tensor is not None]
+            tensors = [ms.Tensor(shape=shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes)]
+            cell.set_inputs(*tensors[:5], None, tensors[5])
+        with run_mode("graph"):
+            return cell(*inputs).asnumpy()
+
+    expected = result(unknown=False)
+    monkeypatch.setattr(primitives, "make", in_ascend_cells)
+    np.testing.assert_array_equal(result(unknown=True), expected)
 
 
 class Joined(nn.Cell):
