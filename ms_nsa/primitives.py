@@ -100,19 +100,23 @@ def check_dtypes(operator, device, dtypes):
     checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in dtypes])
 
 
-def _infer_functions(operator, attributes, device, target):
-    """Shape and dtype inference of the primitive for `target`; `device` is whose dtypes are accepted."""
+def _infer_functions(operator, attributes, device, separate=None):
+    """Shape and dtype inference; `device` is whose dtypes are accepted.
+
+    `separate` turns what is known of a primitive's inputs into what is known of the CPU's, given a function that does
+    so for an input that joins two.
+    """
     pairs = tuple(attributes.items())
 
     def infer_shape(*shapes):
-        given = _separate(operator, target, tuple(map(tuple, shapes)), _halves)
-        result = checks.check_shapes(operator, pairs, given)
+        shapes = tuple(map(tuple, shapes))
+        result = checks.check_shapes(operator, pairs, separate(shapes, _halves) if separate else shapes)
         return result if len(result) > 1 else result[0]
 
     def infer_dtype(*dtypes):
-        given = _separate(operator, target, dtypes, _twice)
-        checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in given])
-        return _output_dtypes(operator, given)
+        dtypes = separate(dtypes, _twice) if separate else dtypes
+        checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in dtypes])
+        return _output_dtypes(operator, dtypes)
 
     return infer_shape, infer_dtype
 
@@ -125,15 +129,17 @@ def _twice(dtype):
     return dtype, dtype
 
 
-def _separate(operator, target, given, separate):
-    """What is known of each input of the CPU's primitive, from what is known of those of the primitive for `target`.
+def _separate_ascend(operator):
+    """The function `separate` of an Ascend primitive, which has its attributes behind the inputs."""
+    joins = ["joins" in tensor for tensor in registry.inputs(operator, "ascend")]
 
-    Behind the inputs an Ascend primitive has its attributes.
-    """
-    result = []
-    for tensor, known in zip(registry.inputs(operator, target), given):
-        result.extend(separate(known) if "joins" in tensor else (known,))
-    return tuple(result)
+    def separate(known, split):
+        result = []
+        for joined, item in zip(joins, known):
+            result.extend(split(item) if joined else (item,))
+        return tuple(result)
+
+    return separate
 
 
 def _output_dtypes(operator, dtypes):
@@ -285,7 +291,7 @@ def _make_ascend(operator, attributes, device, bprop):
         raise RuntimeError(wrong)
     values = registry.ascend_values(operator, attributes)
     cell = _ASCEND_CELLS.get(operator, _AscendKernel)
-    infer_functions = _infer_functions(operator, attributes, device, "ascend")
+    infer_functions = _infer_functions(operator, attributes, device, _separate_ascend(operator))
     known = _ascend_primitive(operator, attributes, *infer_functions)
     dynamic = _ascend_primitive(operator, attributes, None, None)
     return cell(known, values, bprop), cell(dynamic, values, bprop)
@@ -308,7 +314,7 @@ def make(operator, attributes, device, bprop=None):
     """
     if checks.device_target() == "ascend":
         return _make_ascend(operator, attributes, device, bprop)
-    infer_functions = _infer_functions(operator, attributes, device, "cpu")
+    infer_functions = _infer_functions(operator, attributes, device)
     registration = _cpu_registration(operator, attributes)
     known = _CpuKernel(operator, attributes, *infer_functions, "aot", bprop, registration)
     dynamic = _CpuKernel(operator, attributes, None, None, "aot", bprop, registration)
