@@ -162,7 +162,6 @@ def _compile_host(project):
 
 def _compile_kernel(source, binary):
     """Resolves the kernel's includes: its own from its folder, CANN's from the twin's."""
-    binary.parent.mkdir(parents=True, exist_ok=True)
     options = ["-std=c++17", "-D__DAV_C220_CUBE__", "-M", f"-I{TWIN}"]
     subprocess.run(["g++", *options, str(source), "-o", str(binary)], check=True)
 
