@@ -185,9 +185,12 @@ def build(project):
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({name: _op_information(op) for name, op in here.items()}, indent=1))
         for name in here:
-            _compile_kernel(
-                project / "op_kernel" / f"{snake(name)}.cpp", tbe / "kernel" / chip / snake(name) / f"{name}.o"
-            )
+            binary = out / f"{name}.o"
+            if not binary.exists():
+                _compile_kernel(project / "op_kernel" / f"{snake(name)}.cpp", binary)
+            installed = tbe / "kernel" / chip / snake(name)
+            installed.mkdir(parents=True)
+            shutil.copy(binary, installed)
     (vendor / "op_api" / "lib").mkdir()
     shutil.copy(library, vendor / "op_api" / "lib")
     version_info = pathlib.Path(values["ASCEND_CANN_PACKAGE_PATH"]) / "compiler" / "version.info"
