@@ -150,9 +150,24 @@ Shapes InferForward(int* ndims, int64_t** shapes, AotExtra* extra) {
   return Known(in) ? CheckShapes(kForwardName, ReadAttributes(extra, false), in) : PartialForward(in);
 }
 
-Shapes InferGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
-  const std::vector<Tensor> in = ReadTensors(grad_input::kCount, nullptr, ndims, shapes, nullptr);
+Shapes InferGradOf(const std::vector<Tensor>& in, AotExtra* extra) {
   return Known(in) ? CheckShapes(kGradName, ReadAttributes(extra, false), in) : PartialGrad(in);
+}
+
+Shapes InferGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
+  return InferGradOf(ReadTensors(grad_input::kCount, nullptr, ndims, shapes, nullptr), extra);
+}
+
+// On Ascend the lengths of queries and keys are one input.
+Shapes InferAscendGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
+  std::vector<Tensor> in = ReadTensors(grad_input::kCount - 1, nullptr, ndims, shapes, nullptr);
+  Tensor q_lens = in.back();
+  if (q_lens.shape.size() == 1 && q_lens.shape[0] >= 0) {
+    q_lens.shape[0] /= 2;
+    in.back().shape[0] -= q_lens.shape[0];
+  }
+  in.insert(in.end() - 1, q_lens);
+  return InferGradOf(in, extra);
 }
 
 Shape InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
@@ -170,17 +185,20 @@ using TypeIds = std::vector<TypeId>;
 using ms_nsa::Shape;
 using ms_nsa::Shapes;
 
-// The four entry points of one operator, found by MindSpore by their names. Shape and type of a single output
-// go bare, those of several as vectors.
-#define MS_NSA_OPERATOR(Name, kInfer, Inputs, Run, OutShapes, InferShapes, OutTypes, InferTypes)       \
+// Shape and type inference of one operator, found by MindSpore by their names. Shape and type of a single
+// output go bare, those of several as vectors.
+#define MS_NSA_INFERENCE(Name, OutShapes, InferShapes, OutTypes, InferTypes)                \
+  MS_NSA_EXPORT OutShapes Name##InferShape(int* ndims, int64_t** shapes, AotExtra* extra) { \
+    return ms_nsa::InferShapes(ndims, shapes, extra);                                       \
+  }                                                                                         \
+  MS_NSA_EXPORT OutTypes Name##InferType(TypeIds in, AotExtra*) {                           \
+    return OutTypes InferTypes;                                                             \
+  }
+
+// The kernel of one operator, found in the same way.
+#define MS_NSA_KERNEL(Name, kInfer, Inputs, Run)                                                       \
   MS_NSA_EXPORT int Name##Init(int*, int64_t**, const char**, AotExtra* extra) {                       \
     return ms_nsa::Init(extra, kInfer);                                                                \
-  }                                                                                                    \
-  MS_NSA_EXPORT OutShapes Name##InferShape(int* ndims, int64_t** shapes, AotExtra* extra) {            \
-    return ms_nsa::InferShapes(ndims, shapes, extra);                                                  \
-  }                                                                                                    \
-  MS_NSA_EXPORT OutTypes Name##InferType(TypeIds in, AotExtra*) {                                      \
-    return OutTypes InferTypes;                                                                        \
   }                                                                                                    \
   MS_NSA_EXPORT int Name(int, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, \
                          void* extra) {                                                                \
@@ -190,8 +208,15 @@ using ms_nsa::Shapes;
     return 0;                                                                                          \
   }
 
-MS_NSA_OPERATOR(NsaSelectAttention, false, forward_input, RunForward, Shapes, InferForward, TypeIds,
-                ({in[0], kFloat32Type, kFloat32Type}))
-MS_NSA_OPERATOR(NsaSelectAttentionGrad, false, grad_input, RunGrad, Shapes, InferGrad, TypeIds,
-                ({in[1], in[1], in[1]}))
-MS_NSA_OPERATOR(NsaSelectedAttentionInfer, true, infer_input, RunInfer, Shape, InferInfer, TypeId, (in[0]))
+MS_NSA_KERNEL(NsaSelectAttention, false, forward_input, RunForward)
+MS_NSA_KERNEL(NsaSelectAttentionGrad, false, grad_input, RunGrad)
+MS_NSA_KERNEL(NsaSelectedAttentionInfer, true, infer_input, RunInfer)
+
+MS_NSA_INFERENCE(NsaSelectAttention, Shapes, InferForward, TypeIds, ({in[0], kFloat32Type, kFloat32Type}))
+MS_NSA_INFERENCE(NsaSelectAttentionGrad, Shapes, InferGrad, TypeIds, ({in[1], in[1], in[1]}))
+MS_NSA_INFERENCE(NsaSelectedAttentionInfer, Shape, InferInfer, TypeId, (in[0]))
+
+// The Ascend operators run elsewhere; their inference is here, under their own names.
+MS_NSA_INFERENCE(MsNsaSelectAttention, Shapes, InferForward, TypeIds, ({in[0], kFloat32Type, kFloat32Type}))
+MS_NSA_INFERENCE(MsNsaSelectAttentionGrad, Shapes, InferAscendGrad, TypeIds, ({in[1], in[1], in[1]}))
+MS_NSA_INFERENCE(MsNsaSelectedAttentionInfer, Shape, InferInfer, TypeId, (in[0]))

@@ -46,9 +46,28 @@ def test_attributes_are_those_that_cpp_reads(operator):
 @pytest.mark.parametrize("device", ["cpu", "ascend"])
 def test_dtype_rows_are_complete(operator, device):
     info = registry.load(operator)
-    rows = list(primitives._dtype_rows(info, device))
+    rows = list(primitives._dtype_rows(operator, device))
     assert len(rows) == 2 * len(info["dtypes"][device])  # two dtypes of atten_mask
-    assert all(len(row) == len(info["inputs"]) + len(info["outputs"]) for row in rows)
+    assert all(len(row) == len(registry.inputs(operator, device)) + len(info["outputs"]) for row in rows)
+
+
+def test_lengths_of_the_gradient_are_joined_on_ascend():
+    on_cpu, on_ascend = ([t["name"] for t in registry.inputs("NsaSelectAttentionGrad", d)] for d in ("cpu", "ascend"))
+    assert on_cpu[-2:] == ["actual_seq_qlen", "actual_seq_kvlen"]
+    assert on_ascend == [*on_cpu[:-2], "actual_seq_lens"]
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_attributes_on_ascend_are_numbers(operator):
+    """MindSpore loses the strings that it hands to an aclnn operator in some versions."""
+    attributes = registry.attributes(operator, "ascend")
+    assert all(attribute["type"] in ("int", "float") or "choices" in attribute for attribute in attributes)
+    assert registry.attributes(operator, "cpu") == registry.load(operator)["attributes"]
+    values = {attribute["name"]: index for index, attribute in enumerate(attributes)}
+    chosen = [*range(len(attributes))]
+    if operator == "NsaSelectedAttentionInfer":
+        values["layout"], chosen[-1] = "TND", 2
+    assert registry.ascend_values(operator, values) == tuple(chosen)
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

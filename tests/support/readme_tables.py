@@ -12,27 +12,28 @@ from ms_nsa.registry import load
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README_CN.md")
 OPERATORS = ("NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer")
-DEVICES = {"cpu": "CPU", "ascend": 'Ascend (`limits="ascend"`)'}
+LIMITS = {"cpu": "CPU", "ascend_kernels": "Ascend", "ascend": '`limits="ascend"`'}
+DEVICES = {"cpu": "cpu", "ascend_kernels": "ascend", "ascend": "ascend"}
 RELATIONS = {"max": "≤ {}", "in": "{}", "multiple": "multiple of {}"}
 HEADINGS = {
-    "README.md": ("operator", "dtypes and limits on"),
-    "README_CN.md": ("算子", "数据类型与限制："),
+    "README.md": ("operator", "dtypes and limits, {}"),
+    "README_CN.md": ("算子", "数据类型与限制：{}"),
 }
 
 
 def table(readme):
     """The support matrix as Markdown, headed in the language of `readme`."""
-    operator, limits = HEADINGS[readme]
-    rows = [[operator, *(f"{limits} {name}" for name in DEVICES.values())], ["---"] * (1 + len(DEVICES))]
+    operator, heading = HEADINGS[readme]
+    rows = [[operator, *(heading.format(name) for name in LIMITS.values())], ["---"] * (1 + len(LIMITS))]
     for name in OPERATORS:
         info = load(name)
-        rows.append([f"`{name}`", *(_cell(info, device) for device in DEVICES)])
+        rows.append([f"`{name}`", *(_cell(info, limits) for limits in LIMITS)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _cell(info, device):
-    dtypes = ", ".join(info["dtypes"][device])
-    return "; ".join([dtypes, *(_rule(rule) for rule in info["limits"][device])])
+def _cell(info, limits):
+    dtypes = ", ".join(info["dtypes"][DEVICES[limits]])
+    return "; ".join([dtypes, *(_rule(rule) for rule in info["limits"][limits])])
 
 
 def _rule(rule):
