@@ -1,38 +1,87 @@
-// The tiles of the block-outer forward that one core does in a segment. Units are laid out on a line of costs
+// The tiles of the block-outer kernels that one core does in a segment. Units are laid out on a line of costs
 // and cut as in core_split.h; inside a unit the entries go in order of their bits, that is of tokens.
 #pragma once
 
 #include "bits.h"
 #include "block_workspace.h"
 #include "core_split.h"
-#include "segments.h"
+#include "visible_rows.h"
 
 namespace ms_nsa {
 
+// A unit of work is a kv head and a strip of a select block. Its entries are cut into pieces.
+struct TileCut {
+  int32_t strip_rows;
+  int32_t strips;       // of a block
+  int32_t piece_tiles;  // full tiles of a piece
+  bool apart;           // no tile crosses pieces, whatever core has them, and each piece shows up
+};
+
+MS_NSA_FN TileCut ForwardCut(const AttentionParams& p) {
+  return {p.select_block_size, 1, 1, false};
+}
+
+struct Strip {
+  int64_t row;   // of the sequence: its first
+  int64_t rows;  // that exist; 0 or less: none
+};
+
+MS_NSA_FN Strip StripOf(const AttentionParams& params, const TileCut& cut, const Segment& segment,
+                        int64_t block, int64_t strip) {
+  const int64_t offset = strip * cut.strip_rows, row = block * params.select_block_size + offset;
+  const int64_t rows = Min<int64_t>(params.select_block_size - offset, cut.strip_rows);
+  return {row, Min(segment.kv_len - row, rows)};
+}
+
+// Unit (head * blocks + block) * strips + strip.
+MS_NSA_FN Strip StripOfUnit(const AttentionParams& params, const TileCut& cut, const Segment& segment,
+                            int64_t unit) {
+  const int64_t blocks = Max<int64_t>(segment.Blocks(params), 1);
+  return StripOf(params, cut, segment, unit / cut.strips % blocks, unit % cut.strips);
+}
+
+// Entries of a unit, 0 for a strip behind the sequence, and the pieces that they make.
+template <class Index>
+MS_NSA_FN int64_t CountOf(const AttentionParams& params, const TileCut& cut, const Segment& segment,
+                          const Index& index, int64_t unit) {
+  return StripOfUnit(params, cut, segment, unit).rows > 0 ? index.Count(unit / cut.strips) : 0;
+}
+MS_NSA_FN int64_t PiecesOf(const AttentionParams& params, const TileCut& cut, int64_t count) {
+  return CeilDiv<int64_t>(count, TokensOfTile(params) * cut.piece_tiles);
+}
+
 struct Tile {
   int32_t head;
-  int64_t block;
-  int32_t rows;  // kv rows that every token of the tile sees, the first of the block
-  int32_t tokens;
-  int64_t ordinal;               // which of two buffers it uses
+  int32_t strip;
+  int64_t row;                   // of the sequence: first one of the unit
+  int32_t block_rows;            // of the unit
+  int32_t rows;                  // of these, those up to the last that the tile's tokens see
+  uint64_t hidden;               // of these, rows that its only token does not see, by bits
+  int32_t tokens;                // 0: shows a piece without a visible entry, if pieces are apart
+  int64_t piece;                 // among all of the segment
+  int64_t ordinal;               // among the tiles that have tokens: which of several buffers it uses
   int64_t unit_ordinal;          // likewise for key and value
-  bool first;                    // of its unit on this core
+  bool opens;                    // first of its piece or, if they are not apart, of its unit on this core
+  bool first;                    // with this key and value
   int32_t entries[kTileTokens];  // token * SlotStride + slot
 };
 
-// A token that sees only part of the block gets a tile of its own: a row hidden from a token must not meet it
-// in the arithmetic, not even with weight 0. Index gives Count(unit) and Word(unit, number).
-template <class Index>
+// A token that sees only part of the unit gets a tile of its own: a row hidden from a token must not meet it
+// in the arithmetic, not even with weight 0. Index gives Count(block of a head) and Word(the same, number).
+template <class Index, class Source>
 class TileWalk {
  public:
-  MS_NSA_FN TileWalk(const AttentionParams& params, const Segment& segment, const Index& index, int64_t core,
-                     int64_t cores)
+  MS_NSA_FN TileWalk(const AttentionParams& params, const Source& source, const Segment& segment,
+                     const Index& index, const TileCut& cut, int64_t core, int64_t cores)
       : params_(params),
+        source_(source),
         segment_(segment),
         index_(index),
+        cut_(cut),
         blocks_(segment.Blocks(params)),
-        units_(blocks_ * params.kv_heads),
+        units_(blocks_ * params.kv_heads * cut.strips),
         tile_tokens_(TokensOfTile(params)),
+        piece_entries_(tile_tokens_ * cut.piece_tiles),
         words_(CeilDiv<int64_t>(segment.tokens * SlotStride(params), 64)) {
     int64_t total = 0;
     for (int64_t unit = 0; unit < units_; ++unit) total += CostOf(unit).cost;
@@ -42,7 +91,11 @@ class TileWalk {
 
   MS_NSA_FN bool Next(Tile& tile) {
     while (!FillTile(tile)) {
-      if (!NextUnit()) return false;
+      if (fresh_ && cut_.apart) {
+        Open(tile);
+        return true;
+      }
+      if (!NextPieces()) return false;
     }
     return true;
   }
@@ -57,62 +110,79 @@ class TileWalk {
   static constexpr int64_t kBlockEntries = 16;
 
   MS_NSA_FN Unit CostOf(int64_t unit) const {
-    const int64_t count = index_.Count(unit);
-    return {start_, count > 0 ? count + kBlockEntries : 0, CeilDiv<int64_t>(count, tile_tokens_)};
+    const int64_t count = CountOf(params_, cut_, segment_, index_, unit);
+    const int64_t pieces = PiecesOf(params_, cut_, count);
+    return {start_, count > 0 ? count + kBlockEntries * (cut_.apart ? pieces : 1) : 0, pieces};
   }
 
-  MS_NSA_FN bool NextUnit() {
-    while (unit_ < units_ && start_ < end_) {
-      const Unit unit = CostOf(unit_);
-      if (unit.cost > 0) {
-        const int64_t first = PieceAt(begin_, unit), last = PieceAt(end_, unit);
-        left_ = (last - first) * tile_tokens_;
-        if (first < last) Start(first * tile_tokens_);
-      }
-      start_ += unit.cost;
-      ++unit_;
-      if (left_ > 0) return true;
+  // The next pieces of this core that may share tiles.
+  MS_NSA_FN bool NextPieces() {
+    while (piece_ >= last_piece_) {
+      if (unit_ >= units_ || start_ >= end_) return false;
+      StartUnit();
     }
-    return false;
+    const int64_t pieces = cut_.apart ? 1 : last_piece_ - piece_;
+    piece_number_ = unit_pieces_ + piece_;
+    piece_ += pieces;
+    left_ = pieces * piece_entries_;
+    fresh_ = true;
+    return true;
+  }
+
+  MS_NSA_FN void StartUnit() {
+    const Unit unit = CostOf(unit_);
+    unit_pieces_ = pieces_;
+    piece_ = last_piece_ = 0;
+    if (unit.cost > 0) {
+      piece_ = PieceAt(begin_, unit);
+      last_piece_ = PieceAt(end_, unit);
+      current_ = unit_;
+      if (piece_ < last_piece_) Seek(piece_ * piece_entries_);
+    }
+    start_ += unit.cost;
+    pieces_ += unit.pieces;
+    ++unit_;
   }
 
   // Goes to entry `first` of the unit.
-  MS_NSA_FN void Start(int64_t first) {
-    current_ = unit_;
-    fresh_ = true;
+  MS_NSA_FN void Seek(int64_t first) {
     word_number_ = 0;
-    word_ = index_.Word(unit_, 0);
+    word_ = Word(0);
     for (int32_t ones = CountOnes(word_); first >= ones && word_number_ + 1 < words_;
          ones = CountOnes(word_)) {
       first -= ones;
-      word_ = index_.Word(unit_, ++word_number_);
+      word_ = Word(++word_number_);
     }
     while (first-- > 0) word_ &= word_ - 1;
   }
 
+  MS_NSA_FN uint64_t Word(int32_t number) const { return index_.Word(current_ / cut_.strips, number); }
+
   MS_NSA_FN bool FindEntry(int32_t& entry) {
     while (word_ == 0) {
       if (++word_number_ >= words_) return false;
-      word_ = index_.Word(current_, word_number_);
+      word_ = Word(word_number_);
     }
     entry = word_number_ * 64 + LowestOne(word_);
     return true;
   }
 
   MS_NSA_FN bool FillTile(Tile& tile) {
-    const int64_t block = current_ % Max<int64_t>(blocks_, 1), start = block * params_.select_block_size;
-    const int64_t whole = Min<int64_t>(segment_.kv_len - start, params_.select_block_size);
+    const Strip strip = StripOfUnit(params_, cut_, segment_, current_);
     int32_t entry = 0;
-    tile.tokens = 0;
+    tile.tokens = tile.rows = 0;
+    tile.hidden = 0;
     for (; left_ > 0 && tile.tokens < tile_tokens_ && FindEntry(entry); --left_) {
-      const int64_t token = entry / SlotStride(params_);
-      const int64_t rows = Min(segment_.Visible(params_.sparse_mode, token) - start, whole);
-      if (rows > 0 && rows < whole && tile.tokens > 0) break;
+      const VisibleRows visible =
+          VisibleOf(params_, source_, segment_, entry / SlotStride(params_), strip.row, strip.rows);
+      const bool part = visible.rows < strip.rows || visible.hidden != 0;
+      if (visible.rows > 0 && part && tile.tokens > 0) break;
       word_ &= word_ - 1;
-      if (rows <= 0) continue;
-      tile.rows = rows;
+      if (visible.rows == 0) continue;
+      tile.rows = visible.rows;
+      tile.hidden = visible.hidden;
       tile.entries[tile.tokens++] = entry;
-      if (rows < whole) {
+      if (part) {
         --left_;
         break;
       }
@@ -121,31 +191,42 @@ class TileWalk {
       left_ = 0;
       return false;
     }
-    Number(tile, block);
+    const bool hides = tile.hidden != 0;
+    tile.first = fresh_ || hides || hid_;  // hidden rows are cleared in L1: nobody else can use those
+    if (tile.first) ++unit_ordinal_;
+    hid_ = hides;
+    tile.ordinal = ordinal_++;
+    tile.unit_ordinal = unit_ordinal_;
+    Open(tile);
     return true;
   }
 
-  MS_NSA_FN void Number(Tile& tile, int64_t block) {
-    tile.head = current_ / blocks_;
-    tile.block = block;
-    tile.first = fresh_;
-    if (fresh_) ++unit_ordinal_;
+  MS_NSA_FN void Open(Tile& tile) {
+    tile.head = current_ / cut_.strips / Max<int64_t>(blocks_, 1);
+    tile.strip = current_ % cut_.strips;
+    const Strip strip = StripOfUnit(params_, cut_, segment_, current_);
+    tile.row = strip.row;
+    tile.block_rows = strip.rows;
+    tile.piece = piece_number_;
+    tile.opens = fresh_;
     fresh_ = false;
-    tile.ordinal = ordinal_++;
-    tile.unit_ordinal = unit_ordinal_;
   }
 
   const AttentionParams& params_;
+  const Source& source_;
   const Segment& segment_;
   const Index& index_;
+  TileCut cut_;
   int64_t blocks_, units_;
-  int32_t tile_tokens_;
+  int32_t tile_tokens_, piece_entries_;
   int32_t words_;  // of a mask
   int64_t begin_, end_;
-  int64_t unit_ = 0, start_ = 0;    // the next unit
-  int64_t current_ = 0, left_ = 0;  // the unit at hand and what is left of its entries for this core
+  int64_t unit_ = 0, start_ = 0, pieces_ = 0;      // the next unit, and pieces of those before
+  int64_t current_ = 0, unit_pieces_ = 0;          // likewise the unit at hand
+  int64_t piece_ = 0, last_piece_ = 0, left_ = 0;  // its next piece, the end of this core's, entries left
+  int64_t piece_number_ = 0;
   int64_t ordinal_ = 0, unit_ordinal_ = -1;
-  bool fresh_ = false;
+  bool fresh_ = false, hid_ = false;
   int32_t word_number_ = 0;
   uint64_t word_ = 0;
 };

@@ -69,6 +69,7 @@ void FillAttention(const AttentionShapes& s, AttentionParams& p) {
   p.select_block_size = s.select_block_size;
   p.select_block_count = s.select_block_count;
   p.sparse_mode = s.sparse_mode;
+  p.debug = s.debug;
   p.chunk_rows = ChunkRows(p);
   p.scale_value = s.default_scale ? 1.0 / std::sqrt(static_cast<double>(s.d1)) : s.scale_value;
 }
@@ -80,6 +81,10 @@ void PlanCores(int64_t rows, int32_t aic_cores, Tiling& tiling) {
   const int64_t pieces = p.tokens * p.kv_heads * MakeUnit(0, std::min(selected, rows)).pieces;
   tiling.block_dim = static_cast<int32_t>(std::max<int64_t>(std::min<int64_t>(pieces, aic_cores), 1));
   tiling.workspace_bytes = tiling.block_dim * AreaOf(p).bytes;
+}
+
+void AddReport(Tiling& tiling) {
+  tiling.workspace_bytes += ReportBytes(tiling.params);
 }
 
 }  // namespace ms_nsa

@@ -17,6 +17,7 @@ struct AttentionShapes {
   int64_t sparse_mode;
   bool default_scale;  // scale is 1 / sqrt(d1)
   double scale_value;
+  bool debug;  // the kernel looks for what the rules forbid
 };
 
 struct Tiling {
@@ -42,5 +43,8 @@ void FillAttention(const AttentionShapes& shapes, AttentionParams& params);
 
 // Cores and workspace when no unit of work (a token and a kv head) has more than `rows` kv rows.
 void PlanCores(int64_t rows, int32_t aic_cores, Tiling& tiling);
+
+// In front of everything else in the workspace, if the shapes ask for it.
+void AddReport(Tiling& tiling);
 
 }  // namespace ms_nsa

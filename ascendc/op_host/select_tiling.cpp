@@ -49,11 +49,8 @@ bool UseBlockOuter(const AttentionParams& p, Schedule schedule, int64_t tokens) 
 
 }  // namespace
 
-Tiling TileSelect(const SelectShapes& s, int32_t aic_cores, Schedule schedule) {
-  Tiling tiling{};
-  tiling.error = CheckAttention("MsNsaSelectAttention", s.attention, aic_cores);
-  if (!tiling.error.empty()) return tiling;
-  AttentionParams& p = tiling.params;
+AttentionParams PackedParams(const SelectShapes& s) {
+  AttentionParams p{};
   p.batch = s.batch;
   p.tokens = s.t1;
   p.kv_rows = s.t2;
@@ -61,13 +58,24 @@ Tiling TileSelect(const SelectShapes& s, int32_t aic_cores, Schedule schedule) {
   p.has_kv_lens = s.has_kv_lens;
   FillAttention(s.attention, p);
   p.max_blocks = CeilDiv<int64_t>(s.t2, p.select_block_size);
+  return p;
+}
+
+Tiling TileSelect(const SelectShapes& s, int32_t aic_cores, Schedule schedule) {
+  Tiling tiling{};
+  tiling.error = CheckAttention("MsNsaSelectAttention", s.attention, aic_cores);
+  if (!tiling.error.empty()) return tiling;
+  tiling.params = PackedParams(s);
+  AttentionParams& p = tiling.params;
   PlanCores(s.t2, aic_cores, tiling);
   const int32_t tokens = SegmentTokens(p);
-  if (!UseBlockOuter(p, schedule, tokens)) return tiling;
-  p.segment_tokens = tokens;
-  tiling.block_dim = aic_cores;
-  const BlockArea area = BlockAreaOf(p, 0);
-  tiling.workspace_bytes = area.cores + tiling.block_dim * area.core_bytes;
+  if (UseBlockOuter(p, schedule, tokens)) {
+    p.segment_tokens = tokens;
+    tiling.block_dim = aic_cores;
+    const BlockArea area = BlockAreaOf(p, 0);
+    tiling.workspace_bytes = area.cores + tiling.block_dim * area.core_bytes;
+  }
+  AddReport(tiling);
   return tiling;
 }
 

@@ -12,6 +12,9 @@ struct SelectShapes {
   bool has_q_lens, has_kv_lens;
 };
 
+// What follows from the shapes alone; the shapes must have passed CheckAttention.
+AttentionParams PackedParams(const SelectShapes& shapes);
+
 enum class Schedule : int32_t { kBest, kTokenOuter, kBlockOuter };
 
 // `schedule` is for tests; what block-outer cannot take, a mask above all, is done token-outer all the same.

@@ -185,25 +185,12 @@ class BlockCombine {
     AscendC::PipeBarrier<PIPE_V>();
   }
 
-  // Folds `entries` vectors of `floats` onto the first.
-  template <bool is_max>
-  __aicore__ inline void FoldEntries(const Floats& vectors, int32_t entries, int32_t floats) {
-    while (entries > 1) {
-      const int32_t half = (entries + 1) / 2;
-      const Floats upper = vectors[half * floats];
-      if (is_max) AscendC::Max(vectors, vectors, upper, (entries - half) * floats);
-      if (!is_max) AscendC::Add(vectors, vectors, upper, (entries - half) * floats);
-      AscendC::PipeBarrier<PIPE_V>();
-      entries = half;
-    }
-  }
-
   __aicore__ inline void MergeEntries(int32_t buffer, int32_t entries, const RowStats& running, bool first) {
     const Floats weights = Maxima(buffer), exponentials = Exponentials(buffer), sums = Sums(buffer);
     const int32_t floats = p_.group * p_.d2, all_lanes = entries * lanes_;
     AscendC::Adds(Fold(), weights, 0.0f, all_lanes);
     AscendC::PipeBarrier<PIPE_V>();
-    FoldEntries<true>(Fold(), entries, lanes_);
+    FoldVectors<true>(Fold(), entries, lanes_);
     RaiseMax(running.max, Fold(), Decay(), lanes_);
     SubtractMax(weights, running.max, entries);
     AscendC::PipeBarrier<PIPE_V>();
@@ -214,8 +201,8 @@ class BlockCombine {
     ApplyRows<RowOp::kMul>(sums, weights, entries * p_.group, p_.d2, p_.d2);
     if (!first) ApplyRows<RowOp::kMul>(Total(), Decay(), p_.group, p_.d2, p_.d2);
     AscendC::PipeBarrier<PIPE_V>();
-    FoldEntries<false>(exponentials, entries, lanes_);
-    FoldEntries<false>(sums, entries, floats);
+    FoldVectors<false>(exponentials, entries, lanes_);
+    FoldVectors<false>(sums, entries, floats);
     AscendC::Add(running.sum, running.sum, exponentials, lanes_);
     AscendC::Add(Total(), Total(), sums, floats);
     AscendC::PipeBarrier<PIPE_V>();

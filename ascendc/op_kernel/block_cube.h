@@ -4,9 +4,9 @@
 #pragma once
 
 #include "block_exchange.h"
-#include "block_index.h"
-#include "exchange.h"
+#include "gather_tokens.h"
 #include "panels.h"
+#include "tile_loops.h"
 
 namespace ms_nsa {
 
@@ -17,7 +17,7 @@ class BlockCube {
                               AscendC::TPipe& pipe)
       : p_(params),
         source_(params, gm),
-        index_{{params, gm.workspace, 0}, {params, gm.workspace, 1}},
+        index_{ForwardIndex(params, gm.workspace, 0), ForwardIndex(params, gm.workspace, 1)},
         exchange_{{params, gm.workspace, AscendC::GetBlockIdx(), 0},
                   {params, gm.workspace, AscendC::GetBlockIdx(), 1}},
         panels_(pipe) {
@@ -39,6 +39,18 @@ class BlockCube {
     }
     AscendC::SyncAll<false>();
     CloseFlags();
+  }
+
+  __aicore__ inline void Begin(const Tile& tile) {
+    LoadTile(tile);
+    MultiplyScores(tile);
+  }
+
+  __aicore__ inline void Finish(const Tile& tile, const Tile* next) {
+    MultiplyValues(tile);
+    if (next == nullptr || next->first) {
+      AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kBlock + tile.unit_ordinal % kRing);
+    }
   }
 
  private:
@@ -107,32 +119,11 @@ class BlockCube {
   }
 
   __aicore__ inline void RunSegment() {
-    TileWalk<BlockIndex> tiles(p_, segment_, index_[parity_], AscendC::GetBlockIdx(), AscendC::GetBlockNum());
-    Tile ring[kRing];
-    int64_t count = 0, done = 0;
-    for (; tiles.Next(ring[count % kRing]); ++count) {
-      LoadTile(ring[count % kRing]);
-      MultiplyScores(ring[count % kRing]);
-      if (count >= kPreload) FinishTile(ring, done++, false);
-    }
-    while (done < count) {
-      FinishTile(ring, done, done + 1 == count);
-      ++done;
-    }
+    TileWalk<BlockIndex, PackedSource> tiles(p_, source_, segment_, index_[parity_], ForwardCut(p_),
+                                             AscendC::GetBlockIdx(), AscendC::GetBlockNum());
+    BeginAndFinish(tiles, *this);
   }
 
-  __aicore__ inline void FinishTile(const Tile (&ring)[kRing], int64_t number, bool last) {
-    MultiplyValues(ring[number % kRing]);
-    if (last || ring[(number + 1) % kRing].first) ReleaseBlock(ring[number % kRing]);
-  }
-
-  __aicore__ inline void ReleaseBlock(const Tile& tile) {
-    AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kBlock + tile.unit_ordinal % kRing);
-  }
-
-  __aicore__ inline int32_t BlockRows(const Tile& tile) const {
-    return Min<int64_t>(segment_.kv_len - tile.block * p_.select_block_size, p_.select_block_size);
-  }
   __aicore__ inline int64_t TileOffset(const Tile& tile) const {
     return tile.ordinal % kRing * kTileRows * p_.select_block_size;
   }
@@ -145,20 +136,20 @@ class BlockCube {
     if (tile.first) LoadBlock(tile);
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kQuery + slot);
     const L1Tile rows = QueryTile(slot);
-    const int32_t left_rows = LeftRows(tile), stride = SlotStride(p_);
+    const int32_t left_rows = LeftRows(tile);
     if (tile.tokens * p_.group == 1) ClearRows(rows, 1, p_.d1, left_rows);
-    for (int32_t i = 0; i < tile.tokens; ++i) {
-      const int64_t token = segment_.row + tile.entries[i] / stride;
-      const int64_t offset = (token * p_.kv_heads + tile.head) * p_.group * p_.d1;
-      LoadRows(rows[i * p_.group * kCube], query_[offset], p_.group, p_.d1, p_.d1, left_rows);
+    for (int32_t i = 0, run; i < tile.tokens; i += run) {
+      run = RunOf(p_, tile, i);
+      LoadTokens(rows[i * p_.group * kCube], query_, p_, segment_.row + tile.entries[i] / SlotStride(p_), run,
+                 tile.head, p_.d1, left_rows);
     }
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kQuery + slot);
   }
 
   __aicore__ inline void LoadBlock(const Tile& tile) {
-    const int32_t slot = tile.unit_ordinal % kRing, rows = BlockRows(tile), tile_rows = RoundUp(rows, kCube);
+    const int32_t slot = tile.unit_ordinal % kRing, rows = tile.block_rows, tile_rows = RoundUp(rows, kCube);
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kBlock + slot);
-    const int64_t row = (segment_.kv_start + tile.block * p_.select_block_size) * p_.kv_heads + tile.head;
+    const int64_t row = (segment_.kv_start + tile.row) * p_.kv_heads + tile.head;
     LoadRows(KeyTile(slot), key_[row * p_.d1], rows, p_.d1, int64_t{p_.kv_heads} * p_.d1, tile_rows);
     LoadRows(ValueTile(slot), value_[row * p_.d2], rows, p_.d2, int64_t{p_.kv_heads} * p_.d2, tile_rows);
     ClearRows(KeyTile(slot), rows, p_.d1, tile_rows);
@@ -166,7 +157,7 @@ class BlockCube {
   }
 
   __aicore__ inline void MultiplyScores(const Tile& tile) {
-    const int32_t slot = tile.ordinal % kSlots, rows = RoundUp(BlockRows(tile), kCube);
+    const int32_t slot = tile.ordinal % kSlots, rows = RoundUp(tile.block_rows, kCube);
     const int32_t m = tile.tokens * p_.group;
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kQuery + slot);
     AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kScores + slot);
@@ -194,7 +185,7 @@ class BlockCube {
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kWeights);
     AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kProduct + product);
     panels_.Times(ProductTile(product), weights, left_rows, ValueTile(tile.unit_ordinal % kRing),
-                  RoundUp(BlockRows(tile), kCube), m, p_.d2, tile.rows);
+                  RoundUp(tile.block_rows, kCube), m, p_.d2, tile.rows);
     AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kWeights);
     AscendC::SetFlag<AscendC::HardEvent::M_FIX>(kProduct + product);
     AscendC::WaitFlag<AscendC::HardEvent::M_FIX>(kProduct + product);

@@ -11,10 +11,9 @@ namespace ms_nsa {
 // Reads through the data cache: to be invalidated after the index was built.
 class BlockIndex {
  public:
-  __aicore__ inline BlockIndex(const AttentionParams& params, GM_ADDR workspace, int64_t parity) {
-    const BlockArea area = BlockAreaOf(params, parity);
-    masks_.SetGlobalBuffer(reinterpret_cast<__gm__ uint64_t*>(workspace + area.masks));
-    counts_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(workspace + area.counts));
+  __aicore__ inline BlockIndex(GM_ADDR masks, GM_ADDR counts) {
+    masks_.SetGlobalBuffer(reinterpret_cast<__gm__ uint64_t*>(masks));
+    counts_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(counts));
   }
 
   __aicore__ inline int64_t Count(int64_t unit) const { return counts_.GetValue(unit * kCountInts); }
@@ -39,6 +38,11 @@ class BlockIndex {
   AscendC::GlobalTensor<uint64_t> masks_;
   AscendC::GlobalTensor<int32_t> counts_;
 };
+
+__aicore__ inline BlockIndex ForwardIndex(const AttentionParams& params, GM_ADDR workspace, int64_t parity) {
+  const BlockArea area = BlockAreaOf(params, parity);
+  return {workspace + area.masks, workspace + area.counts};
+}
 
 // Builds the units of one AIV.
 class BlockIndexBuilder {

@@ -13,7 +13,7 @@ class BlockVector {
                                 AscendC::TPipe& pipe)
       : p_(params),
         source_(params, gm),
-        index_{{params, gm.workspace, 0}, {params, gm.workspace, 1}},
+        index_{ForwardIndex(params, gm.workspace, 0), ForwardIndex(params, gm.workspace, 1)},
         exchange_{{params, gm.workspace, AscendC::GetBlockIdx() / kVectorCores, 0},
                   {params, gm.workspace, AscendC::GetBlockIdx() / kVectorCores, 1}},
         builder_(params, gm, ub_),
@@ -34,7 +34,7 @@ class BlockVector {
       AscendC::SyncAll<false>();
       index_[parity].Invalidate();
       if (started_) combine_.Start(two[1 - parity], exchange_[1 - parity]);
-      weights_.Run(two[parity], index_[parity], exchange_[parity], combine_);
+      weights_.Run(source_, two[parity], index_[parity], exchange_[parity], combine_);
       combine_.Finish();
       started_ = true;
     }

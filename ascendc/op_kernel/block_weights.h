@@ -4,9 +4,9 @@
 
 #include "block_exchange.h"
 #include "block_index.h"
-#include "exchange.h"
 #include "online_softmax.h"
 #include "score_copy.h"
+#include "tile_loops.h"
 
 namespace ms_nsa {
 
@@ -15,31 +15,61 @@ class BlockWeights {
  public:
   using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
 
-  __aicore__ inline BlockWeights(const AttentionParams& params, Buffer& ub)
-      : p_(params), ub_(ub), sub_(AscendC::GetSubBlockIdx()) {}
+  __aicore__ inline BlockWeights(const AttentionParams& params, Buffer& ub) : p_(params), ub_(ub) {}
 
-  // Goes on with `other` work between tiles, evenly. Its loads are queued behind the scores of the tile, so
-  // that the AIC does not wait for them.
-  template <class Other>
-  __aicore__ inline void Run(const Segment& segment, const BlockIndex& index,
+  template <class Source, class Other>
+  __aicore__ inline void Run(const Source& source, const Segment& segment, const BlockIndex& index,
                              const BlockExchange<T>& exchange, Other& other) {
+    exchange_ = &exchange;
     Open();
-    TileWalk<BlockIndex> tiles(p_, segment, index, AscendC::GetBlockIdx() / kVectorCores,
-                               AscendC::GetBlockNum());
-    const int64_t steps = other.Steps(), about = Max<int64_t>(tiles.AboutTiles(), 1);
-    int64_t stepped = 0;
-    Tile tile;
-    while (tiles.Next(tile)) {
-      AscendC::CrossCoreWaitFlag(kScoresReady);
-      const int32_t half = CeilDiv(tile.tokens, kVectorCores);
-      const int32_t first = sub_ * half, tokens = sub_ == 0 ? half : tile.tokens - half;
-      if (tokens > 0) LoadScores(tile, first, tokens, exchange);
-      for (; stepped * about < (tile.ordinal + 1) * steps; ++stepped) other.Step();
-      if (tokens > 0) Weigh(tile, first, tokens, exchange);
-      AscendC::CrossCoreSetFlag<2, PIPE_MTE3>(kWeightsReady);
-    }
+    TileWalk<BlockIndex, Source> tiles(p_, source, segment, index, ForwardCut(p_),
+                                       AscendC::GetBlockIdx() / kVectorCores, AscendC::GetBlockNum());
+    WeighTiles(tiles, *this, other);
     Close();
   }
+
+  static constexpr int32_t kAhead = 0;
+
+  __aicore__ inline void Load(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    if (tokens == 0) return;
+    const int32_t slot = tile.ordinal % kSlots;
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
+    CopyScores(Scores(slot), exchange_->scores[TileOffset(tile, first)], tokens * p_.group, tile.rows,
+               RoundUp(tile.rows, kLanes), p_.select_block_size);
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(slot);
+  }
+
+  __aicore__ inline void Weigh(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    if (tokens == 0) return;
+    const int32_t slot = tile.ordinal % kSlots, rows = tokens * p_.group, stride = RoundUp(tile.rows, kLanes);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot);
+    const RowStats stats{Stat(0), Stat(1)};
+    const SoftmaxScratch scratch{At(kFoldAt, kStatRows * kLanes), At(kSpreadAt, kStatRows * kBlockFloats),
+                                 Stat(3)};
+    ResetStats(stats);
+    SoftmaxStep(Scores(slot), stats, Stat(2), scratch, p_.scale_value, rows, tile.rows, stride);
+    const AscendC::LocalTensor<T> weights =
+        ub_.template GetWithOffset<T>(kScores, kWeightsAt + slot * kScores * 2);
+    const Floats out = StatsOut(slot);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
+    AscendC::Cast(weights, Scores(slot), AscendC::RoundMode::CAST_RINT, rows * stride);
+    SpreadRows(out, stats.max);
+    SpreadRows(out[kStatRows * kBlockFloats], stats.sum);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(slot);
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(slot);
+    CopyWeights(exchange_->weights[TileOffset(tile, first)], weights, rows, tile.rows, stride,
+                p_.select_block_size);
+    StoreStats(tile, first, tokens, out);
+    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
+  }
+
+  __aicore__ inline void Skip(const Tile&) {}
+  __aicore__ inline void Fetch(const Tile&) {}
+  __aicore__ inline void Send(const Tile&) {}
 
   static constexpr int32_t kRows = kTileRows / kVectorCores, kMaxBlock = 128;
   static_assert(kRows <= kStatRows, "row statistics");
@@ -81,50 +111,14 @@ class BlockWeights {
     }
   }
 
-  __aicore__ inline void Weigh(const Tile& tile, int32_t first, int32_t tokens,
-                               const BlockExchange<T>& exchange) {
-    const int32_t slot = tile.ordinal % kSlots, rows = tokens * p_.group, stride = RoundUp(tile.rows, kLanes);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot);
-    const RowStats stats{Stat(0), Stat(1)};
-    const SoftmaxScratch scratch{At(kFoldAt, kStatRows * kLanes), At(kSpreadAt, kStatRows * kBlockFloats),
-                                 Stat(3)};
-    ResetStats(stats);
-    SoftmaxStep(Scores(slot), stats, Stat(2), scratch, p_.scale_value, rows, tile.rows, stride);
-    const AscendC::LocalTensor<T> weights =
-        ub_.template GetWithOffset<T>(kScores, kWeightsAt + slot * kScores * 2);
-    const Floats out = StatsOut(slot);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
-    AscendC::Cast(weights, Scores(slot), AscendC::RoundMode::CAST_RINT, rows * stride);
-    SpreadRows(out, stats.max);
-    SpreadRows(out[kStatRows * kBlockFloats], stats.sum);
-    AscendC::PipeBarrier<PIPE_V>();
-    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
-    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(slot);
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(slot);
-    CopyWeights(exchange.weights[TileOffset(tile, first)], weights, rows, tile.rows, stride,
-                p_.select_block_size);
-    StoreStats(tile, first, tokens, out, exchange);
-    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
-  }
-
   __aicore__ inline int64_t TileOffset(const Tile& tile, int32_t first) const {
     return (tile.ordinal % kRing * kTileRows + first * p_.group) * p_.select_block_size;
   }
 
-  __aicore__ inline void LoadScores(const Tile& tile, int32_t first, int32_t tokens,
-                                    const BlockExchange<T>& exchange) {
-    const int32_t slot = tile.ordinal % kSlots;
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
-    CopyScores(Scores(slot), exchange.scores[TileOffset(tile, first)], tokens * p_.group, tile.rows,
-               RoundUp(tile.rows, kLanes), p_.select_block_size);
-    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(slot);
-  }
-
-  __aicore__ inline void StoreStats(const Tile& tile, int32_t first, int32_t tokens, const Floats& stats,
-                                    const BlockExchange<T>& exchange) {
+  __aicore__ inline void StoreStats(const Tile& tile, int32_t first, int32_t tokens, const Floats& stats) {
     const int32_t floats = p_.group * kBlockFloats;
     for (int32_t i = 0; i < tokens; ++i) {
-      const AscendC::GlobalTensor<float> gm = exchange.stats[EntryOf(p_, tile, first + i) * 2 * floats];
+      const AscendC::GlobalTensor<float> gm = exchange_->stats[EntryOf(p_, tile, first + i) * 2 * floats];
       AscendC::DataCopy(gm, stats[i * floats], floats);
       AscendC::DataCopy(gm[floats], stats[kStatRows * kBlockFloats + i * floats], floats);
     }
@@ -132,7 +126,7 @@ class BlockWeights {
 
   const AttentionParams& p_;
   Buffer& ub_;
-  int32_t sub_;
+  const BlockExchange<T>* exchange_ = nullptr;
 };
 
 }  // namespace ms_nsa

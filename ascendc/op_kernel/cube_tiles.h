@@ -38,17 +38,24 @@ __aicore__ inline void LoadRows(const AscendC::LocalTensor<T>& tile,
     AscendC::DataCopy(tile[row * kCube], rows_in_gm[row * stride], copy);
 }
 
-// Zeros rows [rows, tile_rows) of a zN tile: what lies there would meet the cube as NaN * 0.
+// Zeros rows [first, last) of a zN tile.
+template <class T>
+__aicore__ inline void ClearRows(const AscendC::LocalTensor<T>& tile, int32_t first, int32_t last,
+                                 int32_t width, int32_t tile_rows) {
+  if (first == last) return;
+  AscendC::InitConstValueParams<half> fill;
+  fill.repeatTimes = width / kCube;
+  fill.blockNum = last - first;
+  fill.dstGap = tile_rows - (last - first);
+  fill.initValue = static_cast<half>(0.0f);
+  AscendC::Fill(tile[first * kCube].template ReinterpretCast<half>(), fill);
+}
+
+// Rows [rows, tile_rows): what lies there would meet the cube as NaN * 0.
 template <class T>
 __aicore__ inline void ClearRows(const AscendC::LocalTensor<T>& tile, int32_t rows, int32_t width,
                                  int32_t tile_rows) {
-  if (rows == tile_rows) return;
-  AscendC::InitConstValueParams<half> fill;
-  fill.repeatTimes = width / kCube;
-  fill.blockNum = tile_rows - rows;
-  fill.dstGap = rows;
-  fill.initValue = static_cast<half>(0.0f);
-  AscendC::Fill(tile[rows * kCube].template ReinterpretCast<half>(), fill);
+  ClearRows(tile, rows, tile_rows, width, tile_rows);
 }
 
 // Columns [column, column + columns) of a zN tile to L0A as zZ.
@@ -61,6 +68,19 @@ __aicore__ inline void LoadLeft(const AscendC::LocalTensor<T>& l0a, const Ascend
   for (int32_t i = 0; i < tile_rows / kCube; ++i) {
     AscendC::LoadData(l0a[i * columns * kCube], tile[column * tile_rows + i * kFractal], load);
   }
+}
+
+// The fractals of a zN tile in the same order, each turned. In L0A this is the transpose as zZ; in L0B it is
+// 16 columns after the other, each as an nZ of its own: one instruction, where LoadRight takes one for 16
+// rows.
+template <class T>
+__aicore__ inline void LoadTurned(const AscendC::LocalTensor<T>& l0, const AscendC::LocalTensor<T>& tile,
+                                  int32_t tile_rows, int32_t columns) {
+  AscendC::LoadData2DParams load;
+  load.repeatTimes = tile_rows / kCube * (columns / kCube);
+  load.srcStride = 1;
+  load.ifTranspose = true;
+  AscendC::LoadData(l0, tile, load);
 }
 
 // Columns [column, column + columns) of a zN tile to L0B, transposed: nZ of the transpose is the same bytes.

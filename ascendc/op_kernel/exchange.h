@@ -20,7 +20,7 @@ struct Exchange {
   }
 };
 
-// Cross-core flags, mode 2: scores and products from the AIC, weights to it.
-constexpr uint16_t kScoresReady = 1, kWeightsReady = 2, kProductsReady = 3;
+// Cross-core flags, mode 2: scores and products from the AIC, weights and fetched rows to it.
+constexpr uint16_t kScoresReady = 1, kWeightsReady = 2, kProductsReady = 3, kRowsReady = 4;
 
 }  // namespace ms_nsa

@@ -3,6 +3,7 @@
 #include "attention_vector.h"
 #include "block_cube.h"
 #include "block_vector.h"
+#include "error_report.h"
 #include "kernel_operator.h"
 
 extern "C" __global__ __aicore__ void ms_nsa_select_attention(GM_ADDR query, GM_ADDR key, GM_ADDR value,
@@ -25,7 +26,7 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention(GM_ADDR query, GM_
   gm.attention_out = attention_out;
   gm.softmax_max = softmax_max;
   gm.softmax_sum = softmax_sum;
-  gm.workspace = AscendC::GetUserWorkspace(workspace);
+  gm.workspace = ms_nsa::BehindReport(params, workspace);
   AscendC::TPipe pipe;
   if ASCEND_IS_AIC {
     if (params.segment_tokens > 0) {
@@ -35,6 +36,7 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention(GM_ADDR query, GM_
     }
   }
   if ASCEND_IS_AIV {
+    ms_nsa::ReportFirstError<ms_nsa::PackedSource>(params, gm, workspace);
     if (params.segment_tokens > 0) {
       ms_nsa::BlockVector<DTYPE_QUERY>(params, gm, pipe).Run();
     } else {

@@ -1,6 +1,7 @@
 // Entry of MsNsaSelectedAttentionInfer: selected attention over a paged kv cache.
 #include "attention_cube.h"
 #include "attention_vector.h"
+#include "error_report.h"
 #include "kernel_operator.h"
 
 extern "C" __global__ __aicore__ void ms_nsa_selected_attention_infer(
@@ -20,12 +21,13 @@ extern "C" __global__ __aicore__ void ms_nsa_selected_attention_infer(
   gm.q_lens = actual_seq_qlen;
   gm.kv_lens = actual_seq_kvlen;
   gm.attention_out = attention_out;
-  gm.workspace = AscendC::GetUserWorkspace(workspace);
+  gm.workspace = ms_nsa::BehindReport(params, workspace);
   AscendC::TPipe pipe;
   if ASCEND_IS_AIC {
     ms_nsa::AttentionCube<DTYPE_QUERY, ms_nsa::PagedSource>(params, gm, pipe).Run();
   }
   if ASCEND_IS_AIV {
+    ms_nsa::ReportFirstError<ms_nsa::PagedSource>(params, gm, workspace);
     ms_nsa::AttentionVector<DTYPE_QUERY, ms_nsa::PagedSource>(params, gm, pipe).Run();
   }
 }

@@ -54,6 +54,40 @@ class Panels {
     }
   }
 
+  // product [left_columns, width] (+)= left [inner, left_columns]^T right [inner, width], as tiles of `rows`
+  // >= inner rows, of which those behind row `inner` do not matter. One panel: rows * width is at most one.
+  __aicore__ inline void AddTransposedTimes(const AscendC::LocalTensor<float>& product, const Tile& left,
+                                            int32_t left_columns, const Tile& right, int32_t rows,
+                                            int32_t width, int32_t inner, bool accumulate) {
+    AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
+    LoadTurned(Left(), left, rows, left_columns);
+    LoadRight(Right(), right, rows, width, 0, rows);
+    Multiply(product, left_columns, width, inner, accumulate);
+  }
+
+  // The same product as Times() piece by piece: StartPieces, TimesPiece for `width` columns from `column` on,
+  // any number of them, EndPieces. One panel: right_rows times all columns is at most one.
+  __aicore__ inline void StartPieces(const Tile& left, int32_t left_rows, const Tile& right,
+                                     int32_t right_rows, int32_t all_columns, int32_t inner) {
+    AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
+    LoadLeft(Left(), left, left_rows, 0, RoundUp(inner, kCube));
+    LoadTurned(Right(), right, right_rows, all_columns);
+    AscendC::SetFlag<AscendC::HardEvent::MTE1_M>(kHalves + half_);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE1_M>(kHalves + half_);
+  }
+  __aicore__ inline void TimesPiece(const AscendC::LocalTensor<float>& product, int32_t left_rows,
+                                    int32_t right_rows, int32_t m, int32_t column, int32_t width,
+                                    int32_t inner) {
+    for (int32_t at = 0; at < width; at += kCube) {
+      MultiplyPanel(product[at * left_rows], Left(), Right()[(column + at) * right_rows], m, kCube, inner,
+                    false);
+    }
+  }
+  __aicore__ inline void EndPieces() {
+    AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
+    half_ = 1 - half_;
+  }
+
  private:
   // Events of (MTE1, M), one for each half: behind the three that TPipe keeps set on an AIC.
   static constexpr int32_t kHalves = 3;

@@ -46,6 +46,19 @@ __aicore__ inline void HideTail(const Floats& matrix, int32_t rows, int32_t colu
   AscendC::Duplicate(matrix[columns - used], kLowest, tail, rows, 1, stride / kBlockFloats);
 }
 
+// Folds `count` vectors of `floats`, one behind the other, onto the first.
+template <bool is_max>
+__aicore__ inline void FoldVectors(const Floats& vectors, int32_t count, int32_t floats) {
+  while (count > 1) {
+    const int32_t half = (count + 1) / 2;
+    const Floats upper = vectors[half * floats];
+    if (is_max) AscendC::Max(vectors, vectors, upper, (count - half) * floats);
+    if (!is_max) AscendC::Add(vectors, vectors, upper, (count - half) * floats);
+    AscendC::PipeBarrier<PIPE_V>();
+    count = half;
+  }
+}
+
 // Folds the columns onto the first 64 in `fold` [rows, 64]; with 64 columns the matrix itself serves.
 template <bool is_max>
 __aicore__ inline void FoldColumns(const Floats& fold, const Floats& matrix, int32_t rows, int32_t stride) {

@@ -19,16 +19,22 @@ def kernel(operator, dtype):
 
 
 def _launch(entry, case, inputs, outputs, aic_cores, options, schedule="best"):
-    plan = host.tile(host.shapes_of(case), aic_cores, schedule)
-    arguments = [
-        *inputs,
-        *outputs,
-        twin.workspace(plan.workspace_bytes),
-        np.frombuffer(bytes(plan.params), np.uint8),
-    ]
-    return kernel(entry, case.dtype.name).launch(
+    """With debug=True in the options the result has the user workspace's bytes, and no system's part before them."""
+    options = dict(options)
+    shapes = host.shapes_of(case)
+    shapes.attention.debug = options.pop("debug", False)
+    plan = host.tile(shapes, aic_cores, schedule)
+    workspace = twin.workspace(plan.workspace_bytes)
+    if plan.params.debug:
+        workspace = twin.Argument(np.full(plan.workspace_bytes, 0xFF, np.uint8), "inout", "workspace")
+        options["reserved_workspace"] = 0
+    arguments = [*inputs, *outputs, workspace, np.frombuffer(bytes(plan.params), np.uint8)]
+    launched = kernel(entry, case.dtype.name).launch(
         entry, arguments, block_dim=plan.block_dim, aic_cores=aic_cores, **options
     )
+    if plan.params.debug:
+        launched.workspace = launched.outputs.pop()
+    return launched
 
 
 def _bits(array):
@@ -81,3 +87,21 @@ def run_select(case, aic_cores=3, schedule="best", **options):
     launched = _launch("ms_nsa_select_attention", case, inputs, outputs, aic_cores, options, schedule)
     attention_out, *rest = launched.outputs
     return attention_out.view(case.dtype), *rest, launched
+
+
+def run_select_grad(case, aic_cores=3, saved=None, **options):
+    """dq, dk, dv, and the launch's result; saved: attention_out, softmax_max, softmax_sum of the forward."""
+    attention_out, softmax_max, softmax_sum = saved or case.saved
+    lengths = [_lengths(ends) for ends in (case.actual_seq_qlen, case.actual_seq_kvlen) if ends is not None]
+    inputs = [
+        *map(_bits, (case.grad, case.query, case.key, case.value, attention_out)),
+        softmax_max,
+        softmax_sum,
+        case.topk_indices,
+        _mask(case),
+        np.concatenate(lengths) if lengths else None,
+    ]
+    shapes = {"dq": case.query.shape, "dk": case.key.shape, "dv": case.value.shape}
+    outputs = [twin.output(shape, np.uint16, name) for name, shape in shapes.items()]
+    launched = _launch("ms_nsa_select_attention_grad", case, inputs, outputs, aic_cores, options, "grad")
+    return *(output.view(case.dtype) for output in launched.outputs), launched

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "infer_tiling.h"
+#include "select_grad_tiling.h"
 #include "select_tiling.h"
 
 namespace {
@@ -28,4 +29,8 @@ extern "C" int HostTileInfer(const ms_nsa::InferShapes* shapes, int aic_cores, P
 
 extern "C" int HostTileSelect(const ms_nsa::SelectShapes* shapes, int aic_cores, Plan* plan, int schedule) {
   return Report(ms_nsa::TileSelect(*shapes, aic_cores, static_cast<ms_nsa::Schedule>(schedule)), plan);
+}
+
+extern "C" int HostTileSelectGrad(const ms_nsa::SelectShapes* shapes, int aic_cores, Plan* plan) {
+  return Report(ms_nsa::TileSelectGrad(*shapes, aic_cores), plan);
 }

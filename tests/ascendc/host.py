@@ -29,6 +29,7 @@ class AttentionShapes(ctypes.Structure):
         ("sparse_mode", INTS),
         ("default_scale", ctypes.c_bool),
         ("scale_value", ctypes.c_double),
+        ("debug", ctypes.c_bool),
     ]
 
 
@@ -74,7 +75,7 @@ class AttentionParams(ctypes.Structure):
         *((name, INTS) for name in WIDE),
         *((name, ctypes.c_int32) for name in NARROW),
         ("scale_value", ctypes.c_float),
-        ("reserved", ctypes.c_int32),
+        ("debug", ctypes.c_int32),
     ]
 
 
@@ -116,6 +117,8 @@ def tile(shapes, aic_cores, schedule="best"):
     arguments = [ctypes.byref(shapes), aic_cores, ctypes.byref(plan)]
     if isinstance(shapes, InferShapes):
         failed = library().HostTileInfer(*arguments)
+    elif schedule == "grad":
+        failed = library().HostTileSelectGrad(*arguments)
     else:
         failed = library().HostTileSelect(*arguments, SCHEDULES.index(schedule))
     if failed:

@@ -1,0 +1,96 @@
+// Workspace of the gradient, by segments as in block_workspace.h: what a segment leaves for later comes
+// twice.
+#pragma once
+
+#include "tile_walk.h"
+
+namespace ms_nsa {
+
+// The gradients of a strip's keys and values grow in L0C over the tiles of a piece; the rest of L0C passes
+// products on, a tile of kTileRows by kColumns at a time.
+constexpr int32_t kL0cTotal = 131072;
+constexpr int32_t kColumns = 64;
+constexpr int32_t kPasses = 3;
+constexpr int32_t kPassBytes = kTileRows * kColumns * 4;
+constexpr int32_t kGrowing = (kL0cTotal - kPasses * kPassBytes) / 4;  // floats
+constexpr int32_t kL1Slots =
+    kPreload + 2;  // one more than tiles in flight, so that loads wait for none of them
+// Tiles whose queries and incoming gradients the AIVs fetch ahead: many copies of few rows, which the AIC's
+// copies into L1 are slow at. It then takes a tile in two.
+constexpr int32_t kFetched = kL1Slots;
+constexpr int32_t kPieceTiles = 8;  // what writing and adding a piece's gradients costs is spread over these
+
+MS_NSA_FN int32_t StripsOf(const AttentionParams& p) {
+  const int32_t most = Min(RoundDown(kGrowing / (p.d1 + p.d2), 16), kColumns);
+  return CeilDiv(p.select_block_size, most);
+}
+
+MS_NSA_FN TileCut GradCut(const AttentionParams& p) {
+  const int32_t strips = StripsOf(p);
+  return {RoundUp(CeilDiv(p.select_block_size, strips), 16), strips, kPieceTiles, true};
+}
+
+// Pieces that a segment may have: each begins a strip that somebody selects, or follows a full one.
+MS_NSA_FN int64_t MostPieces(const AttentionParams& p) {
+  const int64_t entries = int64_t{p.segment_tokens} * p.kv_heads * p.select_block_count;
+  const int64_t blocks = Min(p.kv_heads * p.max_blocks, entries);
+  return StripsOf(p) * (blocks + entries / (TokensOfTile(p) * kPieceTiles));
+}
+
+struct GradArea {      // of segments with this parity; the last three serve all
+  int64_t masks;       // as in BlockArea
+  int64_t counts;      // likewise, but kept one segment longer
+  int64_t deltas;      // float [tokens][heads][8], grad times attention_out of each row
+  int64_t sums;        // float [entries][strips][group][d1], query gradients
+  int64_t pieces;      // float [MostPieces][strip_rows][d1], then [strip_rows][d2], key and value gradients
+  int64_t key_sums;    // float [kv_heads][kv_rows][d1], from earlier segments of a sequence
+  int64_t value_sums;  // likewise [d2]
+  int64_t cores;       // per core: float scores and weight gradients, 16-bit weights and score gradients,
+                       // each [kRing][kTileRows][strip_rows]; fetched rows, [kFetched][kTileRows][RowStride]
+  int64_t core_bytes;
+};
+
+// Elements from row to row of fetched ones: short rows side by side, longer ones on the 512-byte grid.
+MS_NSA_FN int32_t RowStride(int32_t width) {
+  return width <= 128 ? width : RoundUp(width, 256);
+}
+
+MS_NSA_FN int64_t FetchedBytes(const AttentionParams& p) {
+  return int64_t{kTileRows} * (RowStride(p.d1) + RowStride(p.d2)) * 2;
+}
+
+constexpr int32_t kKeptCounts = 3;  // segments
+
+MS_NSA_FN int64_t CarryRows(const AttentionParams& p) {
+  return p.tokens > p.segment_tokens ? p.kv_heads * p.kv_rows : 0;
+}
+
+MS_NSA_FN GradArea GradAreaOf(const AttentionParams& p, int64_t number) {
+  const int64_t units = p.kv_heads * p.max_blocks, rows = int64_t{p.segment_tokens} * p.kv_heads * p.group;
+  const TileCut cut = GradCut(p);
+  const int64_t sizes[] = {
+      units * kMaskWords * 8,
+      units * 32,
+      rows * kLaneFloats * 4,
+      rows * p.select_block_count * cut.strips * p.d1 * 4,
+      MostPieces(p) * cut.strip_rows * (p.d1 + p.d2) * 4,
+      CarryRows(p) * p.d1 * 4,
+      CarryRows(p) * p.d2 * 4,
+  };
+  const int32_t copies[] = {2, kKeptCounts, 2, 2, 2, 1, 1};
+  GradArea area{};
+  int64_t* places[] = {&area.masks,  &area.counts,   &area.deltas,    &area.sums,
+                       &area.pieces, &area.key_sums, &area.value_sums};
+  int64_t at = 0;
+  for (int32_t i = 0; i < 7; ++i) {
+    const int64_t bytes = RoundUp<int64_t>(sizes[i], kGmAlign);
+    *places[i] = at + number % copies[i] * bytes;
+    at += copies[i] * bytes;
+  }
+  area.cores = at;
+  area.core_bytes = RoundUp<int64_t>(int64_t{kRing} * kTileRows * cut.strip_rows * 12, kGmAlign) +
+                    kFetched * FetchedBytes(p);
+  return area;
+}
+
+}  // namespace ms_nsa

@@ -1,0 +1,229 @@
+// Softmax weights and score gradients of one tile after the other: the AIV's share of the gradient while the
+// AIC multiplies. The weights come from the forward's statistics, so that each tile stands alone.
+#pragma once
+
+#include "grad_exchange.h"
+#include "online_softmax.h"
+#include "score_copy.h"
+#include "tile_loops.h"
+
+namespace ms_nsa {
+
+template <class T>
+class GradWeights {
+ public:
+  using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
+
+  __aicore__ inline GradWeights(const AttentionParams& params, const GradAddresses& gm, Buffer& ub)
+      : p_(params), cut_(GradCut(params)), ub_(ub) {
+    query_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
+    grad_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.grad));
+    max_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_max));
+    sum_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_sum));
+  }
+
+  template <class Other>
+  __aicore__ inline void Run(const PackedSource& source, const Segment& segment,
+                             const GradExchange<T>& exchange, Other& other) {
+    segment_ = &segment;
+    exchange_ = &exchange;
+    Open();
+    TileWalk<BlockIndex, PackedSource> tiles(p_, source, segment, exchange.index, cut_,
+                                             AscendC::GetBlockIdx() / kVectorCores, AscendC::GetBlockNum());
+    WeighTiles(tiles, *this, other);
+    Close();
+  }
+
+  static constexpr int32_t kAhead = kFetched;
+
+  // Rows of the tile's tokens from where they are ...
+  __aicore__ inline void Fetch(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    if (tokens == 0) return;
+    const int32_t buffer = tile.ordinal % 2;
+    AscendC::WaitFlag<AscendC::HardEvent::MTE3_MTE2>(buffer);
+    for (int32_t i = 0; i < tokens; ++i) {
+      const int64_t token = segment_->row + tile.entries[first + i] / SlotStride(p_);
+      const int64_t row = (token * p_.kv_heads + tile.head) * p_.group;
+      const int32_t at = i * p_.group;
+      AscendC::DataCopy(Fetched(buffer, 0)[at * p_.d1], query_[row * p_.d1], p_.group * p_.d1);
+      AscendC::DataCopy(Fetched(buffer, 1)[at * p_.d2], grad_[row * p_.d2], p_.group * p_.d2);
+    }
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE3>(buffer);
+  }
+
+  // ... to where the AIC takes them.
+  __aicore__ inline void Send(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    const int32_t buffer = tile.ordinal % 2;
+    if (tokens > 0) {
+      const int64_t row = tile.ordinal % kFetched * kTileRows + first * p_.group;
+      AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE3>(buffer);
+      SendRows(exchange_->queries, row, Fetched(buffer, 0), tokens * p_.group, p_.d1);
+      SendRows(exchange_->grads, row, Fetched(buffer, 1), tokens * p_.group, p_.d2);
+      AscendC::SetFlag<AscendC::HardEvent::MTE3_MTE2>(buffer);
+    }
+    AscendC::CrossCoreSetFlag<2, PIPE_MTE3>(kRowsReady);
+  }
+
+  __aicore__ inline void Load(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    if (tokens == 0) return;
+    const int32_t slot = tile.ordinal % kSlots, rows = tokens * p_.group;
+    const int32_t columns = RoundUp(tile.block_rows, 16);
+    const int64_t offset = TileOffset(tile, first);
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
+    CopyScores(Matrix(slot, kWeights), exchange_->scores[offset], rows, columns, kColumns, cut_.strip_rows);
+    CopyScores(Matrix(slot, kScoreGrads), exchange_->weight_grads[offset], rows, columns, kColumns,
+               cut_.strip_rows);
+    for (int32_t i = 0; i < tokens; ++i)
+      LoadStats(slot, i, tile.entries[first + i] / SlotStride(p_), tile.head);
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(slot);
+  }
+
+  // weight = exp(scale * score - max) / sum; score gradient, but for scale, = weight * (its gradient -
+  // delta).
+  __aicore__ inline void Weigh(const Tile& tile) {
+    const auto [first, tokens] = ShareOf(tile);
+    if (tokens == 0) return;
+    const int32_t slot = tile.ordinal % kSlots, rows = tokens * p_.group, all = rows * kColumns;
+    const Floats weights = Matrix(slot, kWeights), grads = Matrix(slot, kScoreGrads);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot);
+    AscendC::Muls(weights, weights, p_.scale_value, all);
+    ApplyRows<RowOp::kSub>(grads, Stat(slot, kDelta), rows, kColumns, kColumns);
+    AscendC::PipeBarrier<PIPE_V>();
+    ApplyRows<RowOp::kSub>(weights, Stat(slot, kMax), rows, kColumns, kColumns);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Exp(weights, weights, all);
+    AscendC::PipeBarrier<PIPE_V>();
+    ApplyRows<RowOp::kDiv>(weights, Stat(slot, kSum), rows, kColumns, kColumns);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Mul(grads, grads, weights, all);
+    AscendC::PipeBarrier<PIPE_V>();
+    Hide(tile, weights, rows);
+    Hide(tile, grads, rows);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Cast(Rounded(slot, kWeights), weights, AscendC::RoundMode::CAST_RINT, all);
+    AscendC::Cast(Rounded(slot, kScoreGrads), grads, AscendC::RoundMode::CAST_RINT, all);
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(slot);
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(slot);
+    Store(tile, first, rows, slot);
+    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
+  }
+
+  // A piece that no token sees: the AIC writes nothing, so one AIV writes zeros.
+  __aicore__ inline void Skip(const Tile& tile) {
+    if (AscendC::GetSubBlockIdx() != 0) return;
+    const int32_t floats = cut_.strip_rows * (p_.d1 + p_.d2);
+    const AscendC::GlobalTensor<float> piece = exchange_->pieces[PlaceOfPiece(p_, tile.piece).at];
+    AscendC::PipeBarrier<PIPE_ALL>();
+    AscendC::Duplicate(Matrix(0, kWeights), 0.0f, kMatrix);
+    AscendC::PipeBarrier<PIPE_ALL>();
+    for (int32_t at = 0; at < floats; at += kMatrix) {
+      AscendC::DataCopy(piece[at], Matrix(0, kWeights), Min(floats - at, kMatrix));
+    }
+    AscendC::PipeBarrier<PIPE_ALL>();
+  }
+
+ private:
+  static constexpr int32_t kRows = kTileRows / kVectorCores, kMatrix = kRows * kColumns;
+  static constexpr int32_t kLanesOfRows = kRows * kBlockFloats;
+  static constexpr int32_t kWeights = 0, kScoreGrads = 1;   // matrices
+  static constexpr int32_t kMax = 0, kSum = 1, kDelta = 2;  // statistics
+  static_assert(kRows >= kMaxGroup, "a token's query heads");
+
+  // UB from offset 0 on, two slots of each.
+  static constexpr int32_t kRoundedAt = kSlots * 2 * kMatrix * 4;
+  static constexpr int32_t kStatsAt = kRoundedAt + kSlots * 2 * kMatrix * 2;
+
+ public:
+  static constexpr int32_t kFetchedAt = kStatsAt + kSlots * 3 * kLanesOfRows * 4;
+  static constexpr int32_t kFetchedRows = kRows * kMaxWidth;
+  static constexpr int32_t kBytes = kFetchedAt + 2 * 2 * kFetchedRows * 2;
+
+ private:
+  __aicore__ inline Floats At(int32_t bytes, int32_t floats) {
+    return ub_.template GetWithOffset<float>(floats, bytes);
+  }
+  __aicore__ inline Floats Matrix(int32_t slot, int32_t which) {
+    return At((slot * 2 + which) * kMatrix * 4, kMatrix);
+  }
+  __aicore__ inline AscendC::LocalTensor<T> Rounded(int32_t slot, int32_t which) {
+    return ub_.template GetWithOffset<T>(kMatrix, kRoundedAt + (slot * 2 + which) * kMatrix * 2);
+  }
+  __aicore__ inline Floats Stat(int32_t slot, int32_t which) {
+    return At(kStatsAt + (slot * 3 + which) * kLanesOfRows * 4, kLanesOfRows);
+  }
+
+  __aicore__ inline AscendC::LocalTensor<T> Fetched(int32_t buffer, int32_t which) {
+    return ub_.template GetWithOffset<T>(kFetchedRows, kFetchedAt + (buffer * 2 + which) * kFetchedRows * 2);
+  }
+
+  // Rows narrower than kColumns take part in instructions as a whole: what fills them up must hold numbers.
+  __aicore__ inline void Open() {
+    AscendC::Duplicate(Matrix(0, 0), 0.0f, kSlots * 2 * kMatrix);
+    AscendC::PipeBarrier<PIPE_V>();
+    for (int32_t slot = 0; slot < kSlots; ++slot) {
+      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
+      AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
+      AscendC::SetFlag<AscendC::HardEvent::MTE3_MTE2>(slot);
+    }
+  }
+  __aicore__ inline void Close() {
+    for (int32_t slot = 0; slot < kSlots; ++slot) {
+      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
+      AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
+      AscendC::WaitFlag<AscendC::HardEvent::MTE3_MTE2>(slot);
+    }
+  }
+
+  __aicore__ inline void SendRows(const AscendC::GlobalTensor<T>& to, int64_t row,
+                                  const AscendC::LocalTensor<T>& rows, int32_t count, int32_t width) {
+    const int32_t stride = RowStride(width);
+    const AscendC::DataCopyParams copy{static_cast<uint16_t>(count), static_cast<uint16_t>(width / 16), 0,
+                                       static_cast<uint16_t>((stride - width) / 16)};
+    AscendC::DataCopy(to[row * stride], rows, copy);
+  }
+
+  __aicore__ inline int64_t TileOffset(const Tile& tile, int32_t first) const {
+    return (tile.ordinal % kRing * kTileRows + first * p_.group) * cut_.strip_rows;
+  }
+
+  __aicore__ inline void LoadStats(int32_t slot, int32_t number, int64_t token, int32_t head) {
+    const int32_t floats = p_.group * kBlockFloats, at = number * floats;
+    const int64_t place = (token * p_.kv_heads + head) * floats;
+    const int64_t start = segment_->row * p_.kv_heads * floats;
+    AscendC::DataCopy(Stat(slot, kMax)[at], max_[start + place], floats);
+    AscendC::DataCopy(Stat(slot, kSum)[at], sum_[start + place], floats);
+    AscendC::DataCopy(Stat(slot, kDelta)[at], exchange_->deltas[place], floats);
+  }
+
+  // Rows of the strip that the tile's tokens do not see get weight and gradient 0, whatever lies there.
+  __aicore__ inline void Hide(const Tile& tile, const Floats& matrix, int32_t rows) {
+    const int32_t columns = RoundUp(tile.block_rows, 16);
+    uint64_t hidden[2] = {tile.hidden, 0};
+    if (tile.rows < columns) hidden[0] |= ~uint64_t{0} << tile.rows;
+    if (hidden[0] != 0) AscendC::Duplicate(matrix, 0.0f, hidden, rows, 1, kColumns / kBlockFloats);
+  }
+
+  __aicore__ inline void Store(const Tile& tile, int32_t first, int32_t rows, int32_t slot) {
+    const int32_t columns = RoundUp(tile.block_rows, 16);
+    const int64_t offset = TileOffset(tile, first);
+    CopyWeights(exchange_->weights[offset], Rounded(slot, kWeights), rows, columns, kColumns,
+                cut_.strip_rows);
+    CopyWeights(exchange_->score_grads[offset], Rounded(slot, kScoreGrads), rows, columns, kColumns,
+                cut_.strip_rows);
+  }
+
+  const AttentionParams& p_;
+  TileCut cut_;
+  Buffer& ub_;
+  const Segment* segment_ = nullptr;
+  const GradExchange<T>* exchange_ = nullptr;
+  AscendC::GlobalTensor<T> query_, grad_;
+  AscendC::GlobalTensor<float> max_, sum_;
+};
+
+}  // namespace ms_nsa

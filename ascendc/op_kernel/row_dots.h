@@ -1,0 +1,86 @@
+// delta = sum of grad * attention_out over a row, eight times, for all rows of a segment: evenly over the
+// AIVs.
+#pragma once
+
+#include "grad_exchange.h"
+#include "row_vector.h"
+
+namespace ms_nsa {
+
+template <class T>
+class RowDots {
+ public:
+  __aicore__ inline RowDots(const AttentionParams& params, const GradAddresses& gm,
+                            AscendC::TBuf<AscendC::TPosition::VECCALC>& ub)
+      : p_(params), stride_(RoundUp(params.d2, kLanes)), ub_(ub) {
+    grad_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.grad));
+    out_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.attention_out));
+  }
+
+  __aicore__ inline void Run(const Segment& segment, const AscendC::GlobalTensor<float>& deltas) {
+    const int64_t heads = int64_t{p_.kv_heads} * p_.group, rows = segment.tokens * heads;
+    const int64_t cores = AscendC::GetBlockNum() * kVectorCores, core = AscendC::GetBlockIdx();
+    const int64_t end = Quota(rows, core + 1, cores);
+    AscendC::PipeBarrier<PIPE_ALL>();
+    AscendC::Duplicate(At(kDotsAt), 0.0f, kRows * kMaxWidth);  // rows are filled up to 64 columns
+    AscendC::Duplicate(At(kStatAt), 0.0f, kStatRows);
+    AscendC::PipeBarrier<PIPE_V>();
+    for (int64_t row = Quota(rows, core, cores); row < end; row += kRows) {
+      const int32_t some = Min<int64_t>(end - row, kRows);
+      Load(segment.row * heads + row, some);
+      Dot(some);
+      AscendC::DataCopy(deltas[row * kBlockFloats], At(kSpreadAt), some * kBlockFloats);
+      AscendC::PipeBarrier<PIPE_ALL>();
+    }
+  }
+
+ private:
+  static constexpr int32_t kRows = kStatRows, kTile = kRows * kMaxWidth;
+  static constexpr int32_t kGradAt = 0, kOutAt = kGradAt + kTile * 4, kDotsAt = kOutAt + kTile * 4;
+  static constexpr int32_t kFoldAt = kDotsAt + kTile * 4, kStatAt = kFoldAt + kRows * kLanes * 4;
+  static constexpr int32_t kSpreadAt = kStatAt + kStatRows * 4;
+  static constexpr int32_t kRawAt = kSpreadAt + kStatRows * kBlockFloats * 4;
+  static constexpr int32_t kBytes = kRawAt + 2 * kTile * 2;
+  static_assert(kBytes <= 184 * 1024, "UB");
+
+  __aicore__ inline Floats At(int32_t bytes) { return ub_.template GetWithOffset<float>(kTile, bytes); }
+  __aicore__ inline AscendC::LocalTensor<T> Raw(int32_t number) {
+    return ub_.template GetWithOffset<T>(kTile, kRawAt + number * kTile * 2);
+  }
+
+  __aicore__ inline void Load(int64_t row, int32_t rows) {
+    const int32_t elements = rows * p_.d2;
+    AscendC::DataCopy(Raw(0), grad_[row * p_.d2], elements);
+    AscendC::DataCopy(Raw(1), out_[row * p_.d2], elements);
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kEvent);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kEvent);
+    AscendC::Cast(At(kGradAt), Raw(0), AscendC::RoundMode::CAST_NONE, elements);
+    AscendC::Cast(At(kOutAt), Raw(1), AscendC::RoundMode::CAST_NONE, elements);
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  __aicore__ inline void Dot(int32_t rows) {
+    AscendC::BinaryRepeatParams params;
+    params.dstRepStride = stride_ / kBlockFloats;
+    params.src0RepStride = params.src1RepStride = p_.d2 / kBlockFloats;
+    for (int32_t c = 0; c < p_.d2; c += kLanes) {
+      const uint64_t lanes = Min(p_.d2 - c, kLanes);
+      AscendC::Mul(At(kDotsAt)[c], At(kGradAt)[c], At(kOutAt)[c], lanes, rows, params);
+    }
+    AscendC::PipeBarrier<PIPE_V>();
+    ReduceRows<false>(At(kStatAt), At(kDotsAt), At(kFoldAt), rows, stride_);
+    AscendC::PipeBarrier<PIPE_V>();
+    SpreadRows(At(kSpreadAt), At(kStatAt));
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kEvent);
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kEvent);
+  }
+
+  static constexpr int32_t kEvent = 0;
+
+  const AttentionParams& p_;
+  int32_t stride_;
+  AscendC::TBuf<AscendC::TPosition::VECCALC>& ub_;
+  AscendC::GlobalTensor<T> grad_, out_;
+};
+
+}  // namespace ms_nsa
