@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ascendc import host, op_host
+from ascendc import host
 from ascendc.cann import toolkit
 
 
@@ -16,9 +16,6 @@ def package(tmp_path_factory):
     folder = tmp_path_factory.mktemp("package")
     sources = folder / "ascendc"
     shutil.copytree(host.ASCENDC, sources)
-    if not op_host.HAS_GRADIENT:
-        for path in (sources / "op_host").glob("select_grad*"):
-            path.unlink()
     variables = {**toolkit.environment(), **toolkit.install(folder / "cann")}
     made = SimpleNamespace(folder=folder, sources=sources, variables=variables)
     made.done = build(made, folder / "installed")

@@ -18,8 +18,6 @@ OPERATORS = {
     for name in ("NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer")
 }
 
-HAS_GRADIENT = (OP_HOST / "select_grad_tiling.h").is_file()
-
 SYSTEM_WORKSPACE = 16 << 20
 
 
@@ -38,16 +36,10 @@ class _Result(ctypes.Structure):
     _data_at = 4 * 8
 
 
-def sources_of_op_host():
-    """Without the gradient's while its tiling is not there."""
-    sources = sorted(OP_HOST.glob("*.cpp"))
-    return sources if HAS_GRADIENT else [path for path in sources if not path.name.startswith("select_grad")]
-
-
 @functools.cache
 def library():
     """As C++11, which CANN compiles op_host as."""
-    sources = [HERE / "op_host.cpp", *sources_of_op_host()]
+    sources = [HERE / "op_host.cpp", *sorted(OP_HOST.glob("*.cpp"))]
     lib = ctypes.CDLL(str(host.build(sources, "op_host", ["-std=c++11", f"-I{HERE / 'cann' / 'include'}"])))
     lib.HostNewCall.restype = ctypes.c_void_p
     lib.HostAddFloat.argtypes = [ctypes.c_void_p, ctypes.c_float]
