@@ -1,8 +1,11 @@
-"""Build entry: compiles csrc to ms_nsa/lib and puts op_info into the package. Metadata is in pyproject.toml."""
+"""Build entry: compiles csrc to ms_nsa/lib, puts op_info into the package, and where CANN is installed the kernels of
+ascendc into ms_nsa/vendors. Metadata is in pyproject.toml."""
 
+import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -34,11 +37,20 @@ def build_cpu_library():
     shutil.copy2(build / "libms_nsa_cpu.so", target)
 
 
+def build_ascend_package():
+    """Compiles the Ascend kernels if ASCEND_HOME_PATH names CANN; a compiler error ends the installation likewise."""
+    shutil.rmtree(PACKAGE / "vendors", ignore_errors=True)  # of another installation
+    if os.environ.get("ASCEND_HOME_PATH"):
+        script = ROOT / "ascendc" / "build.sh"
+        subprocess.run(["bash", str(script), str(PACKAGE)], check=True, env={"PYTHON": sys.executable, **os.environ})
+
+
 class BuildPackage(build_py):
-    """Builds the native library and collects op_info before the package is copied."""
+    """Builds the native libraries and collects op_info before the package is copied."""
 
     def run(self):
         build_cpu_library()
+        build_ascend_package()
         shutil.copytree(ROOT / "op_info", PACKAGE / "op_info", dirs_exist_ok=True)
         super().run()
 

@@ -28,6 +28,9 @@ def library():
     lib.MsNsaCheckShapes.argtypes = [text, text, number, numbers, extents, extents, text, number]
     lib.MsNsaReport.argtypes = [text, number]
     lib.MsNsaSelectIsa.argtypes = [text, text, number]
+    lib.MsNsaEndedRuns.restype = ctypes.c_int64
+    lib.MsNsaLongItems.argtypes, lib.MsNsaLongItems.restype = [text, ctypes.c_int64, ctypes.c_int64], ctypes.c_int64
+    lib.MsNsaAwaitRun.argtypes, lib.MsNsaAwaitRun.restype = [ctypes.c_int64, ctypes.c_int64], None
     return lib
 
 
@@ -75,22 +78,28 @@ def threads():
     return int(_report()[2])
 
 
-def ascend_package():
-    """Path of the Ascend vendor package inside this installation, or None."""
-    path = _PACKAGE / "ascend"
-    return path if path.is_dir() else None
+def _ascend_rows():
+    from ms_nsa import vendor
+
+    if vendor.folder() is None:
+        return [("ascend package", "not in this installation")]
+    wrong = vendor.problem()
+    return [
+        ("ascend package", f"for {' and '.join(vendor.chips())}, built with CANN {vendor.built_with()}"),
+        ("cann", vendor.installed_cann() or "not found"),
+        ("ascend kernels", wrong or f"fit this machine ({vendor.chip()})"),
+    ]
 
 
-def main():
-    """Prints the environment report."""
+def report():
+    """The environment report: pairs of a name and a value."""
     import mindspore
     import ml_dtypes
     import numpy
 
     import ms_nsa
 
-    ascend = ascend_package()
-    rows = [
+    return [
         ("ms_nsa", ms_nsa.__version__),
         ("mindspore", mindspore.__version__),
         ("numpy", numpy.__version__),
@@ -101,9 +110,13 @@ def main():
         ("isa", f"{current_isa()} (this machine runs {', '.join(supported_isas())})"),
         ("MS_NSA_ISA", os.environ.get("MS_NSA_ISA", "not set")),
         ("threads", threads()),
-        ("ascend package", ascend.name if ascend else "not in this installation"),
+        *_ascend_rows(),
     ]
-    for name, value in rows:
+
+
+def main():
+    """Prints the environment report."""
+    for name, value in report():
         print(f"{name:<15} {value}")
     return 0
 

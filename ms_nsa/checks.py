@@ -50,7 +50,8 @@ def _choice(operator, argument, value, choices):
 def _limits(operator, limits):
     _choice(operator, "limits", limits, ("auto", "ascend"))
     device = "ascend" if limits == "ascend" else device_target()
-    return device, ";".join(load(operator)["limits"][device])
+    rules = "ascend_kernels" if limits == "auto" and device == "ascend" else device
+    return device, ";".join(load(operator)["limits"][rules])
 
 
 def device_target():

@@ -31,8 +31,8 @@ class NsaSelectedAttentionInfer(nn.Cell):
         layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default ``"BSND"``.
         sparse_mode (int, optional): ``0`` and ``3``: the right-aligned rule above. ``2``: besides it only rows with
             ``j <= i``. Default ``0``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those of the NPU
-            kernels on any device. Default ``"auto"``.
+        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
+            documents for its own operators, on any device. Default ``"auto"``.
 
     Inputs:
         - **query** (Tensor) - BSH :math:`(B, S, N1 \cdot D1)`, BSND :math:`(B, S, N1, D1)`, TND
@@ -64,7 +64,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
             it is raised when the result is read.
 
     Supported Platforms:
-        ``CPU``
+        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
 
     Examples:
         >>> import numpy as np
@@ -196,7 +196,7 @@ def nsa_select_attention_infer(
         TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
 
     Supported Platforms:
-        ``CPU``
+        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
 
     Examples:
         >>> import numpy as np

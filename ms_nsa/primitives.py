@@ -2,17 +2,18 @@
 
 Every operator has two primitives that differ only in shape inference: one with the named Python functions below, which
 check the arguments and raise TypeError or ValueError, and one with the library's C++ functions, because a graph with
-dynamic shapes cannot call Python ("The prim is not a PrimitivePy").
+dynamic shapes cannot call Python ("The prim is not a PrimitivePy"). On Ascend each is wrapped in a Cell that is called
+like the CPU's primitive.
 """
 
 import itertools
 
 import mindspore as ms
 import numpy as np
-from mindspore import ops
+from mindspore import nn, ops
 from mindspore.ops import CustomRegOp, DataType, PrimitiveWithInfer
 
-from ms_nsa import backend, checks
+from ms_nsa import backend, checks, registry, vendor
 from ms_nsa.registry import load
 
 _DATA_TYPES = {
@@ -24,6 +25,8 @@ _DATA_TYPES = {
     "uint8": DataType.U8_Default,
     "bool": DataType.BOOL_Default,
 }
+
+_PATIENCE_MS = 200  # for a call that failed before its kernel started
 
 
 class _InGraph(PrimitiveWithInfer):
@@ -96,18 +99,46 @@ def check_dtypes(operator, device, dtypes):
     checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in dtypes])
 
 
-def _infer_functions(operator, attributes, device):
+def _infer_functions(operator, attributes, device, separate=None):
+    """Shape and dtype inference; `device` is whose dtypes are accepted.
+
+    `separate` turns what is known of a primitive's inputs into what is known of the CPU's, given a function that does
+    so for an input that joins two.
+    """
     pairs = tuple(attributes.items())
 
     def infer_shape(*shapes):
-        result = checks.check_shapes(operator, pairs, tuple(map(tuple, shapes)))
+        shapes = tuple(map(tuple, shapes))
+        result = checks.check_shapes(operator, pairs, separate(shapes, _halves) if separate else shapes)
         return result if len(result) > 1 else result[0]
 
     def infer_dtype(*dtypes):
+        dtypes = separate(dtypes, _twice) if separate else dtypes
         checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in dtypes])
         return _output_dtypes(operator, dtypes)
 
     return infer_shape, infer_dtype
+
+
+def _halves(shape):
+    return (shape[0] // 2,), (shape[0] - shape[0] // 2,)
+
+
+def _twice(dtype):
+    return dtype, dtype
+
+
+def _separate_ascend(operator):
+    """The function `separate` of an Ascend primitive, which has its attributes behind the inputs."""
+    joins = ["joins" in tensor for tensor in registry.inputs(operator, "ascend")]
+
+    def separate(known, split):
+        result = []
+        for joined, item in zip(joins, known):
+            result.extend(split(item) if joined else (item,))
+        return tuple(result)
+
+    return separate
 
 
 def _output_dtypes(operator, dtypes):
@@ -117,28 +148,162 @@ def _output_dtypes(operator, dtypes):
     return result if len(result) > 1 else result[0]
 
 
-def _registration(operator, attributes, device):
+def _registration(operator, name, device):
     info = load(operator)
-    registration = CustomRegOp(operator)
-    for index, tensor in enumerate(info["inputs"]):
-        registration.input(index, tensor["name"])
+    registration = CustomRegOp(name)
+    for index, tensor in enumerate(registry.inputs(operator, device)):
+        optional = device == "ascend" and tensor.get("optional")
+        registration.input(index, tensor["name"], "optional" if optional else "required")
     for index, tensor in enumerate(info["outputs"]):
-        registration.output(index, tensor["name"])
-    for attribute in info["attributes"]:
-        name, kind = attribute["name"], attribute["type"]
-        registration.attr(name, "required", kind, value=attributes[name])
-    for row in _dtype_rows(info, device):
-        registration.dtype_format(*row)
-    return registration.target(device.upper()).get_op_info()
+        registration.output(index, tensor["name"], "required")
+    return registration
 
 
-def _dtype_rows(info, device):
+def _dtype_rows(operator, device):
     """Every combination of dtypes, a row of DataType for inputs and outputs."""
-    tensors = info["inputs"] + info["outputs"]
+    info = load(operator)
+    tensors = registry.inputs(operator, device) + info["outputs"]
     for dtype in info["dtypes"][device]:
         choices = [[dtype] if tensor["dtype"] == "T" else tensor["dtype"] for tensor in tensors]
         for row in itertools.product(*choices):
             yield [_DATA_TYPES[name] for name in row]
+
+
+def _cpu_registration(operator, attributes):
+    registration = _registration(operator, operator, "cpu")
+    for attribute in registry.attributes(operator, "cpu"):
+        name, kind = attribute["name"], attribute["type"]
+        registration.attr(name, "required", kind, value=attributes[name])
+    for row in _dtype_rows(operator, "cpu"):
+        registration.dtype_format(*row)
+    return registration.target("CPU").get_op_info()
+
+
+def _ascend_registration(operator):
+    """Its attributes have no values here, since calls bring them as inputs behind the tensors."""
+    registration = _registration(operator, load(operator)["ascend_name"], "ascend")
+    for attribute in registry.attributes(operator, "ascend"):
+        registration.attr(attribute["name"], "required", "int" if "choices" in attribute else attribute["type"])
+    for row in _dtype_rows(operator, "ascend"):
+        registration.dtype_format(*row)
+    return registration.target("Ascend").get_op_info()
+
+
+class _CpuKernel(ops.Custom):
+    """A primitive whose long calls in PyNative mode sleep until the kernel has ended.
+
+    MindSpore's readers of a result wait in a busy loop, which takes a processor away from a kernel that uses all of
+    them. Short calls return at once, so that Python prepares the next call meanwhile (csrc/short_calls.h).
+    """
+
+    def __init__(self, operator, attributes, *args):
+        super().__init__(f"{backend.library_path()}:{operator}", *args)
+        names = [tensor["name"] for tensor in load(operator)["inputs"]]
+        self._key_at, self._indices_at = names.index("key"), names.index("topk_indices")
+        self._operator, self._head_num = operator.encode(), attributes["head_num"]
+        self._block_count = attributes["select_block_count"]
+        self._selected_rows = self._block_count * attributes["select_block_size"]
+        self._page_rows = attributes.get("page_block_size", 1)
+
+    def __call__(self, *inputs):
+        library = backend.library()
+        if self._is_short(inputs[self._key_at], inputs[self._indices_at], library):
+            return super().__call__(*inputs)
+        ended = library.MsNsaEndedRuns()
+        outputs = super().__call__(*inputs)
+        library.MsNsaAwaitRun(ended, _PATIENCE_MS)
+        return outputs
+
+    def _is_short(self, key, topk_indices, library):
+        if topk_indices.ndim < 3 or key.ndim < 3:
+            return True  # an error
+        group = self._head_num // max(topk_indices.shape[-2], 1)
+        rows = min(self._selected_rows, key.shape[0] * self._page_rows)
+        return topk_indices.size < self._block_count * library.MsNsaLongItems(self._operator, group, rows)
+
+
+class _AscendKernel(nn.Cell):
+    """An operator of the vendor package, called like the CPU's primitive.
+
+    MindSpore takes the attributes of such an operator as inputs, and takes inputs that are no tensors, or more than
+    nine with three outputs, in compiled graphs only. So PyNative mode runs a graph of this one operator.
+    """
+
+    def __init__(self, primitive, values, bprop=None):
+        super().__init__(auto_prefix=False)
+        self._primitive = primitive
+        self._values = values
+        self._bprop = bprop
+
+    @ms.jit
+    def construct(self, *tensors):
+        return self._primitive(*tensors, *self._values)
+
+
+class _AscendForward(_AscendKernel):
+    """The forward operator: a primitive whose attributes are inputs would owe gradients for them, a Cell does not."""
+
+    @ms.jit
+    def construct(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen):
+        tensors = query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen
+        return self._primitive(*tensors, *self._values)
+
+    def bprop(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout):
+        return self._bprop(query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout)
+
+
+class _AscendGrad(_AscendKernel):
+    """The gradient operator, which takes the lengths of queries and keys as one tensor."""
+
+    @ms.jit
+    def construct(self, *tensors):
+        lengths = join_lengths(tensors[-2], tensors[-1], tensors[1], tensors[2])
+        return self._primitive(*tensors[:-2], lengths, *self._values)
+
+
+def _is_absent(lengths):
+    if shapes_unknown(lengths.shape):
+        return False
+    return lengths.shape[0] == 0
+
+
+def join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key):
+    """Prefix sums of the query lengths, then of the key lengths; empty if both are absent.
+
+    Where one is absent there is one sequence, of all tokens.
+    """
+    if _is_absent(actual_seq_qlen) and not _is_absent(actual_seq_kvlen):
+        actual_seq_qlen = actual_seq_kvlen * 0 + query.shape[0]
+    if _is_absent(actual_seq_kvlen) and not _is_absent(actual_seq_qlen):
+        actual_seq_kvlen = actual_seq_qlen * 0 + key.shape[0]
+    if _is_absent(actual_seq_qlen):
+        return actual_seq_qlen
+    return ops.concat((actual_seq_qlen, actual_seq_kvlen))
+
+
+_ASCEND_CELLS = {"NsaSelectAttention": _AscendForward, "NsaSelectAttentionGrad": _AscendGrad}
+
+
+def _ascend_primitive(operator, attributes, infer_shape, infer_dtype):
+    """Inference in C++ is the CPU library's, which knows the operator by its Ascend name too."""
+    function = f"{backend.library_path()}:{load(operator)['ascend_name']}"
+    registration = _ascend_registration(operator)
+    primitive = ops.Custom(function, infer_shape, infer_dtype, "aot", None, registration)
+    for name, value in attributes.items():
+        primitive.add_prim_attr(name, value)
+    return primitive
+
+
+def _make_ascend(operator, attributes, device, bprop):
+    wrong = vendor.activate()
+    if wrong:
+        raise RuntimeError(wrong)
+    values = registry.ascend_values(operator, attributes)
+    cell = _ASCEND_CELLS.get(operator, _AscendKernel)
+    infer_functions = _infer_functions(operator, attributes, device, _separate_ascend(operator))
+    known = _ascend_primitive(operator, attributes, *infer_functions)
+    dynamic = _ascend_primitive(operator, attributes, None, None)
+    return cell(known, values, bprop), cell(dynamic, values, bprop)
 
 
 def make(operator, attributes, device, bprop=None):
@@ -151,16 +316,15 @@ def make(operator, attributes, device, bprop=None):
         bprop (function, optional): gradient function of the primitive.
 
     Returns:
-        tuple of ops.Custom: for known shapes, and for graphs with dynamic shapes.
+        tuple of what is called with the inputs of op_info: for known shapes, and for graphs with dynamic shapes.
 
     Raises:
-        RuntimeError: If the device in use is Ascend; this build holds CPU kernels only.
+        RuntimeError: If the device in use is Ascend and this installation has no kernels that fit.
     """
-    if checks.device_target() != "cpu":
-        checks.fail(RuntimeError, operator, "device_target", "be 'CPU': this build has no Ascend kernels", "Ascend")
-    function = f"{backend.library_path()}:{operator}"
-    infer_shape, infer_dtype = _infer_functions(operator, attributes, device)
-    registration = _registration(operator, attributes, "cpu")
-    known = ops.Custom(function, infer_shape, infer_dtype, "aot", bprop, registration)
-    dynamic = ops.Custom(function, None, None, "aot", bprop, registration)
+    if checks.device_target() == "ascend":
+        return _make_ascend(operator, attributes, device, bprop)
+    infer_functions = _infer_functions(operator, attributes, device)
+    registration = _cpu_registration(operator, attributes)
+    known = _CpuKernel(operator, attributes, *infer_functions, "aot", bprop, registration)
+    dynamic = _CpuKernel(operator, attributes, None, None, "aot", bprop, registration)
     return known, dynamic

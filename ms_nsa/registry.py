@@ -1,4 +1,9 @@
-"""Reads op_info: one JSON file an operator, the single source of names, order, dtypes and limits."""
+"""Reads op_info: one JSON file an operator, the single source of names, order, dtypes and limits.
+
+`inputs` and `attributes` hold what the CPU kernels take. On Ascend some inputs are joined to one
+(`joined_on_ascend`), an attribute with `devices` is for those devices only, and one with `choices` travels as the place
+of its value among them.
+"""
 
 import functools
 import json
@@ -16,3 +21,26 @@ def load(operator):
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))
     raise RuntimeError(f"ms_nsa: op_info/{operator}.json must exist, got no such file in {_FOLDERS[0]}")
+
+
+def inputs(operator, device):
+    """The inputs of `operator` on "cpu" or "ascend", in order."""
+    info = load(operator)
+    joined = info.get("joined_on_ascend")
+    if device == "cpu" or joined is None:
+        return info["inputs"]
+    first = joined["joins"][0]
+    places = [joined if tensor["name"] == first else tensor for tensor in info["inputs"]]
+    return [tensor for tensor in places if tensor["name"] not in joined["joins"]]
+
+
+def attributes(operator, device):
+    """The attributes of `operator` on "cpu" or "ascend", in order."""
+    listed = load(operator)["attributes"]
+    return [attribute for attribute in listed if device in attribute.get("devices", (device,))]
+
+
+def ascend_values(operator, values):
+    """The values that the Ascend operator takes for its attributes, from the values by name."""
+    chosen = ((attribute.get("choices"), values[attribute["name"]]) for attribute in attributes(operator, "ascend"))
+    return tuple(choices.index(value) if choices else value for choices, value in chosen)

@@ -39,8 +39,8 @@ class NsaSelectAttentionGrad(nn.Cell):
         sparse_mode (int, optional): Which rows a query sees, with query `s` and row `j` counted from the start of
             their sequence. ``0``: all rows of its selected blocks. ``2``: rows with ``j <= s``. ``3``: rows with
             ``j <= s + Sk - Sq``. The numbers are those of MindSpore's FlashAttentionScore. Default ``0``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those of the NPU
-            kernels on any device. Default ``"auto"``.
+        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
+            documents for its own operators, on any device. Default ``"auto"``.
 
     Inputs:
         - **grad** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`. Gradient of `attention_out`.
@@ -76,7 +76,7 @@ class NsaSelectAttentionGrad(nn.Cell):
             when the result is read.
 
     Supported Platforms:
-        ``CPU``
+        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
 
     Examples:
         >>> import numpy as np
@@ -170,8 +170,8 @@ class NsaSelectAttention(nn.Cell):
         sparse_mode (int, optional): Which rows a query sees, with query `s` and row `j` counted from the start of
             their sequence. ``0``: all rows of its selected blocks. ``2``: rows with ``j <= s``. ``3``: rows with
             ``j <= s + Sk - Sq``. The numbers are those of MindSpore's FlashAttentionScore. Default ``0``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those of the NPU
-            kernels on any device. Default ``"auto"``.
+        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
+            documents for its own operators, on any device. Default ``"auto"``.
 
     Inputs:
         - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. The tokens of all sequences, one
@@ -205,7 +205,7 @@ class NsaSelectAttention(nn.Cell):
             when the result is read.
 
     Supported Platforms:
-        ``CPU``
+        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
 
     Examples:
         >>> import numpy as np
@@ -332,7 +332,7 @@ def nsa_select_attention(
         TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaSelectAttention`.
 
     Supported Platforms:
-        ``CPU``
+        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
 
     Examples:
         >>> import numpy as np

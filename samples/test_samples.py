@@ -140,3 +140,38 @@ def test_paged_decoding_names_wrong_arguments(trained, arguments, message):
     code, _, stderr = run(SAMPLES / "03_paged_decode.py", "--out", trained[0], *arguments)
     assert code == 1
     assert message in stderr
+
+
+def check_device(folder, *arguments):
+    small = ("--tokens", "96", "--sequences", "2", "--kv-length", "200", "--repeats", "2")
+    cases = ("--every", "25", "--graph-every", "99", "--random", "1", "--dtypes", "float16")
+    return ("--device-target", "CPU", "--report", folder / "report.md", *cases, *small, *arguments)
+
+
+def test_device_check_writes_a_report(tmp_path):
+    code, stdout, stderr = run(SAMPLES / "04_check_device.py", *check_device(tmp_path, "--dtypes", "bfloat16"))
+    assert code == 0, stdout + stderr
+    report = (tmp_path / "report.md").read_text()
+    assert report.splitlines() == stdout.splitlines()[:-1]
+    assert report.splitlines()[-1] == "everything agrees with the reference"
+    rows = [line.strip("| ").split(" | ") for line in report.splitlines() if line.startswith("| ")]
+    errors = {row[0]: float(row[1]) for row in rows if re.fullmatch(r"\d\.\d\de[-+]\d\d", row[1])}
+    assert set(errors) == {"attention_out", "softmax_max", "softmax_sum", "dq", "dk", "dv"}
+    assert all(0 < error < 6e-3 for error in errors.values())
+    assert [row[0] for row in rows if "D 192/128" in row[-1] or "pages of 128" in row[-1]] == [
+        "forward", "gradient", "decode"
+    ]  # fmt: skip
+    assert "bfloat16: five runs are bitwise the same" in report
+
+
+def test_device_check_fails_when_a_result_is_off(tmp_path):
+    change = """
+from ms_nsa import reference
+right = reference.selected_attention_infer
+reference.selected_attention_infer = lambda *arguments, **names: 1.01 * right(*arguments, **names)
+"""
+    code, stdout, _ = run_changed(tmp_path, change, "04_check_device.py", *map(str, check_device(tmp_path)))
+    assert code == 1
+    assert re.search(r"FAILED paged_\w+, float16, pynative: AssertionError: attention_out has ", stdout)
+    assert not re.search(r"FAILED select", stdout)
+    assert re.search(r"^\d failures$", stdout, flags=re.MULTILINE)

@@ -79,7 +79,7 @@ void PlanCores(int64_t rows, int32_t aic_cores, Tiling& tiling) {
   const AttentionParams& p = tiling.params;
   const int64_t selected = int64_t{p.select_block_count} * p.select_block_size;
   const int64_t pieces = p.tokens * p.kv_heads * MakeUnit(0, std::min(selected, rows)).pieces;
-  tiling.block_dim = std::clamp<int64_t>(pieces, 1, aic_cores);
+  tiling.block_dim = static_cast<int32_t>(std::max<int64_t>(std::min<int64_t>(pieces, aic_cores), 1));
   tiling.workspace_bytes = tiling.block_dim * AreaOf(p).bytes;
 }
 

@@ -1,5 +1,6 @@
 // The only file that knows MindSpore's calling convention, and the C functions that Python calls through
 // ctypes.
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -8,6 +9,8 @@
 #include "custom_aot.h"
 #include "dispatch.h"
 #include "errors.h"
+#include "progress.h"
+#include "short_calls.h"
 #include "validate.h"
 
 #define MS_NSA_EXPORT extern "C" __attribute__((visibility("default")))
@@ -54,6 +57,18 @@ bool Known(const std::vector<Tensor>& tensors) {
   return true;
 }
 
+// Runs a kernel with the threads that suit the length of the call; cache_rows bounds the rows that a token
+// sees.
+template <typename Params, typename Inputs>
+void RunKernel(void (*kernel)(const Params&), Params& params, Inputs& in, const char* op, int64_t tokens,
+               int64_t cache_rows) {
+  const int64_t rows = std::min(in.select_block_size * in.select_block_count, cache_rows);
+  const bool is_short = tokens * in.n2 < LongItems(op, in.n1 / in.n2, rows);
+  in.max_threads = is_short ? ShortCallThreads() : 0;
+  kernel(params);
+  if (!is_short) EndTeam();
+}
+
 int64_t MaskRows(const Tensor& mask) {
   return mask.absent() ? 0 : mask.shape[0];
 }
@@ -78,7 +93,8 @@ void RunForward(const Attributes& attributes, const std::vector<Tensor>& in, voi
   call.params.attention_out = out[0];
   call.params.softmax_max = static_cast<float*>(out[1]);
   call.params.softmax_sum = static_cast<float*>(out[2]);
-  Kernels().select_attention(call.params);
+  RunKernel(Kernels().select_attention, call.params, call.params.in, kForwardName, call.params.in.t1,
+            call.params.in.t2);
 }
 
 void RunGrad(const Attributes& attributes, const std::vector<Tensor>& in, void** out) {
@@ -89,7 +105,8 @@ void RunGrad(const Attributes& attributes, const std::vector<Tensor>& in, void**
   call.params.dq = out[0];
   call.params.dk = out[1];
   call.params.dv = out[2];
-  Kernels().select_attention_grad(call.params);
+  RunKernel(Kernels().select_attention_grad, call.params, call.params.in, kGradName, call.params.in.t1,
+            call.params.in.t2);
 }
 
 void RunInfer(const Attributes& attributes, const std::vector<Tensor>& in, void** out) {
@@ -98,7 +115,8 @@ void RunInfer(const Attributes& attributes, const std::vector<Tensor>& in, void*
   FillInfer(attributes, in, &call);
   ValidateInfer(&call, attributes.layout, MaskRows(in[infer_input::kAttenMask]), attributes.limits);
   call.params.attention_out = out[0];
-  Kernels().paged_attention(call.params);
+  RunKernel(Kernels().paged_attention, call.params, call.params, kInferName, call.params.tokens,
+            call.params.num_blocks * call.params.page_block_size);
 }
 
 // Output shapes while some extents are still unknown (-1): what the ranks alone tell.
@@ -132,9 +150,24 @@ Shapes InferForward(int* ndims, int64_t** shapes, AotExtra* extra) {
   return Known(in) ? CheckShapes(kForwardName, ReadAttributes(extra, false), in) : PartialForward(in);
 }
 
-Shapes InferGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
-  const std::vector<Tensor> in = ReadTensors(grad_input::kCount, nullptr, ndims, shapes, nullptr);
+Shapes InferGradOf(const std::vector<Tensor>& in, AotExtra* extra) {
   return Known(in) ? CheckShapes(kGradName, ReadAttributes(extra, false), in) : PartialGrad(in);
+}
+
+Shapes InferGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
+  return InferGradOf(ReadTensors(grad_input::kCount, nullptr, ndims, shapes, nullptr), extra);
+}
+
+// On Ascend the lengths of queries and keys are one input.
+Shapes InferAscendGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
+  std::vector<Tensor> in = ReadTensors(grad_input::kCount - 1, nullptr, ndims, shapes, nullptr);
+  Tensor q_lens = in.back();
+  if (q_lens.shape.size() == 1 && q_lens.shape[0] >= 0) {
+    q_lens.shape[0] /= 2;
+    in.back().shape[0] -= q_lens.shape[0];
+  }
+  in.insert(in.end() - 1, q_lens);
+  return InferGradOf(in, extra);
 }
 
 Shape InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
@@ -152,27 +185,38 @@ using TypeIds = std::vector<TypeId>;
 using ms_nsa::Shape;
 using ms_nsa::Shapes;
 
-// The four entry points of one operator, found by MindSpore by their names. Shape and type of a single output
-// go bare, those of several as vectors.
-#define MS_NSA_OPERATOR(Name, kInfer, Inputs, Run, OutShapes, InferShapes, OutTypes, InferTypes)       \
+// Shape and type inference of one operator, found by MindSpore by their names. Shape and type of a single
+// output go bare, those of several as vectors.
+#define MS_NSA_INFERENCE(Name, OutShapes, InferShapes, OutTypes, InferTypes)                \
+  MS_NSA_EXPORT OutShapes Name##InferShape(int* ndims, int64_t** shapes, AotExtra* extra) { \
+    return ms_nsa::InferShapes(ndims, shapes, extra);                                       \
+  }                                                                                         \
+  MS_NSA_EXPORT OutTypes Name##InferType(TypeIds in, AotExtra*) {                           \
+    return OutTypes InferTypes;                                                             \
+  }
+
+// The kernel of one operator, found in the same way.
+#define MS_NSA_KERNEL(Name, kInfer, Inputs, Run)                                                       \
   MS_NSA_EXPORT int Name##Init(int*, int64_t**, const char**, AotExtra* extra) {                       \
     return ms_nsa::Init(extra, kInfer);                                                                \
   }                                                                                                    \
-  MS_NSA_EXPORT OutShapes Name##InferShape(int* ndims, int64_t** shapes, AotExtra* extra) {            \
-    return ms_nsa::InferShapes(ndims, shapes, extra);                                                  \
-  }                                                                                                    \
-  MS_NSA_EXPORT OutTypes Name##InferType(TypeIds in, AotExtra*) {                                      \
-    return OutTypes InferTypes;                                                                        \
-  }                                                                                                    \
   MS_NSA_EXPORT int Name(int, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, \
                          void* extra) {                                                                \
+    const ms_nsa::KernelRun run;                                                                       \
     const auto in = ms_nsa::ReadTensors(ms_nsa::Inputs::kCount, params, ndims, shapes, dtypes);        \
     ms_nsa::Run(ms_nsa::AttributesOf(extra), in, params + ms_nsa::Inputs::kCount);                     \
     return 0;                                                                                          \
   }
 
-MS_NSA_OPERATOR(NsaSelectAttention, false, forward_input, RunForward, Shapes, InferForward, TypeIds,
-                ({in[0], kFloat32Type, kFloat32Type}))
-MS_NSA_OPERATOR(NsaSelectAttentionGrad, false, grad_input, RunGrad, Shapes, InferGrad, TypeIds,
-                ({in[1], in[1], in[1]}))
-MS_NSA_OPERATOR(NsaSelectedAttentionInfer, true, infer_input, RunInfer, Shape, InferInfer, TypeId, (in[0]))
+MS_NSA_KERNEL(NsaSelectAttention, false, forward_input, RunForward)
+MS_NSA_KERNEL(NsaSelectAttentionGrad, false, grad_input, RunGrad)
+MS_NSA_KERNEL(NsaSelectedAttentionInfer, true, infer_input, RunInfer)
+
+MS_NSA_INFERENCE(NsaSelectAttention, Shapes, InferForward, TypeIds, ({in[0], kFloat32Type, kFloat32Type}))
+MS_NSA_INFERENCE(NsaSelectAttentionGrad, Shapes, InferGrad, TypeIds, ({in[1], in[1], in[1]}))
+MS_NSA_INFERENCE(NsaSelectedAttentionInfer, Shape, InferInfer, TypeId, (in[0]))
+
+// The Ascend operators run elsewhere; their inference is here, under their own names.
+MS_NSA_INFERENCE(MsNsaSelectAttention, Shapes, InferForward, TypeIds, ({in[0], kFloat32Type, kFloat32Type}))
+MS_NSA_INFERENCE(MsNsaSelectAttentionGrad, Shapes, InferAscendGrad, TypeIds, ({in[1], in[1], in[1]}))
+MS_NSA_INFERENCE(MsNsaSelectedAttentionInfer, Shape, InferInfer, TypeId, (in[0]))

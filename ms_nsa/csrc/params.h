@@ -27,6 +27,7 @@ struct SelectAttentionInputs {
   int64_t batch, t1, t2, n1, n2, d1, d2;
   int64_t select_block_size, select_block_count;
   int64_t atten_mask_cols;  // row stride of atten_mask; 0 without a mask
+  int64_t max_threads;      // 0: as many as OpenMP gives
   float scale_value;
   DType dtype;  // of query, key, value, attention_out, grad, dq, dk, dv
   SparseMode sparse_mode;
@@ -68,6 +69,7 @@ struct PagedAttentionParams {
   int64_t num_blocks, page_block_size, max_blocks;
   int64_t select_block_size, select_block_count;
   int64_t atten_mask_cols;
+  int64_t max_threads;  // 0: as many as OpenMP gives
   float scale_value;
   DType dtype;
   SparseMode sparse_mode;  // kLeftUpCausal further limits token i to rows j <= i; the others add nothing

@@ -9,6 +9,8 @@
 #include "arguments.h"
 #include "dispatch.h"
 #include "errors.h"
+#include "progress.h"
+#include "short_calls.h"
 
 #define MS_NSA_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -61,7 +63,7 @@ int Guard(const Action& action, char* message, int size) {
 
 using ms_nsa::Guard;
 
-// Each returns 0, or 1 with the error's sentence in `message`.
+// Those with a `message` return 0, or 1 with the error's sentence in it.
 
 // On success `out` holds the output shapes, each led by its rank.
 MS_NSA_EXPORT int MsNsaCheckShapes(const char* op, const char* attributes, int count, const int* ndims,
@@ -85,4 +87,16 @@ MS_NSA_EXPORT int MsNsaReport(char* text, int size) {
 
 MS_NSA_EXPORT int MsNsaSelectIsa(const char* isa, char* message, int size) {
   return Guard([&] { ms_nsa::SelectIsa(isa); }, message, size);
+}
+
+MS_NSA_EXPORT int64_t MsNsaEndedRuns() {
+  return ms_nsa::EndedRuns();
+}
+
+MS_NSA_EXPORT void MsNsaAwaitRun(int64_t ended, int64_t patience_ms) {
+  ms_nsa::AwaitRun(ended, patience_ms);
+}
+
+MS_NSA_EXPORT int64_t MsNsaLongItems(const char* op, int64_t group, int64_t rows) {
+  return ms_nsa::LongItems(op, group, rows);
 }

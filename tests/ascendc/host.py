@@ -90,16 +90,18 @@ class Plan(ctypes.Structure):
     ]
 
 
-def build(sources, name):
+def build(sources, name, options=("-std=c++17",)):
     """Path of a shared library of `sources`, compiled anew only when something changed."""
-    headers = [path for folder in FOLDERS for path in folder.glob("*.h")]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, *headers))).hexdigest()[:16]
+    headers = [*sorted(ROOT.glob("tests/ascendc/cann/include/**/*.h"))]
+    headers += [path for folder in FOLDERS for path in sorted(folder.glob("*.h"))]
+    text = b"".join(path.read_bytes() for path in (*sources, *headers)) + repr(options).encode()
+    digest = hashlib.sha256(text).hexdigest()[:16]
     target = ROOT / "build" / "ascendc" / f"{name}-{digest}.so"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         include = [f"-I{folder}" for folder in FOLDERS]
-        flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
-        subprocess.run(["g++", *flags, *include, *map(str, sources), "-o", str(target)], check=True)
+        flags = ["-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+        subprocess.run(["g++", *options, *flags, *include, *map(str, sources), "-o", str(target)], check=True)
     return target
 
 

@@ -4,6 +4,7 @@
 #include "packed_tokens.h"
 #include "paged_tokens.h"
 #include "parts.h"
+#include "segments.h"
 
 namespace {
 
@@ -83,4 +84,17 @@ extern "C" int64_t HostRows(const ms_nsa::AttentionParams* params, const Arrays*
                             int32_t head, int64_t skip, int64_t limit, int64_t* out) {
   const auto rows = params->page_block_size ? Rows<PagedArrays> : Rows<PackedArrays>;
   return rows(*params, *arrays, token, head, skip, limit, out);
+}
+
+// Segments of the block-outer schedule, 4 numbers each: first token row, tokens, index of the first inside
+// its sequence, length of the sequence's keys. Returns how many there are.
+extern "C" int64_t HostSegments(const ms_nsa::AttentionParams* params, const Arrays* arrays, int64_t* out) {
+  const PackedArrays lengths{*arrays};
+  ms_nsa::SegmentWalk<PackedArrays> walk(*params, lengths);
+  ms_nsa::Segment segment{};
+  int64_t count = 0;
+  for (; walk.Next(segment); ++count) {
+    for (int64_t field : {segment.row, segment.tokens, segment.index, segment.kv_len}) *out++ = field;
+  }
+  return count;
 }

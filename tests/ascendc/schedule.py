@@ -19,7 +19,7 @@ class _Arrays(ctypes.Structure):
 def library():
     source = pathlib.Path(__file__).resolve().parent / "schedule.cpp"
     lib = ctypes.CDLL(str(host.build([source], "schedule")))
-    lib.HostSteps.restype = lib.HostRows.restype = ctypes.c_int64
+    lib.HostSteps.restype = lib.HostRows.restype = lib.HostSegments.restype = ctypes.c_int64
     return lib
 
 
@@ -57,3 +57,12 @@ class Schedule:
             ctypes.c_int64(skip), ctypes.c_int64(limit), out.ctypes.data_as(INTS),
         )  # fmt: skip
         return out[:count]
+
+
+def segments(params, q_ends, kv_ends):
+    """[segment, 4]: first token row, tokens, index of the first inside its sequence, length of its keys."""
+    ends = [np.ascontiguousarray(each, np.int64) for each in (q_ends, kv_ends)]
+    arrays = _Arrays(ctypes.addressof(params), None, None, None, *(each.ctypes.data for each in ends))
+    out = np.empty((params.tokens // max(params.segment_tokens, 1) + len(q_ends) + 1, 4), np.int64)
+    count = library().HostSegments(ctypes.byref(params), ctypes.byref(arrays), out.ctypes.data_as(INTS))
+    return out[:count]

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from bench.cases import FORWARD, LOCAL, RANDOM, in_series
+from bench.work import break_even
 
 _OURS, _LOCAL, _DENSE = "#1f5fa8", "#7aa6d8", "#c2571a"
 _MACHINE_WIDTH = 95
@@ -63,20 +64,6 @@ def lengths_of(run, selection):
         if result.timing and in_series(result.case, "length") and result.case.selection == selection
     ]
     return sorted(found)
-
-
-def break_even(ours, dense):
-    """Length from which selected attention is faster than dense: between the two measured lengths, on log scales.
-
-    None if one of them is faster at every common length.
-    """
-    ours, dense = dict(ours), dict(dense)
-    common = sorted(set(ours) & set(dense))
-    gain = [np.log(dense[t] / ours[t]) for t in common]
-    for left, right, before, after in zip(common, common[1:], gain, gain[1:]):
-        if before < 0 <= after:
-            return float(np.exp(np.log(left) + np.log(right / left) * -before / (after - before)))
-    return None
 
 
 def _time_by_length(run, path):

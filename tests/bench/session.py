@@ -1,6 +1,6 @@
 """A run from the machine line to the files: cases, limits, peers, CSV and pictures."""
 
-from bench import machine, peers, pictures, report
+from bench import machine, peers, pictures, report, work
 from bench.cases import FORWARD, LOCAL, RANDOM, TRAINING
 from bench.results import Check
 from bench.run import Bench
@@ -108,7 +108,7 @@ def _break_even_lines(run):
     for selection, causal in ((RANDOM, False), (LOCAL, True)):
         ours, dense = pictures.lengths_of(run, selection), run.dense.get(causal)
         if ours and dense:
-            length = pictures.break_even(ours, dense)
+            length = work.break_even(ours, dense)
             longest = max(t for t, _ in dense)
             found = f"from T = {length:.0f} on" if length else f"nowhere or everywhere up to T = {longest}"
             yield f"selected ({selection}) is faster than {run.dense_name}{', causal,' if causal else ''} {found}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import cases, inputs, measure, operators, peaks, peers, pictures, report, session, work
+from bench import cases, inputs, measure, operators, peaks, peers, report, session, work
 from bench.results import Check, Result
 from ms_nsa import backend
 
@@ -190,8 +190,8 @@ def test_the_row_loop_reads_every_selected_byte(ahead):
 def test_percentiles_and_break_even():
     assert [measure.percentile([4, 1, 3, 2, 5], percent) for percent in (0, 20, 50, 80, 100)] == [1, 1.8, 3, 4.2, 5]
     ours, dense = [(256, 2.0), (512, 4.0), (1024, 8.0)], [(256, 1.0), (512, 4.0), (1024, 16.0)]
-    assert pictures.break_even(ours, dense) == pytest.approx(512)
-    assert pictures.break_even(ours, [(t, 9 * s) for t, s in ours]) is None
+    assert work.break_even(ours, dense) == pytest.approx(512)
+    assert work.break_even(ours, [(t, 9 * s) for t, s in ours]) is None
 
 
 def test_bars_are_judged_on_their_own_instruction_set_only():

@@ -3,6 +3,8 @@
 The selected rows are counted, not assumed: a causal rule or the end of the sequence clips blocks.
 """
 
+import math
+
 import numpy as np
 
 from bench.cases import BACKWARD, DECODE, FORWARD, LOCAL, TRAINING
@@ -65,3 +67,17 @@ def _decode_bytes(case, rows):
     ends = _ELEMENT_BYTES[case.dtype] * case.batch * case.n1 * (case.d1 + case.d2)
     indices = 4 * case.batch * (case.n2 * case.select_block_count + case.kv_len // case.page_block_size)
     return row_bytes(case, rows) + ends + indices
+
+
+def break_even(ours, dense):
+    """Length from which selected attention is faster than dense: between the two measured lengths, on log scales.
+
+    None if one of them is faster at every common length.
+    """
+    ours, dense = dict(ours), dict(dense)
+    common = sorted(set(ours) & set(dense))
+    gain = [math.log(dense[t] / ours[t]) for t in common]
+    for left, right, before, after in zip(common, common[1:], gain, gain[1:]):
+        if before < 0 <= after:
+            return math.exp(math.log(left) + math.log(right / left) * -before / (after - before))
+    return None

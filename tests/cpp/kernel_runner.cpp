@@ -1,9 +1,10 @@
 // Runs the kernels of one ISA on the cases of a file, without Python or MindSpore.
 //   kernel_runner --isas                        names of the ISAs this machine runs
 //   kernel_runner ISA THREADS[,THREADS...] IN OUT
-// IN: records as tests/support/case_file.py writes them. OUT: for each record, for each number of threads,
-// its outputs one after another. Inputs and outputs lie between guard pages; inputs are read-only, outputs
-// start as NaN.
+//   kernel_runner --together REPEATS IN OUT     all records at once, each in a thread of its own
+// IN: records as tests/support/case_file.py writes them. OUT: for each record, for each number of threads
+// or repeat, its outputs one after another. Inputs and outputs lie between guard pages; inputs are read-only,
+// outputs start as NaN.
 #include <malloc.h>
 #include <omp.h>
 
@@ -14,6 +15,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "../../ms_nsa/csrc/dispatch.h"
@@ -170,13 +172,35 @@ void RunFile(const std::string& threads, const std::string& in_path, const std::
   if (!out.flush()) throw std::runtime_error("cannot write " + out_path);
 }
 
+void RunTogether(int repeats, const std::string& in_path, const std::string& out_path) {
+  std::vector<Record> records;
+  for (std::ifstream in(in_path, std::ios::binary); in.peek() != std::ifstream::traits_type::eof();)
+    records.push_back(ReadRecord(in));
+  std::vector<std::ostringstream> outputs(records.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < records.size(); ++i) {
+    threads.emplace_back([&, i] {
+      for (int repeat = 0; repeat < repeats; ++repeat) RunRecord(records[i], Placement::kAtEnd, outputs[i]);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::ofstream out(out_path, std::ios::binary);
+  for (const std::ostringstream& output : outputs) out << output.str();
+  if (!out.flush()) throw std::runtime_error("cannot write " + out_path);
+}
+
 int Main(int argc, char** argv) {
   if (argc == 2 && std::string(argv[1]) == "--isas") {
     for (const std::string& isa : SupportedIsas()) std::printf("%s\n", isa.c_str());
     return 0;
   }
-  if (argc != 5) throw std::runtime_error("usage: kernel_runner --isas | ISA THREADS IN OUT");
+  if (argc != 5)
+    throw std::runtime_error("usage: kernel_runner --isas | ISA THREADS IN OUT | --together REPEATS IN OUT");
   mallopt(M_PERTURB, 1);  // scratch memory starts as 0xfe bytes: huge or NaN as any type
+  if (std::string(argv[1]) == "--together") {
+    RunTogether(std::stoi(argv[2]), argv[3], argv[4]);
+    return 0;
+  }
   SelectIsa(argv[1]);
   RunFile(argv[2], argv[3], argv[4]);
   return 0;

@@ -415,11 +415,10 @@ def tensors_of(inputs):
     return [value for value in inputs if isinstance(value, ms.Tensor)]
 
 
-@pytest.mark.parametrize(
-    "case", [select_case(), select_case(atten_mask=random_mask([12], [70])), paged_case()], ids=str
-)
-def test_export_and_reload(graph_mode, tmp_path, case):
+@pytest.mark.parametrize("make", [select_case, select_case_with_mask, paged_case])
+def test_export_and_reload(graph_mode, tmp_path, make):
     """Here, and in a process that does not know this package."""
+    case = make()
     inputs = run_cells.forward_inputs(case, "int64")
     path = export(run_cells.forward_cell(case), inputs, tmp_path)
     plain = run_forward(case, "graph")

@@ -1,5 +1,6 @@
 """The kernels of every ISA, run between guard pages on poisoned memory, against the float64 reference."""
 
+import itertools
 import subprocess
 from dataclasses import replace
 from functools import cache
@@ -8,8 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from support import check_forward, check_gradients, make_select_case, random_select_case
-from support.case_file import select_call, select_grad_call
+from support import check_forward, check_gradients, make_paged_case, make_select_case, random_select_case
+from support.case_file import paged_call, select_call, select_grad_call
 from support.kernel_runner import arm_runner, missing_for_arm, native_runner
 
 DTYPES = [np.dtype(name) for name in (np.float16, ml_dtypes.bfloat16, np.float32)]
@@ -133,6 +134,32 @@ def test_order_of_slots_and_padding_are_bitwise_irrelevant(runner, isa, tmp_path
             runs = runner.run(tmp_path, isa, [make(variant) for variant in variants])
             for other in runs[1:]:
                 assert all(a.tobytes() == b.tobytes() for a, b in zip(runs[0][0], other[0]))
+
+
+@cache
+def decode_cases(dtype):
+    """Every way to share out query heads over vectors, with and without a last vector that is not full."""
+    sizes = {
+        "s": 2, "q_lens": [2, 1, 2], "kv_lens": [300, 45, 141], "n2": 2, "page_block_size": 14, "spare_pages": 2,
+        "spare_slots": 1, "select_block_size": 19, "select_block_count": 7, "scale_value": 0.2,
+    }  # fmt: skip
+    dims = itertools.cycle([(21, 35), (64, 32), (3, 70), (33, 1), (192, 128)])
+    return [
+        make_paged_case(np.random.default_rng(group), dtype, "BSND", group=group, d1=d1, d2=d2, **sizes).poisoned()
+        for group in (1, 2, 3, 4, 5, 6, 8, 9, 16, 17, 20, 33)
+        for d1, d2 in itertools.islice(dims, 2)
+    ]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_decode_of_every_group_size(runner, isa, tmp_path, dtype):
+    """Right between guard pages, among NaN, for any number of threads; absent slots change no bit."""
+    for case in decode_cases(dtype):
+        topk = case.topk_indices
+        padded = replace(case, topk_indices=np.concatenate([np.full_like(topk[..., :2], -1), topk[..., ::-1]], -1))
+        plain, other = runner.run(tmp_path, isa, [paged_call(case), paged_call(padded)], THREADS)
+        assert len({out.tobytes() for (out,) in (*plain, *other)}) == 1, f"bits differ: {case}"
+        check_forward(case, plain[0][0].reshape(case.attention_out_shape))
 
 
 def test_supported_isas_are_those_of_the_processor():

@@ -1,13 +1,20 @@
-"""Bitwise the same result in every run and for every number of threads.
+"""Bitwise the same result in every run, for every number of threads, and for several calls at once.
 
-Calls from two Python threads at once cannot be tested through Cells: MindSpore 2.10 itself gives wrong results or ends
-with a segmentation fault when two Python threads call any operators on the CPU at once, be it `Tensor.add`.
+The calls at once come from threads of C++ and from a graph's independent nodes, not from Python threads: MindSpore 2.10
+itself gives wrong results or ends with a segmentation fault when two Python threads call any operators on the CPU at
+once, be it `Tensor.add` on tensors of their own, in PyNative and in Graph mode.
 """
 
+import numpy as np
 import pytest
+from mindspore import nn
 
-from support import fingerprints, run_cells
+from support import SelectCase, fingerprints, make_paged_case, make_select_case, run_cells
+from support.case_file import paged_call, select_call, select_grad_call
+from support.kernel_runner import native_runner
 from support.run_cells import same_bits
+
+SIZES = {"n2": 2, "group": 3, "d1": 40, "d2": 24, "select_block_size": 16, "select_block_count": 6}
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +39,50 @@ def test_repeats_in_graph_mode_agree_with_pynative_mode():
         plain = run_cells.run_operator(case)
         for _ in range(3):
             assert same_bits(plain, run_cells.run_operator(case, "graph")), name
+
+
+def small_cases(count=3):
+    """Cases of different shapes with the same attributes."""
+    for seed in range(count):
+        rng, rows = np.random.default_rng([13, seed]), 50 + 31 * seed
+        yield make_select_case(rng, np.float32, [3 + 17 * seed], [rows], sparse_mode=3, **SIZES)
+        yield make_paged_case(rng, np.float32, "BSND", 2, None, [rows] * (seed + 1), page_block_size=32, **SIZES)
+
+
+def calls_of(case):
+    return [select_call(case), select_grad_call(case)] if isinstance(case, SelectCase) else [paged_call(case)]
+
+
+def test_kernels_called_from_several_threads_at_once(tmp_path):
+    """Every call in a thread of its own, over and over, each with its own team of OpenMP threads."""
+    calls = [call for case in small_cases() for call in calls_of(case)]
+    runner = native_runner()
+    alone = runner.run(tmp_path, runner.isas()[-1], calls)
+    for (expected,), repeats in zip(alone, runner.run_together(tmp_path, calls, 10)):
+        for found in repeats:
+            assert same_bits(expected, found)
+
+
+class Independent(nn.Cell):
+    """Calls that need nothing of each other: the runtime is free to run them at once."""
+
+    def __init__(self, cases):
+        super().__init__()
+        self.attentions = nn.CellList([run_cells.forward_cell(case) for case in cases])
+
+    def construct(self, inputs):
+        outputs = ()
+        for cell, arguments in zip(self.attentions, inputs):
+            outputs += (cell(*arguments),)
+        return outputs
+
+
+def test_independent_calls_of_one_graph():
+    cases = list(small_cases())
+    expected = [run_cells.run_forward(case) for case in cases]
+    with run_cells.run_mode("graph"):
+        net, inputs = Independent(cases), [tuple(run_cells.forward_inputs(case)) for case in cases]
+        for _ in range(10):
+            for outputs, wanted in zip(net(inputs), expected):
+                outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+                assert same_bits(wanted, run_cells.to_arrays(outputs))

@@ -31,7 +31,7 @@ def make_cases():
         yield (
             f"decode {name}",
             make_paged_case(
-                rng, dtype, "BSND", 2, [2, 1, 2], [900, 333, 40], page_block_size=48, select_block_size=64, **SIZES
+                rng, dtype, "BSND", 2, [2, 1, 2], [900, 333, 40], page_block_size=48, select_block_size=96, **SIZES
             ),
         )
         sizes = {**SIZES, "n2": 1, "group": 2}

@@ -30,14 +30,24 @@ class KernelRunner:
         assert done.returncode == 0, f"kernel_runner {isa} ended with {done.returncode}: {done.stderr}"
         return case_file.read_outputs(out_path, calls, len(threads))
 
+    def run_together(self, folder, calls, repeats):
+        """Outputs of each call in each repeat, with all calls running at once."""
+        case_path, out_path = folder / "cases", folder / "outputs"
+        case_file.write_calls(case_path, calls)
+        # More threads than processors: one that spins while it waits would keep the others from running.
+        done = self._run("--together", str(repeats), str(case_path), str(out_path), OMP_WAIT_POLICY="passive")
+        assert done.returncode == 0, f"kernel_runner ended with {done.returncode}: {done.stderr}"
+        return case_file.read_outputs(out_path, calls, repeats)
+
     def fails(self, isa):
         """The message with which the runner refuses an ISA."""
         done = self._run(isa, "1", os.devnull, os.devnull)
         assert done.returncode == 1
         return done.stderr
 
-    def _run(self, *arguments):
-        return subprocess.run([*self.command, *arguments], capture_output=True, text=True)
+    def _run(self, *arguments, **variables):
+        environment = {**os.environ, **variables}
+        return subprocess.run([*self.command, *arguments], capture_output=True, text=True, env=environment)
 
 
 @cache

@@ -1,34 +1,39 @@
-"""Writes what op_info says into the READMEs: ``python -m support.readme_tables`` in the folder tests."""
+"""Writes what op_info and the benchmark's results say into the READMEs.
+
+``python -m support.readme_tables`` in the folder tests.
+"""
 
 import pathlib
 import re
 
+from bench import speed_table
 from ms_nsa.registry import load
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README_CN.md")
 OPERATORS = ("NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer")
-DEVICES = {"cpu": "CPU", "ascend": 'Ascend (`limits="ascend"`)'}
+LIMITS = {"cpu": "CPU", "ascend_kernels": "Ascend", "ascend": '`limits="ascend"`'}
+DEVICES = {"cpu": "cpu", "ascend_kernels": "ascend", "ascend": "ascend"}
 RELATIONS = {"max": "≤ {}", "in": "{}", "multiple": "multiple of {}"}
 HEADINGS = {
-    "README.md": ("operator", "dtypes and limits on"),
-    "README_CN.md": ("算子", "数据类型与限制："),
+    "README.md": ("operator", "dtypes and limits, {}"),
+    "README_CN.md": ("算子", "数据类型与限制：{}"),
 }
 
 
 def table(readme):
     """The support matrix as Markdown, headed in the language of `readme`."""
-    operator, limits = HEADINGS[readme]
-    rows = [[operator, *(f"{limits} {name}" for name in DEVICES.values())], ["---"] * (1 + len(DEVICES))]
+    operator, heading = HEADINGS[readme]
+    rows = [[operator, *(heading.format(name) for name in LIMITS.values())], ["---"] * (1 + len(LIMITS))]
     for name in OPERATORS:
         info = load(name)
-        rows.append([f"`{name}`", *(_cell(info, device) for device in DEVICES)])
+        rows.append([f"`{name}`", *(_cell(info, limits) for limits in LIMITS)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _cell(info, device):
-    dtypes = ", ".join(info["dtypes"][device])
-    return "; ".join([dtypes, *(_rule(rule) for rule in info["limits"][device])])
+def _cell(info, limits):
+    dtypes = ", ".join(info["dtypes"][DEVICES[limits]])
+    return "; ".join([dtypes, *(_rule(rule) for rule in info["limits"][limits])])
 
 
 def _rule(rule):
@@ -40,7 +45,9 @@ def rendered(readme):
     """Text of `readme` with its generated part brought up to date."""
     text = (ROOT / readme).read_text(encoding="utf-8")
     block = f"<!-- op_info -->\n{table(readme)}\n<!-- /op_info -->"
-    return re.sub(r"<!-- op_info -->.*?<!-- /op_info -->", lambda _: block, text, flags=re.DOTALL)
+    text = re.sub(r"<!-- op_info -->.*?<!-- /op_info -->", lambda _: block, text, flags=re.DOTALL)
+    speed = f"<!-- speed -->\n{speed_table.text(readme)}\n<!-- /speed -->"
+    return re.sub(r"<!-- speed -->.*?<!-- /speed -->", lambda _: speed, text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ import numpy as np
 from twin import faults, twin
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-COUNT, PREFIX, BITS, COUNTER = range(4)
+COUNT, PREFIX, BITS, COUNTER, PRESET = range(5)
+# Random cases of an API function over all of its types.
+LEAST = 300
 _CASE = np.dtype(
     [
         ("op", "i8"),
@@ -54,7 +56,7 @@ class Case:
             i = np.arange(self.n)
             return i // width, i % width
         active = np.arange(self.n)
-        if self.form == BITS:
+        if self.form in (BITS, PRESET):
             bits = [self.bits[i // 64] >> i % 64 & 1 for i in range(width)]
             active = np.flatnonzero(bits)
         repeat, lane = np.meshgrid(np.arange(self.repeat), active, indexing="ij")
@@ -69,6 +71,11 @@ class Case:
             return self.offset(operand) // size + repeat * width + lane
         block = repeat * self.step[operand] + lane // per_block * self.block[operand]
         return self.offset(operand) // size + block * per_block + lane % per_block
+
+
+def share(parts: int) -> int:
+    """The cases of one of so many types or modes."""
+    return -(-LEAST // parts)
 
 
 def bits_of(rng: np.random.Generator, width: int) -> tuple[int, int]:

@@ -17,9 +17,9 @@ TYPES = {
     "int8_t": np.dtype(np.int8),
 }
 ND2NZ, COPY_TO_L1, FILL_L1, LOAD_GM_TO_L1, FIX_TO_L1 = range(5)
-LOAD_A, TRANSPOSE_A, LOAD_GM_TO_A, FILL_A = range(10, 14)
-LOAD_B, TRANSPOSE_B, LOAD_GM_TO_B, FILL_B = range(20, 24)
-MULTIPLY, FIXPIPE = 30, 31
+LOAD_A, TRANSPOSE_A, LOAD_GM_TO_A, FILL_A, LOAD_3D_A = range(10, 15)
+LOAD_B, TRANSPOSE_B, LOAD_GM_TO_B, FILL_B, LOAD_3D_B = range(20, 25)
+MULTIPLY, FIXPIPE, STORE_L1 = range(30, 33)
 _CASE = np.dtype([("op", "i8"), ("offset", "i8", 2), ("p", "i8", 12)])
 
 
@@ -52,21 +52,21 @@ def finite_images(rng, count, size=2):
     return data
 
 
-def run(api, name, cases, data, shown=None):
+def run(api, name, cases, data, shown=None, checks=True):
     table = np.zeros(len(cases) + 1, _CASE)
     for row, case in zip(table, cases):
         row["op"], row["offset"], row["p"][: len(case.p)] = case.op, case.offset, case.p
     table[-1]["op"] = -1
     out = twin.Argument(shown, "inout") if shown is not None else twin.output((len(cases), SHOWN), np.uint8)
     arguments = [data, identity(), out, table]
-    return api.launch(f"cube_{name}", arguments, task_type="AIC_ONLY", timing=False).outputs[0]
+    return api.launch(f"cube_{name}", arguments, task_type="AIC_ONLY", timing=False, checks=checks).outputs[0]
 
 
-def check_moves(api, name, cases, rng, state):
+def check_moves(api, name, cases, rng, state, checks=True):
     """state(case, source image, shown image) changes the shown image."""
     size = TYPES[name].itemsize
     data = np.stack([finite_images(rng, len(cases), size) for _ in range(3)], axis=1)
-    got = run(api, name, cases, np.ascontiguousarray(data)).view(np.float32)
+    got = run(api, name, cases, np.ascontiguousarray(data), checks=checks).view(np.float32)
     for case, (source, before, _), floats in zip(cases, data, got):
         expected = before.copy()
         state(case, source, expected)
@@ -110,10 +110,11 @@ def test_nd_to_nz(api, name):
     check_moves(api, name, cases, rng, state)
 
 
-def test_copy_to_l1(api):
-    rng = np.random.default_rng(2)
+@pytest.mark.parametrize("name", TYPES)
+def test_copy_to_l1(api, name):
+    rng = np.random.default_rng([2, len(name)])
     cases = []
-    for _ in range(60):
+    for _ in range(images.share(len(TYPES))):
         count, length, src_gap, dst_gap = (int(v) for v in rng.integers([1, 1, 0, 0], [12, 20, 20, 20]))
         offset = (32 * int(rng.integers(0, 20)), 2 * int(rng.integers(0, 20)))
         cases.append(Case(COPY_TO_L1, offset, (count, length, src_gap, dst_gap)))
@@ -124,7 +125,7 @@ def test_copy_to_l1(api):
             to, at = case.offset[0] + 32 * i * (length + dst_gap), case.offset[1] + 32 * i * (length + src_gap)
             shown[to : to + 32 * length] = source[at : at + 32 * length]
 
-    check_moves(api, "half", cases, rng, state)
+    check_moves(api, name, cases, rng, state)
 
 
 @pytest.mark.parametrize("name", ["half", "bfloat16_t", "float"])
@@ -219,6 +220,78 @@ def test_load_with_transpose(api, name):
     check_moves(api, name, cases, rng, state)
 
 
+def load_3d_case(rng, op, size, ragged):
+    """A block of rows and channels out of an image; ragged ones end in the image's last rows or half a tile."""
+    c0 = 32 // size
+    while True:
+        turned = op == LOAD_3D_B or rng.random() < 0.5 * (size > 1)
+        height, width, slabs = (int(v) for v in rng.integers([1, 1, 1], [4, 70, 9]))
+        row, slab = int(rng.integers(0, height * width)), int(rng.integers(0, slabs))
+        rows = height * width - row if ragged else 16 * int(rng.integers(1, 6))
+        channels = c0 * int(rng.integers(1, slabs - slab + 1))
+        if not ragged and (row + rows > height * width or (turned and channels % 16)):
+            continue
+        fractals = -(-rows // 16) * 16 * (-(-channels // 16) * 16 if turned else channels) * size // FRACTAL
+        offset = (FRACTAL * int(rng.integers(0, 3)), 32 * int(rng.integers(0, 5)))
+        if offset[0] // FRACTAL + fractals <= FRACTALS and offset[1] + height * width * slabs * 32 <= IMAGE:
+            return Case(op, offset, (height, width, slabs * c0, rows, channels, row, slab * c0, int(turned)))
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("name", TYPES)
+def test_load_3d(api, name, ragged):
+    """Element (i, k) of the block is at slab k/C0, row i in L1; the layouts of L0A and L0B say where it goes.
+    enTranspose makes A of the transpose; L0B takes the block as k x n. What a tile lacks stays undefined: ragged
+    blocks run in fast mode, where those bytes keep their value."""
+    dtype = TYPES[name]
+    size, c0 = dtype.itemsize, 32 // dtype.itemsize
+    rng = np.random.default_rng([size, ragged, len(name)])
+    ops = (LOAD_3D_A, LOAD_3D_B) if size > 1 else (LOAD_3D_A,)
+    cases = [load_3d_case(rng, op, size, ragged) for op in ops for _ in range(50)]
+
+    def state(case, source, shown):
+        height, width, _, rows, channels, row, first, turned = case.p
+        i, k = np.meshgrid(np.arange(rows), np.arange(channels), indexing="ij")
+        at = (first + k) // c0 * height * width * c0 + (row + i) * c0 + k % c0
+        values = source[case.offset[1] :].view(f"u{size}")[at]
+        if case.op == LOAD_3D_B:
+            to = fractal_offsets(channels, -(-rows // 16) * 16, c0, 1, -(-channels // 16))[:, :rows].T
+        elif turned:
+            to = fractal_offsets(channels, -(-rows // 16) * 16, c0, -(-rows // 16) * 16 // c0, 1)[:, :rows].T
+        else:
+            to = fractal_offsets(rows, channels, c0, channels // c0, 1)
+        shown[case.offset[0] :].view(f"u{size}")[to] = values
+
+    check_moves(api, name, cases, rng, state, checks=not ragged)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_store_from_l1(api, name):
+    """DataCopy from L1 to GM in bursts, plain and as atomic add."""
+    dtype = TYPES[name]
+    size = dtype.itemsize
+    rng = np.random.default_rng(size + 30)
+    cases = []
+    for _ in range(60):
+        count, length, src_gap, dst_gap = (int(v) for v in rng.integers([1, 1, 0, 0], [10, 20, 20, 20]))
+        offset = (size * int(rng.integers(0, 40)), 32 * int(rng.integers(0, 20)))
+        cases.append(Case(STORE_L1, offset, (count, length, src_gap, dst_gap, int(rng.random() < 0.4))))
+    data = np.stack([images.random_images(rng, len(cases), IMAGE, dtype) for _ in range(3)], axis=1)
+    shown = images.random_images(rng, len(cases), SHOWN, dtype)
+    if size == 1:
+        data, shown = ((d.view(np.int8) // 2).view(np.uint8) for d in (data, shown))
+    got = run(api, name, cases, np.ascontiguousarray(data), shown)
+    for case, (source, _, _), before, after in zip(cases, data, shown, got):
+        count, length, src_gap, dst_gap, atomic = case.p
+        expected = before.copy()
+        for i in range(count):
+            to, at = case.offset[0] + 32 * i * (length + dst_gap), case.offset[1] + 32 * i * (length + src_gap)
+            piece = expected[to : to + 32 * length].view(dtype)
+            moved = source[at : at + 32 * length].view(dtype)
+            piece[:] = piece + moved if atomic else moved
+        images.assert_same(after, expected, case)
+
+
 def fractal_offsets(rows, k, c0, row_fractals, k_fractals):
     """Element offsets [rows, k] of an operand: 16 x C0 fractals with the given fractal strides."""
     i, j = np.meshgrid(np.arange(rows), np.arange(k), indexing="ij")
@@ -288,7 +361,7 @@ def fixpipe_cases(rng, dtype, to_l1=False):
     size = dtype.itemsize
     limit = IMAGE if to_l1 else SHOWN
     cases = []
-    while len(cases) < (60 if to_l1 else 160):
+    while len(cases) < (100 if to_l1 else 160):
         nz = to_l1 or rng.random() < 0.5
         split = int(nz and size == 4 and rng.random() < 0.5)
         rows = int(rng.integers(1, 60))

@@ -109,20 +109,32 @@ def check(api, name, cases, rng, checks):
 def test_blocks(api, name):
     rng = np.random.default_rng(len(name))
     ops = (LOAD, LOAD_COUNT, STORE, STORE_COUNT, INSIDE, INSIDE_COUNT)
-    check(api, name, [random_case(rng, op, TYPES[name]) for op in ops for _ in range(25)], rng, checks=True)
+    check(
+        api,
+        name,
+        [random_case(rng, op, TYPES[name]) for op in ops for _ in range(images.share(len(TYPES)))],
+        rng,
+        checks=True,
+    )
 
 
 @pytest.mark.parametrize("name", TYPES)
 def test_padded(api, name):
     """Fast mode: with checks the dump of filler that the device leaves undefined is an error, see below."""
     rng = np.random.default_rng(len(name) + 10)
-    check(api, name, [random_case(rng, op, TYPES[name]) for op in PADDED for _ in range(40)], rng, checks=False)
+    check(
+        api,
+        name,
+        [random_case(rng, op, TYPES[name]) for op in PADDED for _ in range(images.share(len(TYPES)))],
+        rng,
+        checks=False,
+    )
 
 
 @pytest.mark.parametrize("name", [n for n in TYPES if n != "int64_t"])
 def test_atomic_add(api, name):
     rng = np.random.default_rng(len(name) + 20)
-    cases = [random_case(rng, op, TYPES[name]) for op in (STORE, STORE_COUNT, STORE_PAD) for _ in range(20)]
+    cases = [random_case(rng, op, TYPES[name]) for op in (STORE, STORE_COUNT, STORE_PAD) for _ in range(25)]
     for case in cases:
         case.form = 1
     check(api, name, cases, rng, checks=True)

@@ -51,8 +51,8 @@ def test_over_repeats(api, dtype):
     """WholeReduceMax, Min in all orders and Sum."""
     rng = np.random.default_rng(dtype.itemsize)
     cases = []
-    for op, order in [(MAX, o) for o in range(4)] + [(MIN, o) for o in range(4)] + [(SUM, 2)]:
-        for _ in range(20):
+    for op, order in [(MAX, o) for o in range(4)] + [(MIN, o) for o in range(4)] + [(SUM, 2)] * 4:
+        for _ in range(images.share(4 * len(FLOATS))):
             case = random_case(rng, op, dtype, (int(rng.integers(1, 12)), int(rng.integers(0, 20)), 8))
             case.p = (order, 0, 0, 0, 0, 0)
             cases.append(case)
@@ -83,7 +83,7 @@ def test_over_blocks_and_pairs(api, dtype):
     width, per_block = 256 // dtype.itemsize, 32 // dtype.itemsize
     cases = []
     for op in (3, 4, 5, 6):
-        for _ in range(25):
+        for _ in range(images.share(len(FLOATS))):
             step = (int(rng.integers(1, 4)), int(rng.integers(0, 20)), 8)
             least = width if op == 6 else width - per_block + 1
             case = random_case(rng, op, dtype, step, least=least)
@@ -106,8 +106,8 @@ def test_over_vectors(api, dtype):
     """ReduceMax, Min with and without index, ReduceSum; the temporary buffer holds anything afterwards."""
     rng = np.random.default_rng(dtype.itemsize + 20)
     cases = []
-    for op, index in ((7, 0), (7, 1), (8, 0), (8, 1), (9, 0)):
-        for _ in range(20):
+    for op, index in ((7, 0), (7, 1), (8, 0), (8, 1), (9, 0), (9, 0)):
+        for _ in range(images.share(2 * len(FLOATS))):
             n = int(rng.integers(1, 4000 // dtype.itemsize))
             src = 6144 + 32 * int(rng.integers(0, 20))
             cases.append(Case(op, COUNT, 32 * int(rng.integers(0, 20)), src, 2048, n, p=(index, 0, 0, 0, 0, 0)))

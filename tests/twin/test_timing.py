@@ -16,12 +16,21 @@ def test_calibration(figure):
     assert abs(error) <= 0.10, f"{figure.name}: modelled {modelled:.4g} {figure.unit}, published {figure.published:g}"
 
 
+def test_the_page_holds_the_measured_lines():
+    page = (faults.KERNELS.parent / "TIME.md").read_text()
+    assert "\n".join(calibration.lines(("measured",))) in page, "TIME.md: take them from `python -m twin.calibration`"
+    kinds = [figure.kind for figure in FIGURES]
+    assert f"all {len(kinds)} lines" in page and f'"measured", {kinds.count("measured")} lines' in page
+    assert f'"formula", {kinds.count("formula")}, and "model", {kinds.count("model")}:' in page
+
+
 def test_calibration_kernels_are_correct():
     """The same kernels with all checks on: no report."""
     data = np.zeros((64, 512), np.float16)
     kernel = calibration._kernel()
-    cases = [("calibrate_vector", "read"), ("calibrate_vector", "repeats"), ("calibrate_cube", "read")]
-    cases += [("calibrate_cube", op) for op in calibration._OPS[1:11]]
+    vector = {"read", "repeats", "conflicts", "masks_set", "masks_kept"}
+    cases = [("calibrate_vector" if op in vector else "calibrate_cube", op) for op in calibration._OPS]
+    cases.append(("calibrate_cube", "read"))
     for entry, op in cases:
         tiling = np.zeros(1, calibration._TILING)
         tiling[0] = (calibration._OPS.index(op), 64, 64, 64, 16, 64, 1, 1, 4, 1, 64)

@@ -18,6 +18,7 @@ def test_vector_add(vector_add, length, blocks, seed):
     arguments = [x, y, twin.output(length, np.float16), None, tiling]
     result = vector_add.launch("vector_add", arguments, block_dim=blocks, seed=seed, preempt=3 if seed else 0)
     np.testing.assert_array_equal(result.outputs[0], x + y)
+    assert result.timing["bytes"]["GM->UB"] == 2 * result.timing["bytes"]["UB->GM"] == 2 * x.nbytes
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +26,8 @@ def faults_vector():
     return twin.compile_kernel(faults.KERNELS / "faults_vector.cpp")
 
 
-@pytest.mark.parametrize("fault", faults.cases("faults_vector"))
-def test_vector_faults(faults_vector, fault):
-    x, y = np.random.default_rng(fault).standard_normal((2, 1024)).astype(np.float32)
-    tiling = np.array([fault, x.size], np.uint32)
-    arguments = [x, y, twin.output(x.size, np.float32), None, tiling]
-    result = faults_vector.launch("faults_vector", arguments, block_dim=2, raise_reports=False)
-    faults.check("faults_vector", fault, result.reports)
-    if fault == 0:
-        np.testing.assert_allclose(result.outputs[0], np.exp(2 * x + y), rtol=1e-6)
+def test_correct_version_of_the_faulty_kernel(faults_vector):
+    x, y = np.random.default_rng(0).standard_normal((2, 1024)).astype(np.float32)
+    arguments = [x, y, twin.output(x.size, np.float32), None, np.array([0, x.size], np.uint32)]
+    result = faults_vector.launch("faults_vector", arguments, block_dim=2)
+    np.testing.assert_allclose(result.outputs[0], np.exp(2 * x + y), rtol=1e-6)

@@ -22,6 +22,15 @@ def attention():
     return twin.compile_kernel(faults.KERNELS / "attention.cpp")
 
 
+def assert_plausible(timing, **bytes_of_paths):
+    """No core ends before its busiest pipe or after the sum of its pipes and what issuing takes; bytes are counted."""
+    for core in timing["cores"]:
+        busy = core["busy"].values()
+        assert max(busy) <= core["modelled_cycles"] <= sum(busy) + 4 * core["instructions"]
+        assert core["utilisation"] <= 1
+    assert {name.replace("_", "->"): n for name, n in bytes_of_paths.items()}.items() <= timing["bytes"].items()
+
+
 def softmax(x):
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
@@ -35,6 +44,7 @@ def test_row_softmax(row_softmax, rows, columns, blocks, seed):
     arguments = [x, twin.output(x.shape, np.float32), None, tiling]
     result = row_softmax.launch("row_softmax", arguments, block_dim=blocks, seed=seed, preempt=3 if seed else 0)
     np.testing.assert_allclose(result.outputs[0], softmax(x.astype(np.float64)), rtol=2e-6, atol=1e-12)
+    assert_plausible(result.timing, GM_UB=x.nbytes, UB_GM=x.nbytes)
 
 
 def test_double_buffer_overlaps(row_softmax):
@@ -62,6 +72,9 @@ def test_gather_rows(gather_rows, count, width, taken, blocks, seed):
     result = gather_rows.launch("gather_rows", arguments, block_dim=blocks, seed=seed, preempt=5 if seed else 0)
     expected = np.where(indices[:, None] < 0, np.float16(0), table[indices][:, order])
     np.testing.assert_array_equal(result.outputs[0], expected)
+    rows = int((indices >= 0).sum())
+    assert result.timing["bytes"].get("GM->UB", 0) >= rows * width * 2
+    assert_plausible(result.timing, UB_GM=expected.nbytes)
 
 
 def run_attention(kernel, tokens, kv_heads, group, keys, blocks, **options):

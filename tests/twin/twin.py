@@ -181,6 +181,16 @@ def library() -> ctypes.CDLL:
     return _library
 
 
+def run_program(source: pathlib.Path, folder: pathlib.Path, arguments: typing.Sequence[typing.Any]) -> None:
+    """Compiles a C++ program that calls libtwin (twin/launch.h) and runs it; it must return 0."""
+    twin, program = library_path(), folder / source.stem
+    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", f"-I{HERE / 'include'}"]
+    if SANITIZE:
+        flags += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
+    _run([COMPILER, *flags, str(source), "-o", str(program), str(twin), f"-Wl,-rpath,{twin.parent}"])
+    _run([str(program), *map(str, arguments)])
+
+
 def _headers() -> list[pathlib.Path]:
     return list((HERE / "include").rglob("*.h"))
 

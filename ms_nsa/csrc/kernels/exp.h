@@ -27,20 +27,28 @@ inline typename V::Reg Exp2Polynomial(typename V::Reg f) {
 }
 
 constexpr float kNegativeInfinity = -__builtin_inff();
+constexpr float kLog2E = 1.44269504088896341f;
+
+// 2^x, to about 2^-18.
+template <class V>
+inline typename V::Reg Exp2(typename V::Reg x) {
+  // Below -200 the result underflows to 0 whatever it is; the bound keeps -inf out of the reduction.
+  x = V::Max(V::Set1(-200.0f), x);
+  const auto whole = V::Round(x);
+  return V::ScaleByPowerOf2(Exp2Polynomial<V>(V::Sub(x, whole)), whole);
+}
 
 template <class V, bool kPrecise>
 inline typename V::Reg Exp(typename V::Reg x) {
-  // Below -138 the result underflows to 0 whatever it is; the bound keeps -inf out of the reduction.
-  x = V::Max(V::Set1(-138.0f), x);
-  const auto scaled = V::Mul(x, V::Set1(1.44269504088896341f));
-  const auto whole = V::Round(scaled);
   if constexpr (kPrecise) {
+    x = V::Max(V::Set1(-138.0f), x);  // underflows to 0, as in Exp2
+    const auto whole = V::Round(V::Mul(x, V::Set1(kLog2E)));
     // ln(2) in two parts: the first has 9 trailing zeros, so its product with |whole| <= 200 is exact.
     auto f = V::Fma(whole, V::Set1(-0.693145751953125f), x);
     f = V::Fma(whole, V::Set1(-1.42860682030941723212e-6f), f);
     return V::ScaleByPowerOf2(ExpPolynomial<V>(f), whole);
   } else {
-    return V::ScaleByPowerOf2(Exp2Polynomial<V>(V::Sub(scaled, whole)), whole);
+    return Exp2<V>(V::Mul(x, V::Set1(kLog2E)));
   }
 }
 

@@ -19,6 +19,7 @@ struct FloatDot {
   static B Broadcast(const Operand* a) { return V::Set1(*a); }
   static B LoadB(const Operand* b) { return V::Load(b); }
   static Reg MulAdd(Reg acc, B a, B b) { return V::Fma(a, b, acc); }
+  static Reg MulAddBroadcast(Reg acc, const Operand* a, B b) { return MulAdd(acc, Broadcast(a), b); }
 
   static void StoreRow(Operand* p, Reg x) { V::Store(p, x); }
   static void StorePair(Operand* p, Reg first, Reg) { V::Store(p, first); }

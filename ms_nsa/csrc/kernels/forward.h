@@ -64,12 +64,17 @@ class ForwardWorker {
   }
 
   void Start(const ChunkList::Item& chunk) {
-    const auto* query = static_cast<const Storage*>(in_.query);
-    for (int64_t row = 0; row < chunk.tokens * group_; ++row) {
-      PackRow<Dot, E>(query + (QueryRow(chunk, row / group_) + row % group_) * in_.d1, in_.d1,
-                      query_ + row * query_stride_);
-      statistics_.max[row] = kNegativeInfinity;
-      statistics_.sum[row] = 0.0f;
+    const auto* query = static_cast<const Storage*>(in_.query) + QueryRow(chunk, 0) * in_.d1;
+    StridedPrefetch next(query, group_ * in_.d1 * sizeof(Storage), in_.n1 * in_.d1 * sizeof(Storage),
+                         chunk.tokens);
+    next.Advance(CeilDiv(kRowsAhead, group_));
+    for (int64_t token = 0, row = 0; token < chunk.tokens; ++token, query += in_.n1 * in_.d1) {
+      next.Advance(1);
+      for (int64_t g = 0; g < group_; ++g, ++row) {
+        PackRow<Dot, E>(query + g * in_.d1, in_.d1, query_ + row * query_stride_);
+        statistics_.max[row] = kNegativeInfinity;
+        statistics_.sum[row] = 0.0f;
+      }
     }
     std::memset(out_, 0, chunk.tokens * group_ * out_stride_ * sizeof(float));
   }
@@ -140,16 +145,26 @@ class ForwardWorker {
   }
 
   void Finish(const ChunkList::Item& chunk) {
-    auto* out = static_cast<Storage*>(p_.attention_out);
-    for (int64_t row = 0; row < chunk.tokens * group_; ++row) {
-      const int64_t to = QueryRow(chunk, row / group_) + row % group_;
-      const float sum = statistics_.sum[row];
-      const float max = sum == sum || statistics_.max[row] == -kNegativeInfinity ? statistics_.max[row] : sum;
-      StoreRow<V, E>(out + to * in_.d2, out_ + row * out_stride_, in_.d2, sum == 0.0f ? 1.0f : sum);
-      for (int64_t lane = 0; lane < kStatLanes; ++lane) {
-        p_.softmax_max[to * kStatLanes + lane] = max;
-        p_.softmax_sum[to * kStatLanes + lane] = sum;
+    auto* out = static_cast<Storage*>(p_.attention_out) + QueryRow(chunk, 0) * in_.d2;
+    StridedPrefetch next(out, group_ * in_.d2 * sizeof(Storage), in_.n1 * in_.d2 * sizeof(Storage),
+                         chunk.tokens);
+    next.Advance(CeilDiv(kRowsAhead, group_));
+    for (int64_t token = 0, row = 0; token < chunk.tokens; ++token, out += in_.n1 * in_.d2) {
+      next.Advance(1);
+      for (int64_t g = 0; g < group_; ++g, ++row) {
+        const float sum = statistics_.sum[row];
+        StoreRow<V, E>(out + g * in_.d2, out_ + row * out_stride_, in_.d2, sum == 0.0f ? 1.0f : sum);
+        StoreStatistics(QueryRow(chunk, token) + g, row);
       }
+    }
+  }
+
+  void StoreStatistics(int64_t to, int64_t row) {
+    const float sum = statistics_.sum[row];
+    const float max = sum == sum || statistics_.max[row] == -kNegativeInfinity ? statistics_.max[row] : sum;
+    for (int64_t lane = 0; lane < kStatLanes; ++lane) {
+      p_.softmax_max[to * kStatLanes + lane] = max;
+      p_.softmax_sum[to * kStatLanes + lane] = sum;
     }
   }
 
@@ -181,7 +196,7 @@ void SelectAttention(const SelectAttentionParams& p) {
   Arena sizing;
   Worker(sizing, p, chunks);
   const int64_t size = sizing.used();
-  const int threads = TeamSize(chunks.size());
+  const int threads = TeamSize(chunks.size(), p.in.max_threads);
   const Buffer<char> memory(threads * size);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {

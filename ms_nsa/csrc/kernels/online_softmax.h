@@ -13,9 +13,10 @@ struct RowStatistics {
   float* sum;  // of exp(score - max)
 };
 
-// Scales a row of scores in place, puts -inf where a key is not visible, and returns the row's maximum.
+// The lanes' maxima of a row of scores after scaling. The masked variant leaves the scaled scores in place,
+// -inf where a key is not visible.
 template <class V, bool kMasked>
-inline float ScaleRow(float* score, int64_t vectors, typename V::Reg scale, uint64_t visible) {
+inline typename V::Reg RowMaxima(float* score, int64_t vectors, typename V::Reg scale, uint64_t visible) {
   const auto hidden = V::Set1(kNegativeInfinity);
   auto max = hidden;
   for (int64_t v = 0; v < vectors; ++v) {
@@ -23,54 +24,78 @@ inline float ScaleRow(float* score, int64_t vectors, typename V::Reg scale, uint
     if constexpr (kMasked) {
       const auto bits = static_cast<uint32_t>(visible >> (v * V::kLanes)) & ((1u << V::kLanes) - 1);
       z = V::Select(V::MaskFromBits(bits), z, hidden);
+      V::Store(score + v * V::kLanes, z);
     }
-    V::Store(score + v * V::kLanes, z);
     max = V::Max(max, z);
   }
-  return V::ReduceMax(max);
+  return max;
 }
 
-// Exponentials of a row under its maximum as an operand row; returns their sum. kKeep also leaves them in
-// score.
-template <class Dot, bool kKeep>
-inline float ExpRow(float* score, int64_t vectors, float shift, typename Dot::Operand* probability) {
+// exp(scale * score - shift) of rows of scores. One that is not precise takes scale and shift times log2(e).
+template <class Dot, bool kMasked>
+class RowExp {
+ public:
   using V = typename Dot::Vec;
-  const auto by = V::Set1(shift);
-  auto sum = V::Zero();
-  for (int64_t v = 0; v < vectors; ++v) {
-    const auto e = Exp<V, Dot::kPreciseExp>(V::Sub(V::Load(score + v * V::kLanes), by));
-    sum = V::Add(sum, e);
-    Dot::StoreRow(probability + v * V::kLanes, e);
-    if constexpr (kKeep) V::Store(score + v * V::kLanes, e);
+  static constexpr float kUnit = Dot::kPreciseExp ? 1.0f : kLog2E;
+
+  explicit RowExp(float scale) : scale_(V::Set1(kMasked ? kUnit : scale * kUnit)) {}
+
+  // Writes a row as an operand row and returns the lanes' sums. The masked variant, whose scores are scaled,
+  // also leaves the results in score.
+  typename V::Reg operator()(float* score, int64_t vectors, float shift,
+                             typename Dot::Operand* probability) const {
+    const auto by = V::Set1(-shift * kUnit);
+    auto sum = V::Zero();
+    for (int64_t v = 0; v < vectors; ++v) {
+      const auto x = V::Fma(V::Load(score + v * V::kLanes), scale_, by);
+      const auto e = Dot::kPreciseExp ? Exp<V, true>(x) : Exp2<V>(x);
+      sum = V::Add(sum, e);
+      Dot::StoreRow(probability + v * V::kLanes, e);
+      if constexpr (kMasked) V::Store(score + v * V::kLanes, e);
+    }
+    return sum;
   }
-  return V::ReduceAdd(sum);
-}
+
+ private:
+  typename V::Reg scale_;
+};
 
 // Replaces the scores [row][kKeyTile] by probabilities and advances the statistics; factor[r] corrects older
-// results. In the masked variant the scores become the probabilities in fp32.
+// results. In the masked variant the scores become the probabilities in fp32. Rows are taken kLanes at a
+// time, so that their maxima and sums are folded together.
 template <class Dot, bool kMasked, int kRows>
 inline void OnlineSoftmax(const RowBatch<kRows>& batch, int64_t vectors, float scale, float* scores,
                           typename Dot::Operand* probabilities, const RowStatistics& statistics,
                           float* factor) {
   using V = typename Dot::Vec;
   const auto by = V::Set1(scale);
-  float shift[kRows];
-  for (int64_t r = 0; r < batch.count; ++r) {
-    float& running = statistics.max[batch.row[r]];
-    const float max = ScaleRow<V, kMasked>(scores + r * kKeyTile, vectors, by, batch.visible[r]);
-    const float old = running;
-    running = max < old ? old : max;
-    shift[r] = running == kNegativeInfinity ? 0.0f : running;
-    factor[r] = old - shift[r];
-  }
-  for (int64_t r = 0; r < batch.count; r += V::kLanes) {
-    V::Store(factor + r, Exp<V, Dot::kPreciseExp>(V::Load(factor + r)));
-  }
-  for (int64_t r = 0; r < batch.count; ++r) {
-    const float sum = ExpRow<Dot, kMasked>(scores + r * kKeyTile, vectors, shift[r] - batch.log_count[r],
-                                           probabilities + r * kKeyTile);
-    float& running = statistics.sum[batch.row[r]];
-    running = running * factor[r] + sum;
+  const RowExp<Dot, kMasked> row_exp(scale);
+  float old[V::kLanes], max[V::kLanes], shift[V::kLanes], sum[V::kLanes];
+  typename V::Reg lanes[V::kLanes];
+  for (auto& row : lanes) row = V::Zero();
+  for (int64_t first = 0; first < batch.count; first += V::kLanes) {
+    const int64_t rows = Min(V::kLanes, batch.count - first);
+    for (int64_t r = 0; r < rows; ++r) {
+      lanes[r] =
+          RowMaxima<V, kMasked>(scores + (first + r) * kKeyTile, vectors, by, batch.visible[first + r]);
+    }
+    V::Store(max, V::MaxEach(lanes));
+    for (int64_t r = 0; r < rows; ++r) {
+      float& running = statistics.max[batch.row[first + r]];
+      old[r] = running;
+      running = max[r] < old[r] ? old[r] : max[r];
+      shift[r] = running == kNegativeInfinity ? 0.0f : running;
+    }
+    V::Store(factor + first, Exp<V, Dot::kPreciseExp>(V::Sub(V::Load(old), V::Load(shift))));
+    for (int64_t r = 0; r < rows; ++r) {
+      lanes[r] = row_exp(scores + (first + r) * kKeyTile, vectors, shift[r] - batch.log_count[first + r],
+                         probabilities + (first + r) * kKeyTile);
+    }
+    V::Store(sum, V::SumEach(lanes));
+    for (int64_t r = 0; r < rows; ++r) {
+      float& running = statistics.sum[batch.row[first + r]];
+      running = running * factor[first + r] + sum[r];
+    }
   }
 }
 

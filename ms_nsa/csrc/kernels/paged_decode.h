@@ -3,27 +3,21 @@
 #pragma once
 
 #include "decode_merge.h"
-#include "decode_scores.h"
 #include "element.h"
+#include "few_heads.h"
+#include "many_heads.h"
 #include "paged_rows.h"
-#include "scattered_prefetch.h"
 #include "threads.h"
-#include "weighted_sum.h"
 
 namespace ms_nsa {
 namespace {
 
-template <class Dot, class E, int kHeads>
+// Heads is the way to work on a tile: FewHeads or ManyHeads.
+template <class Dot, class E, class Heads>
 class DecodeWorker {
  public:
   using V = typename Dot::Vec;
-  using Reg = typename Dot::Reg;
-  using Operand = typename Dot::Operand;
   using S = typename E::Storage;
-  using Layout = ScoreLayout<Dot, kHeads>;
-  // Accumulators of the scores, as many as registers allow: whole vectors of sums.
-  static constexpr int kSums = V::kTileRows * V::kTileVectors >= 16 ? 16 : V::kLanes;
-  static constexpr int kKeys = kSums / kHeads;
 
   DecodeWorker(Arena& arena, const PagedAttentionParams& p, const DecodeTasks& tasks,
                const PartialResults& partial)
@@ -31,30 +25,17 @@ class DecodeWorker {
         tasks_(tasks),
         partial_(partial),
         group_(p.n1 / p.n2),
-        head_groups_(CeilDiv(group_, kHeads)),
-        key_width_(RowStride<Dot>(p.d1)),
-        value_width_(RowStride<Dot>(p.d2)),
-        tile_rows_(Max(DecodeRows(group_), Max(Layout::kStep, kKeys))),
         split_(tasks.parts() > 1),
         rows_(arena, p),
-        query_(arena.Take<Operand>(head_groups_ * kHeads * key_width_)),
-        out_(arena.Take<float>(group_ * value_width_)),
-        score_(arena.Take<float>(head_groups_ * kDecodeRows * kHeads)),
-        probability_(arena.Take<Operand>(head_groups_ * kDecodeRows * kHeads)),
-        factor_(arena.Take<float>(head_groups_ * V::kLanes)),
-        statistics_(arena.Take<HeadStatistics<Dot>>(head_groups_)),
-        zeros_(arena.Take<S>(Max(key_width_, value_width_))),
-        key_copy_(arena.Take<S>(key_width_ == p.d1 ? 0 : kDecodeRows * key_width_)),
-        value_copy_(arena.Take<S>(value_width_ == p.d2 ? 0 : kDecodeRows * value_width_)) {}
+        heads_(arena, p) {}
 
   // Takes tasks from next_task, which all threads share, until there are none.
   void Run(int64_t* next_task) {
-    std::memset(zeros_, 0, Max(key_width_, value_width_) * sizeof(S));
     for (RowTile<S>& tile : tile_) NextTile(next_task, tile);
     for (int i = 0; !tile_[i].empty; i = (i + 1) % kTiles) {
       RowTile<S>& tile = tile_[i];
-      if (tile.first) Start(tile.task);
-      if (tile.count > 0) RunTile(tile, tile_[(i + 1) % kTiles], tile_[(i + 2) % kTiles]);
+      if (tile.first) heads_.Start(static_cast<const S*>(p_.query) + FirstRow(tile.task) * p_.d1);
+      if (tile.count > 0) heads_.Add(tile, tile_[(i + 1) % kTiles], tile_[(i + 2) % kTiles]);
       if (tile.last) Finish(tile.task);
       NextTile(next_task, tile);
     }
@@ -73,95 +54,25 @@ class DecodeWorker {
     }
     tile.empty = false;
     tile.task = task_;
-    rows_.Fill(tile, tile_rows_);
+    rows_.Fill(tile, heads_.tile_rows());
     tile.last = rows_done_ = rows_.done();
   }
 
-  void Start(const DecodeTask& task) {
-    const S* query =
-        static_cast<const S*>(p_.query) + (TokenRow(p_, task) * p_.n1 + task.head * group_) * p_.d1;
-    for (int64_t h = 0; h < group_; ++h) PackRow<Dot, E>(query + h * p_.d1, p_.d1, query_ + h * key_width_);
-    std::memset(query_ + group_ * key_width_, 0,
-                (head_groups_ * kHeads - group_) * key_width_ * sizeof(Operand));
-    for (int64_t i = 0; i < head_groups_; ++i) statistics_[i] = {V::Set1(kNegativeInfinity), V::Zero()};
-    std::memset(out_, 0, group_ * value_width_ * sizeof(float));
-  }
-
-  // Meanwhile this tile's values are fetched, then the next one's keys; the one after that must find its
-  // pages in the TLB.
-  void RunTile(RowTile<S>& tile, const RowTile<S>& next, const RowTile<S>& after_next) {
-    const int64_t keys = RoundUp(tile.count, Max(Layout::kStep, kKeys));
-    ScatteredPrefetch<S> values(tile.value, tile.count, p_.d2, keys / kKeys);
-    TouchPages(after_next.key, after_next.count, p_.d1);
-    // Rows that are not whole vectors are copied and padded: loads beyond a row would reach its neighbour.
-    if (key_width_ != p_.d1) PadRows(tile.key, tile.count, p_.d1, key_width_, key_copy_);
-    for (int64_t i = tile.count; i < keys; ++i) tile.key[i] = zeros_;
-    Score(tile, keys, values);
-    for (int64_t i = 0; i < head_groups_; ++i) {
-      const int64_t at = i * kDecodeRows * kHeads;
-      DecodeSoftmax<Dot, kHeads>(score_ + at, keys / Layout::kVectorKeys, tile.count, p_.scale_value,
-                                 statistics_[i], probability_ + at, factor_ + i * V::kLanes);
-    }
-    TouchPages(after_next.value, after_next.count, p_.d2);
-    if (value_width_ != p_.d2) PadRows(tile.value, tile.count, p_.d2, value_width_, value_copy_);
-    tile.value[tile.count] = zeros_;
-    AddValues(tile, next);
-  }
-
-  void AddValues(const RowTile<S>& tile, const RowTile<S>& next) {
-    const int64_t panels = CeilDiv(value_width_, PanelColumns<Dot>(kHeads));
-    ScatteredPrefetch<S> next_keys(next.key, next.count, p_.d1,
-                                   head_groups_ * panels * CeilDiv(tile.count, kWeightedRows));
-    for (int64_t i = 0; i < head_groups_; ++i) {
-      const int64_t heads = Min(kHeads, group_ - i * kHeads);
-      WeightedSum<Dot, E>(static_cast<int>(heads),
-                          {tile.value, tile.count, value_width_, probability_ + i * kDecodeRows * kHeads,
-                           kHeads * Dot::kPair, out_ + i * kHeads * value_width_, factor_ + i * V::kLanes},
-                          next_keys);
-    }
-  }
-
-  void PadRows(const S** row, int64_t count, int64_t width, int64_t padded, S* copy) {
-    for (int64_t i = 0; i < count; ++i, copy += padded) {
-      std::memcpy(copy, row[i], width * sizeof(S));
-      std::memset(copy + width, 0, (padded - width) * sizeof(S));
-      row[i] = copy;
-    }
-  }
-
-  void Score(const RowTile<S>& tile, int64_t keys, ScatteredPrefetch<S>& values) {
-    for (int64_t i = 0; i < keys; i += kKeys) {
-      values.NextPortion();
-      const S* key[kKeys];
-      for (int k = 0; k < kKeys; ++k) {
-        key[k] = tile.key[Layout::Key((i + k) / Layout::kVectorKeys, (i + k) % Layout::kVectorKeys)];
-      }
-      for (int64_t g = 0; g < head_groups_; ++g) {
-        Reg sum[kSums];
-        ScoreKeys<Dot, E, kHeads, kKeys>(key, query_ + g * kHeads * key_width_, key_width_, sum);
-        float* score = score_ + (g * kDecodeRows + i) * kHeads;
-        for (int v = 0; v < kSums; v += V::kLanes) V::Store(score + v, V::SumEach(sum + v));
-      }
-    }
-  }
+  // Of the task's first query head in query and attention_out.
+  int64_t FirstRow(const DecodeTask& task) const { return TokenRow(p_, task) * p_.n1 + task.head * group_; }
 
   void Finish(const DecodeTask& task) {
+    const auto& state = heads_.state();
     const HeadResults part = partial_.At(task.index);
-    const int64_t row = TokenRow(p_, task) * p_.n1 + task.head * group_;
-    for (int64_t h = 0; h < group_; ++h) {
-      const HeadStatistics<Dot>& of = statistics_[h / kHeads];
-      float max[V::kLanes], lane[V::kLanes], sum = 0.0f;
-      V::Store(max, of.max);
-      V::Store(lane, of.sum);
-      for (int64_t i = h % kHeads; i < V::kLanes; i += kHeads) sum += lane[i];
-      const float* out = out_ + h * value_width_;
+    S* out = static_cast<S*>(p_.attention_out) + FirstRow(task) * p_.d2;
+    for (int64_t h = 0; h < group_; ++h, out += p_.d2) {
+      const float sum = state.Sum(h);
       if (split_) {
-        std::memcpy(part.out + h * value_width_, out, value_width_ * sizeof(float));
-        part.max[h] = max[h % kHeads];
+        std::memcpy(part.out + h * state.width(), state.out(h), state.width() * sizeof(float));
+        part.max[h] = state.Max(h);
         part.sum[h] = sum;
       } else {
-        StoreRow<V, E>(static_cast<S*>(p_.attention_out) + (row + h) * p_.d2, out, p_.d2,
-                       sum == 0.0f ? 1.0f : sum);
+        StoreRow<V, E>(out, state.out(h), p_.d2, sum == 0.0f ? 1.0f : sum);
       }
     }
   }
@@ -169,22 +80,14 @@ class DecodeWorker {
   const PagedAttentionParams& p_;
   const DecodeTasks& tasks_;
   const PartialResults& partial_;
-  const int64_t group_, head_groups_, key_width_, value_width_, tile_rows_;
+  const int64_t group_;
   const bool split_;
   PagedRows<S> rows_;
+  Heads heads_;
   DecodeTask task_{};
   bool rows_done_ = true;
   static constexpr int kTiles = 3;  // the one that is worked on and the next two
   RowTile<S> tile_[kTiles];
-  Operand* query_;  // [head][key_width_]
-  float* out_;      // [head][value_width_], not yet divided by the sum
-  float* score_;
-  Operand* probability_;
-  float* factor_;
-  HeadStatistics<Dot>* statistics_;
-  S* zeros_;  // stands for rows that complete a vector
-  S* key_copy_;
-  S* value_copy_;
 };
 
 template <class V, class E>
@@ -201,16 +104,16 @@ inline void MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks, c
   }
 }
 
-template <class Dot, class E, int kHeads>
-void DecodeHeads(const PagedAttentionParams& p, const DecodeTasks& tasks) {
-  using Worker = DecodeWorker<Dot, E, kHeads>;
+template <class Dot, class E, class Heads>
+void DecodeWith(const PagedAttentionParams& p, const DecodeTasks& tasks) {
+  using Worker = DecodeWorker<Dot, E, Heads>;
   const int64_t value_width = RowStride<Dot>(p.d2);
   const PartialResults partial(tasks, p.n1 / p.n2, value_width);
   Arena sizing;
   Worker(sizing, p, tasks, partial);
   const int64_t size = sizing.used();
   const bool small = tasks.CacheBytes(sizeof(typename E::Storage)) < kOneThreadBytes;
-  const int threads = small ? 1 : TeamSize(tasks.size());
+  const int threads = small ? 1 : TeamSize(tasks.size(), p.max_threads);
   const Buffer<char> memory(threads * size);
   const int64_t split_items = tasks.parts() > 1 ? tasks.items() : 0;
   int64_t next_task = 0;
@@ -232,14 +135,11 @@ void PagedAttention(const PagedAttentionParams& p) {
   if (tasks.items() < p.tokens * p.n2) {
     std::memset(p.attention_out, 0, p.tokens * p.n1 * p.d2 * sizeof(typename E::Storage));
   }
-  switch (p.n1 / p.n2) {
-    case 1:
-      return DecodeHeads<Dot, E, 1>(p, tasks);
-    case 2:
-      return DecodeHeads<Dot, E, 2>(p, tasks);
-    default:
-      return DecodeHeads<Dot, E, 4>(p, tasks);
-  }
+  const int64_t group = p.n1 / p.n2;
+  if (group > Dot::Vec::kLanes / 2) return DecodeWith<Dot, E, ManyHeads<Dot, E>>(p, tasks);
+  if (group == 1) return DecodeWith<Dot, E, FewHeads<Dot, E, 1>>(p, tasks);
+  if (group == 2) return DecodeWith<Dot, E, FewHeads<Dot, E, 2>>(p, tasks);
+  DecodeWith<Dot, E, FewHeads<Dot, E, 4>>(p, tasks);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ struct RowTile {
   bool first, last;  // of the task
   int64_t count;
   const S* key[kDecodeRows];
-  const S* value[kDecodeRows + 1];  // one more completes a pair
+  const S* value[kDecodeRows];
 };
 
 // Walks through the selected blocks of one task.

@@ -22,11 +22,47 @@ class ScatteredPrefetch {
       for (int64_t i = 0; i < bytes_; i += 64) __builtin_prefetch(line + i, 0, 2);
     }
   }
+  void Advance(int64_t) { NextPortion(); }  // the interface of PacedPrefetch
 
  private:
   const S* const* row_;
   const S* const* end_;
   int64_t portion_, bytes_;
+};
+
+template <class S>
+struct RowList {
+  const S* const* row;
+  int64_t count, width;
+};
+
+// Two lists of rows, evenly over an amount of work whose unit is the caller's.
+template <class S>
+class PacedPrefetch {
+ public:
+  PacedPrefetch(const RowList<S>& first, const RowList<S>& second, int64_t work)
+      : first_(first), second_(second), count_(Max(first.count, second.count)), work_(work) {}
+
+  // Before so much work begins.
+  void Advance(int64_t work) {
+    done_ += work;
+    const int64_t stop = Min(count_ * done_ / work_, count_);
+    for (; next_ < stop; ++next_) {
+      if (next_ < first_.count) Fetch(first_.row[next_], first_.width);
+      if (next_ < second_.count) Fetch(second_.row[next_], second_.width);
+    }
+  }
+
+ private:
+  static void Fetch(const S* row, int64_t width) {
+    const char* line = reinterpret_cast<const char*>(row);
+    for (int64_t i = 0; i < width * static_cast<int64_t>(sizeof(S)); i += 64)
+      __builtin_prefetch(line + i, 0, 2);
+  }
+
+  const RowList<S> first_, second_;
+  const int64_t count_, work_;
+  int64_t done_ = 0, next_ = 0;
 };
 
 // One line of every page in which the rows lie, so that the TLB has them when their rows are fetched.

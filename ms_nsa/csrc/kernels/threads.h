@@ -10,12 +10,14 @@
 namespace ms_nsa {
 namespace {
 
-// No more threads than tasks: an idle thread still costs its start and its scratch.
-inline int TeamSize(int64_t tasks) {
+// No more threads than tasks: an idle thread still costs its start and its scratch. max_threads 0 is no
+// limit.
+inline int TeamSize(int64_t tasks, int64_t max_threads) {
 #ifdef _OPENMP
-  return static_cast<int>(Max(1, Min(tasks, omp_get_max_threads())));
+  const int64_t threads = Min(tasks, omp_get_max_threads());
+  return static_cast<int>(Max(1, max_threads == 0 ? threads : Min(threads, max_threads)));
 #else
-  return tasks >= 0;
+  return tasks >= 0 || max_threads >= 0;
 #endif
 }
 

@@ -17,8 +17,12 @@ constexpr int kForwardRows = 48;
 
 // The next block's rows are fetched while the last so many rows of the current block are computed: fetched
 // earlier (96, 144, all along), the chunk's own rows push them out of L2 again. Fetching the chunk's rows
-// ahead of their tiles lost 4 %.
+// ahead of their tiles lost 4 %; handing the fetches out between register tiles instead of batches gained
+// nothing.
 constexpr int kPrefetchRows = kForwardRows;
+
+// Query and output rows that a chunk fetches ahead when it starts and ends.
+constexpr int64_t kRowsAhead = 8;
 
 // Rows of one step of the backward: they are the depth of the dK and dV products, whose fp32 tiles are loaded
 // and stored once a step; 96 keeps that under a tenth of the products and all operands of the step within L2.
@@ -27,9 +31,10 @@ constexpr int kBackwardRows = 96;
 // Bytes of per-row scratch (operand rows and fp32 results) of one token chunk.
 constexpr int64_t kChunkBytes = int64_t{4} << 20;
 
-// A chunk wants about this many rows per select block, so that packing the block is a small part of the
-// work...
-constexpr int64_t kRowsPerBlock = 256;
+// A chunk wants about this many rows per select block, so that packing the block is a small part of the work
+// (with 256 the forward took 1 to 2 % longer; packing every block once for all chunks gained nothing, and
+// lost 6 % at one head a group)...
+constexpr int64_t kRowsPerBlock = 512;
 
 // ...but not more tokens than this, so that there are chunks enough to share out.
 constexpr int64_t kMaxChunkTokens = 4096;

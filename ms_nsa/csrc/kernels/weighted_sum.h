@@ -3,7 +3,6 @@
 #pragma once
 
 #include "gemm_tile.h"
-#include "scattered_prefetch.h"
 #include "tiling.h"
 
 namespace ms_nsa {
@@ -24,7 +23,8 @@ struct WeightedSumArgs {
 // times.
 template <class Dot>
 constexpr int64_t PanelVectors(int heads) {
-  return RoundUp(heads <= 2 ? 2 * Dot::Vec::kTileVectors : Dot::Vec::kTileVectors, Dot::kPair);
+  constexpr int kFull = Dot::Vec::kTileVectors;
+  return RoundUp(heads <= 2 ? 2 * kFull : heads <= 4 ? kFull : Min(2, kFull), Dot::kPair);
 }
 
 template <class Dot>
@@ -33,9 +33,9 @@ constexpr int64_t PanelColumns(int heads) {
 }
 
 // Heads [0, R) and NV vectors from one column on.
-template <class Dot, class E, int R, int NV>
+template <class Dot, class E, int R, int NV, class Prefetch>
 inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int64_t column,
-                         ScatteredPrefetch<typename E::Storage>& prefetch) {
+                         Prefetch& prefetch) {
   using V = typename Dot::Vec;
   typename Dot::Reg acc[R][NV];
 #pragma GCC unroll 8
@@ -48,8 +48,8 @@ inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int
   }
   const typename Dot::Operand* probability = w.probability;
   for (int64_t first = 0; first < w.count; first += kWeightedRows) {
-    prefetch.NextPortion();
     const int64_t end = Min(first + kWeightedRows, w.count);
+    prefetch.Advance(R * NV * (end - first) / Dot::kPair);
     for (int64_t i = first; i < end; i += Dot::kPair, probability += w.step) {
       typename Dot::B value[NV];
 #pragma GCC unroll 8
@@ -72,9 +72,9 @@ inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int
 }
 
 // All columns: NV vectors at a time, then fewer.
-template <class Dot, class E, int R, int NV>
-inline void WeightedRow(const WeightedSumArgs<Dot, typename E::Storage>& w,
-                        ScatteredPrefetch<typename E::Storage>& prefetch, int64_t column = 0) {
+template <class Dot, class E, int R, int NV, class Prefetch>
+inline void WeightedRow(const WeightedSumArgs<Dot, typename E::Storage>& w, Prefetch& prefetch,
+                        int64_t column = 0) {
   constexpr int kColumns = NV * Dot::Vec::kLanes;
   for (; column + kColumns <= w.width; column += kColumns) WeightedTile<Dot, E, R, NV>(w, column, prefetch);
   if constexpr (NV > Dot::kPair) {
@@ -82,13 +82,26 @@ inline void WeightedRow(const WeightedSumArgs<Dot, typename E::Storage>& w,
   }
 }
 
-template <class Dot, class E, int R = 4>
-inline void WeightedSum(int heads, const WeightedSumArgs<Dot, typename E::Storage>& w,
-                        ScatteredPrefetch<typename E::Storage>& prefetch) {
+template <class Dot, class E, int R, class Prefetch>
+inline void WeightedHeads(int64_t heads, const WeightedSumArgs<Dot, typename E::Storage>& w,
+                          Prefetch& prefetch) {
   if constexpr (R > 1) {
-    if (heads < R) return WeightedSum<Dot, E, R - 1>(heads, w, prefetch);
+    if (heads < R) return WeightedHeads<Dot, E, R - 1>(heads, w, prefetch);
   }
   WeightedRow<Dot, E, R, PanelVectors<Dot>(R)>(w, prefetch);
+}
+
+// kMaxHeads heads at a time, or nearly: 9 are 5 + 4.
+template <class Dot, class E, int kMaxHeads, class Prefetch>
+inline void WeightedSum(int64_t heads, WeightedSumArgs<Dot, typename E::Storage> w, Prefetch& prefetch) {
+  for (int64_t tiles = CeilDiv(heads, kMaxHeads); tiles > 0; --tiles) {
+    const int64_t take = CeilDiv(heads, tiles);
+    WeightedHeads<Dot, E, kMaxHeads>(take, w, prefetch);
+    heads -= take;
+    w.probability += take * Dot::kPair;
+    w.out += take * w.width;
+    w.factor += take;
+  }
 }
 
 }  // namespace

@@ -70,19 +70,9 @@ struct Avx2 {
     }
     for (int i = 0; i < 8; ++i) r[i] = t[i];
   }
-  // Lane i: the sum of r[i]'s lanes.
-  static Reg SumEach(const Reg* r) {
-    Reg t[4], u[2];
-    for (int i = 0; i < 4; ++i) {
-      t[i] = _mm256_add_ps(_mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]),
-                           _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]));
-    }
-    for (int i = 0; i < 2; ++i) {
-      u[i] = _mm256_add_ps(_mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44),
-                           _mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0xee));
-    }
-    return _mm256_add_ps(_mm256_permute2f128_ps(u[0], u[1], 0x20), _mm256_permute2f128_ps(u[0], u[1], 0x31));
-  }
+  // Lane i: the sum or the maximum of r[i]'s lanes.
+  static Reg SumEach(const Reg* r) { return FoldEach(r, Add); }
+  static Reg MaxEach(const Reg* r) { return FoldEach(r, Max); }
 
   static Reg LoadHalf(const uint16_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -107,6 +97,18 @@ struct Avx2 {
   }
 
  private:
+  template <class F>
+  static Reg FoldEach(const Reg* r, F fold) {
+    Reg t[4], u[2];
+    for (int i = 0; i < 4; ++i) {
+      t[i] = fold(_mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]), _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+    }
+    for (int i = 0; i < 2; ++i) {
+      u[i] = fold(_mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44),
+                  _mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0xee));
+    }
+    return fold(_mm256_permute2f128_ps(u[0], u[1], 0x20), _mm256_permute2f128_ps(u[0], u[1], 0x31));
+  }
   static Reg Power(__m256i n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
   }

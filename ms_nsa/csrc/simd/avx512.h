@@ -62,23 +62,9 @@ struct Avx512 {
       r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
     }
   }
-  // Lane i: the sum of r[i]'s lanes.
-  static Reg SumEach(const Reg* r) {
-    Reg t[8], u[4];
-    for (int i = 0; i < 8; ++i) {
-      t[i] = _mm512_add_ps(_mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]),
-                           _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]));
-    }
-    for (int i = 0; i < 4; ++i) {
-      u[i] = _mm512_add_ps(_mm512_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44),
-                           _mm512_shuffle_ps(t[2 * i], t[2 * i + 1], 0xee));
-    }
-    for (int i = 0; i < 2; ++i) {
-      t[i] = _mm512_add_ps(_mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0x44),
-                           _mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0xee));
-    }
-    return _mm512_add_ps(_mm512_shuffle_f32x4(t[0], t[1], 0x88), _mm512_shuffle_f32x4(t[0], t[1], 0xdd));
-  }
+  // Lane i: the sum or the maximum of r[i]'s lanes.
+  static Reg SumEach(const Reg* r) { return FoldEach(r, Add); }
+  static Reg MaxEach(const Reg* r) { return FoldEach(r, Max); }
 
   static Reg LoadHalf(const uint16_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -99,6 +85,24 @@ struct Avx512 {
     const __m512i safe = _mm512_mask_or_epi32(rounded, nan, u, _mm512_set1_epi32(0x400000));
     const __m256i packed = _mm512_cvtepi32_epi16(_mm512_srli_epi32(safe, 16));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), packed);
+  }
+
+ private:
+  template <class F>
+  static Reg FoldEach(const Reg* r, F fold) {
+    Reg t[8], u[4];
+    for (int i = 0; i < 8; ++i) {
+      t[i] = fold(_mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]), _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+    }
+    for (int i = 0; i < 4; ++i) {
+      u[i] = fold(_mm512_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44),
+                  _mm512_shuffle_ps(t[2 * i], t[2 * i + 1], 0xee));
+    }
+    for (int i = 0; i < 2; ++i) {
+      t[i] = fold(_mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0x44),
+                  _mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0xee));
+    }
+    return fold(_mm512_shuffle_f32x4(t[0], t[1], 0x88), _mm512_shuffle_f32x4(t[0], t[1], 0xdd));
   }
 };
 

@@ -26,6 +26,15 @@ struct Avx512Bf16Dot {
   static B LoadB(const Operand* b) { return (B)_mm512_loadu_si512(b); }
   static Reg MulAdd(Reg acc, B a, B b) { return _mm512_dpbf16_ps(acc, b, a); }
 
+  // The same with a broadcast from memory inside the instruction, which compilers do not make of the two:
+  // half the instructions, so that more of them are in flight while a load is late.
+  static Reg MulAddBroadcast(Reg acc, const Operand* a, B b) {
+    __asm__("vdpbf16ps %1%{1to16%}, %2, %0"
+            : "+v"(acc)
+            : "m"(*reinterpret_cast<const Operand(*)[2]>(a)), "v"(b));
+    return acc;
+  }
+
   // One row's values as an operand row.
   static void StoreRow(Operand* p, Reg x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x));

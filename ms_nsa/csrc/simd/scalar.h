@@ -89,9 +89,12 @@ struct Scalar {
       }
     }
   }
-  // Lane i: the sum of r[i]'s lanes.
+  // Lane i: the sum or the maximum of r[i]'s lanes.
   static Reg SumEach(const Reg* r) {
     return Map([=](int i) { return ReduceAdd(r[i]); });
+  }
+  static Reg MaxEach(const Reg* r) {
+    return Map([=](int i) { return ReduceMax(r[i]); });
   }
 
   static uint32_t Bits(float x) {

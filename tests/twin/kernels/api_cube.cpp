@@ -26,13 +26,16 @@ enum Op {
   kLoadA = 10,
   kTransposeA,
   kLoadGmToA,
-  kFillA,  // show L0A
+  kFillA,
+  kLoad3dA,  // show L0A
   kLoadB = 20,
   kTransposeB,
   kLoadGmToB,
-  kFillB,  // show L0B
+  kFillB,
+  kLoad3dB,  // show L0B
   kMultiply = 30,
-  kFixpipe
+  kFixpipe,
+  kStoreL1  // GM before and after
 };
 
 // The buffers of a core, and moves of whole images between them.
@@ -173,6 +176,12 @@ class Moves {
       case kTransposeB:
         LoadDataWithTranspose(cube_.B<T>(to), source, Squares());
         break;
+      case kLoad3dA:
+        LoadData<T>(cube_.A<T>(to), source, Load3D());
+        break;
+      case kLoad3dB:
+        LoadData<T>(cube_.B<T>(to), source, Load3D());
+        break;
       default:
         break;
     }
@@ -186,6 +195,19 @@ class Moves {
   }
   __aicore__ inline LoadData2dTransposeParams Squares() const {
     return LoadData2dTransposeParams(P(0), static_cast<uint8_t>(c_.p[1]), P(2), P(3), P(4));
+  }
+  // l1H, l1W, channelSize, mExtension, kExtension, mStartPt, kStartPt, enTranspose
+  __aicore__ inline LoadData3DParamsV2<T> Load3D() const {
+    LoadData3DParamsV2<T> p;
+    p.l1H = P(0);
+    p.l1W = P(1);
+    p.channelSize = P(2);
+    p.mExtension = P(3);
+    p.kExtension = P(4);
+    p.mStartPt = P(5);
+    p.kStartPt = P(6);
+    p.enTranspose = c_.p[7] != 0;
+    return p;
   }
   __aicore__ inline void Constant(const LocalTensor<T>& to) {
     if constexpr (sizeof(T) > 1) {
@@ -300,6 +322,20 @@ class Fixes {
   FixpipeParamsV220 f_;
 };
 
+// The first image lies in L1; p = blockCount, blockLen, gaps, atomic.
+template <class T>
+__aicore__ inline void StoreL1(Cube& cube, GM_ADDR in, GM_ADDR to, const CubeCase& c) {
+  cube.Fetch(0, in, kImage);
+  GlobalTensor<T> gm;
+  gm.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(to + c.offset[0]));
+  const DataCopyParams p(static_cast<uint16_t>(c.p[0]), static_cast<uint16_t>(c.p[1]),
+                         static_cast<uint16_t>(c.p[2]), static_cast<uint16_t>(c.p[3]));
+  if (c.p[4]) SetAtomicAdd<T>();
+  DataCopy(gm, cube.L1<T>(static_cast<uint32_t>(c.offset[1])), p);
+  if (c.p[4]) SetAtomicNone();
+  PipeBarrier<PIPE_ALL>();
+}
+
 // in: three images a case; out: what is shown, or GM before and after.
 template <class T, class C, class D>
 __aicore__ inline void ForCases(GM_ADDR in, GM_ADDR identity, GM_ADDR out, GM_ADDR cases) {
@@ -316,6 +352,10 @@ __aicore__ inline void ForCases(GM_ADDR in, GM_ADDR identity, GM_ADDR out, GM_AD
     }
     if (c.op == kFixpipe) {
       Fixes<D>(cube, c).ToGm(first, shown);
+      continue;
+    }
+    if (c.op == kStoreL1) {
+      StoreL1<T>(cube, first, shown, c);
       continue;
     }
     if (c.op == kFixToL1) {

@@ -15,7 +15,7 @@ struct ApiCase {
   int64_t p[6];
 };
 
-enum ApiForm { kCount, kPrefix, kBits, kCounter };
+enum ApiForm { kCount, kPrefix, kBits, kCounter, kPreset };
 
 template <class T>
 __aicore__ inline AscendC::LocalTensor<T> At(const AscendC::LocalTensor<uint8_t>& image, int64_t offset) {

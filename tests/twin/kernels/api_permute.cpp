@@ -64,6 +64,12 @@ __aicore__ inline void RunTo5HD(const LocalTensor<uint8_t>& image, const ApiCase
                                       static_cast<uint16_t>(c.step[0]), static_cast<uint16_t>(c.step[1])));
 }
 
+// One 16 x 16 square of 16-bit elements.
+template <class T>
+__aicore__ inline void RunTranspose(const LocalTensor<uint8_t>& image, const ApiCase& c) {
+  if constexpr (sizeof(T) == 2) Transpose(At<T>(image, c.dst), At<T>(image, c.src0));
+}
+
 template <class T>
 __aicore__ inline void RunMoves(const LocalTensor<uint8_t>& image, const ApiCase& c) {
   if (c.op == kGather) {
@@ -79,6 +85,8 @@ struct FloatBody {
   __aicore__ inline static void Run(const LocalTensor<uint8_t>& image, const ApiCase& c) {
     if (c.op == kCompare || c.op == kCompares) {
       RunCompare<T>(image, c);
+    } else if (c.op == kTranspose) {
+      RunTranspose<T>(image, c);
     } else if (c.op != kSelect) {
       RunMoves<T>(image, c);
     } else if (static_cast<SELMODE>(c.p[0]) == SELMODE::VSEL_TENSOR_SCALAR_MODE) {
@@ -97,11 +105,14 @@ struct Int32Body {
 
 struct Int16Body {
   __aicore__ inline static void Run(const LocalTensor<uint8_t>& image, const ApiCase& c) {
-    if (c.op == kTranspose) {
-      Transpose(At<int16_t>(image, c.dst), At<int16_t>(image, c.src0));
-    } else {
-      RunMoves<int16_t>(image, c);
-    }
+    c.op == kTranspose ? RunTranspose<int16_t>(image, c) : RunMoves<int16_t>(image, c);
+  }
+};
+
+struct Bfloat16Body {
+  __aicore__ inline static void Run(const LocalTensor<uint8_t>& image, const ApiCase& c) {
+    Gather(At<bfloat16_t>(image, c.dst), At<bfloat16_t>(image, c.src0), At<uint32_t>(image, c.src1),
+           static_cast<uint32_t>(c.p[0]), static_cast<uint32_t>(c.n));
   }
 };
 
@@ -109,3 +120,4 @@ API_ENTRY(permute_float, FloatBody<float>, kImage)
 API_ENTRY(permute_half, FloatBody<half>, kImage)
 API_ENTRY(permute_int32, Int32Body, kImage)
 API_ENTRY(permute_int16, Int16Body, kImage)
+API_ENTRY(permute_bfloat16, Bfloat16Body, kImage)

@@ -1,6 +1,6 @@
 // Single calls of the less common API: compaction, masked Gather and reductions, queues of depth 0,
-// InitOutput, LoadData with 3D parameters, a bias from the BiasTable, cleared unit flags. The test states
-// each in NumPy.
+// InitOutput, scalar access, LoadData with 3D parameters, a bias from the BiasTable, cleared unit flags. The
+// test states each in NumPy.
 #include "kernel_operator.h"
 
 using namespace AscendC;
@@ -11,40 +11,47 @@ struct RareTiling {
   uint64_t bits[2];
 };
 
-constexpr uint32_t kFloats = 2048, kWords = 1024;
+constexpr uint32_t kElements = 2048, kWords = 1024;
 
+// W: unsigned, as wide as T.
+template <class T, class W>
 class RareVector {
  public:
   __aicore__ inline void Run(GM_ADDR x, GM_ADDR u, GM_ADDR out, GM_ADDR count, const RareTiling& t) {
     t_ = t;
-    x_.SetGlobalBuffer((__gm__ float*)x, kFloats);
+    x_.SetGlobalBuffer((__gm__ T*)x, kElements);
     u_.SetGlobalBuffer((__gm__ uint32_t*)u, kWords);
-    out_.SetGlobalBuffer((__gm__ float*)out, kFloats);
+    out_.SetGlobalBuffer((__gm__ T*)out, kElements);
     count_.SetGlobalBuffer((__gm__ int32_t*)count, 16);
-    pipe_.InitBuffer(in_, 1, kFloats * sizeof(float));
+    pipe_.InitBuffer(in_, 1, kElements * sizeof(T));
     pipe_.InitBuffer(words_, kWords * sizeof(uint32_t));
-    pipe_.InitBuffer(result_, kFloats * sizeof(float));
+    pipe_.InitBuffer(result_, kElements * sizeof(T));
     pipe_.InitBuffer(tmp_, 512);
-    LocalTensor<float> src;
+    LocalTensor<T> src;
     in_.AllocTensor(src);
-    DataCopy(src, x_, kFloats);
+    DataCopy(src, x_, kElements);
     DataCopy(words_.Get<uint32_t>(), u_, kWords);
     in_.EnQue(src);
     in_.DeQue(src);
-    Duplicate(result_.Get<float>(), 0.0f, static_cast<int32_t>(kFloats));
+    Duplicate(result_.Get<T>(), T(0), static_cast<int32_t>(kElements));
     PipeBarrier<PIPE_ALL>();
-    Call(result_.Get<float>(), src);
+    if (t_.op < 8) {
+      Call(result_.Get<T>(), src);
+    } else {
+      Fill(result_.Get<T>(), src);
+    }
     PipeBarrier<PIPE_ALL>();
-    if (t_.op != 8) DataCopy(out_, result_.Get<float>(), kFloats);
+    if (t_.op != 8) DataCopy(out_, result_.Get<T>(), kElements);
     count_.SetValue(0, static_cast<int32_t>(kept_));
     DataCacheCleanAndInvalid<int32_t, CacheLine::SINGLE_CACHE_LINE, DcciDst::CACHELINE_OUT>(count_);
     in_.FreeTensor(src);
   }
 
  private:
-  __aicore__ inline void Call(const LocalTensor<float>& dst, const LocalTensor<float>& src) {
+  __aicore__ inline void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src) {
     const LocalTensor<uint32_t> words = words_.Get<uint32_t>();
-    const LocalTensor<float> tmp = tmp_.Get<float>();
+    const LocalTensor<W> bits = words_.Get<W>();
+    const LocalTensor<T> tmp = tmp_.Get<T>();
     const int32_t mask = static_cast<int32_t>(t_.p[0]), repeat = static_cast<int32_t>(t_.p[1]);
     const int32_t stride = static_cast<int32_t>(t_.p[2]);
     const bool index = t_.p[3] != 0;
@@ -58,7 +65,7 @@ class RareVector {
         GatherMask(dst, src, static_cast<uint8_t>(t_.p[6]), index, static_cast<uint32_t>(mask), g, kept_);
         break;
       case 1:
-        GatherMask(dst, src, words, index, static_cast<uint32_t>(mask), g, kept_);
+        GatherMask(dst, src, bits, index, static_cast<uint32_t>(mask), g, kept_);
         break;
       case 2:
         Gather(dst, src, words, static_cast<uint32_t>(t_.p[6]), elements, repeats, step);
@@ -75,19 +82,33 @@ class RareVector {
       case 6:
         ReduceSum(dst, src, tmp, mask, repeat, stride);
         break;
-      case 7:
+      default:
         ReduceSum(dst, src, tmp, t_.bits, repeat, stride);
         break;
-      default:
-        InitOutput<float>(out_, kFloats, 2.5f);
-        break;
+    }
+  }
+
+  // p: count, first value; or places of 8 elements from where they come and where they go.
+  __aicore__ inline void Fill(const LocalTensor<T>& dst, const LocalTensor<T>& src) {
+    const T value = T(static_cast<float>(t_.p[1]));
+    if (t_.op == 8) {
+      InitOutput<T>(out_, kElements, T(0.0f));
+      PipeBarrier<PIPE_ALL>();
+      InitOutput<T>(out_[static_cast<uint64_t>(t_.p[2])], static_cast<uint32_t>(t_.p[0]), value);
+    } else if (t_.op == 9) {
+      CreateVecIndex(dst, value, static_cast<uint32_t>(t_.p[0]));
+    } else {
+      for (int i = 0; i < 8; ++i) {
+        const uint32_t place = static_cast<uint32_t>(t_.p[i]);
+        dst.SetValue(place >> 16, src.GetValue(place & 0xffff));
+      }
     }
   }
 
   TPipe pipe_;
   TQue<TPosition::VECIN, 0> in_;
   TBuf<TPosition::VECCALC> words_, result_, tmp_;
-  GlobalTensor<float> x_, out_;
+  GlobalTensor<T> x_, out_;
   GlobalTensor<uint32_t> u_;
   GlobalTensor<int32_t> count_;
   RareTiling t_;
@@ -181,12 +202,22 @@ class RareCube {
   bool transposed_ = false;
 };
 
-extern "C" __global__ __aicore__ void api_rare_vector(GM_ADDR x, GM_ADDR u, GM_ADDR out, GM_ADDR count,
-                                                      GM_ADDR workspace, GM_ADDR tiling) {
+extern "C" __global__ __aicore__ void api_rare_float(GM_ADDR x, GM_ADDR u, GM_ADDR out, GM_ADDR count,
+                                                     GM_ADDR workspace, GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
   GET_TILING_DATA_WITH_STRUCT(RareTiling, data, tiling);
   if ASCEND_IS_AIV {
-    RareVector op;
+    RareVector<float, uint32_t> op;
+    op.Run(x, u, out, count, data);
+  }
+}
+
+extern "C" __global__ __aicore__ void api_rare_half(GM_ADDR x, GM_ADDR u, GM_ADDR out, GM_ADDR count,
+                                                    GM_ADDR workspace, GM_ADDR tiling) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
+  GET_TILING_DATA_WITH_STRUCT(RareTiling, data, tiling);
+  if ASCEND_IS_AIV {
+    RareVector<half, uint16_t> op;
     op.Run(x, u, out, count, data);
   }
 }

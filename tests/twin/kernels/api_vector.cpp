@@ -1,5 +1,5 @@
-// Element-wise vector API on images of UB, in the count form, with masks by count and by bits, and in counter
-// mode.
+// Element-wise vector API on images of UB, in the count form, with masks by count and by bits, in counter
+// mode and with a mask set before.
 #include "api_image.h"
 
 using namespace AscendC;
@@ -15,6 +15,10 @@ constexpr uint32_t kImage = 12288;
   } else if (c.form == kBits) {                                                              \
     uint64_t bits[2] = {static_cast<uint64_t>(c.bits[0]), static_cast<uint64_t>(c.bits[1])}; \
     Name(__VA_ARGS__, bits, Times(c), Params);                                               \
+  } else if (c.form == kPreset) {                                                            \
+    SetVectorMask<T>(static_cast<uint64_t>(c.bits[1]), static_cast<uint64_t>(c.bits[0]));    \
+    Name<T, false>(__VA_ARGS__, MASK_PLACEHOLDER, Times(c), Params);                         \
+    ResetMask();                                                                             \
   } else {                                                                                   \
     SetMaskCount();                                                                          \
     SetVectorMask<T, MaskMode::COUNTER>(0, static_cast<uint64_t>(c.n));                      \

@@ -24,7 +24,12 @@ enum Op {
   kUnitFlag,
   kFixToL1,
   kRepeats,
-  kConflicts
+  kConflicts,
+  kLoad3dA,
+  kLoad3dB,
+  kFixpipeBuffer,
+  kMasksSet,
+  kMasksKept
 };
 
 // f(element offset, columns): every tile of this core's rows, in the order of the measured sample.
@@ -56,6 +61,23 @@ __aicore__ inline void ReadToUb(GM_ADDR in, const CalibrationTiling& t) {
   });
 }
 
+// The same work with a mask that every call sets, and with one set before.
+__aicore__ inline void Masks(const LocalTensor<float>& x, const CalibrationTiling& t) {
+  const bool keep = t.op == kMasksKept;
+  if (keep) SetMaskCount();
+  if (keep) SetVectorMask<float, MaskMode::COUNTER>(0, 64);
+  for (int64_t i = 0; i < t.loops; ++i) {
+    if (keep) {
+      Adds<float, false>(x, x, 1.0f, MASK_PLACEHOLDER, 1, UnaryRepeatParams(1, 1, 8, 8));
+    } else {
+      Adds(x, x, 1.0f, 64);
+    }
+    PipeBarrier<PIPE_V>();
+  }
+  if (keep) SetMaskNorm();
+  if (keep) ResetMask();
+}
+
 __aicore__ inline void VectorWork(const CalibrationTiling& t) {
   TPipe pipe;
   TBuf<TPosition::VECCALC> buffer;
@@ -65,6 +87,10 @@ __aicore__ inline void VectorWork(const CalibrationTiling& t) {
   const BinaryRepeatParams one_group(16, 16, 16, 1, 1, 1);
   Duplicate(x, 1.0f, 16384);
   PipeBarrier<PIPE_V>();
+  if (t.op >= kMasksSet) {
+    Masks(x, t);
+    return;
+  }
   Add(x, x, x, static_cast<uint64_t>(64), static_cast<uint8_t>(t.loops),
       t.op == kRepeats ? dense : one_group);
 }
@@ -78,6 +104,7 @@ class Cube {
     pipe_.InitBuffer(l0b_, 65536);
     pipe_.InitBuffer(l0c_, 131072);
     pipe_.InitBuffer(bias_, 1024);
+    pipe_.InitBuffer(scales_, 2048);
   }
 
   __aicore__ inline void Read(GM_ADDR in) {
@@ -111,6 +138,15 @@ class Cube {
       case kBias:
         DataCopy(bias_.Get<float>(), l1_.Get<float>(), static_cast<uint32_t>(t_.n));
         break;
+      case kLoad3dA:
+        Load3D(l0a_.Get<half>());
+        break;
+      case kLoad3dB:
+        Load3D(l0b_.Get<half>());
+        break;
+      case kFixpipeBuffer:
+        DataCopy(scales_.Get<uint64_t>(), l1_.Get<uint64_t>(), static_cast<uint32_t>(t_.n));
+        break;
       case kMmadInt8:
         Multiply<int8_t, int32_t>(1, 0);
         break;
@@ -141,6 +177,14 @@ class Cube {
     } else {
       LoadData(to, l1_.Get<half>(), LoadData2DParams(0, fractals, 1, 0, 0, false, 0));
     }
+  }
+
+  __aicore__ inline void Load3D(const LocalTensor<half>& to) {
+    LoadData3DParamsV2<half> p;
+    p.l1H = 1;
+    p.l1W = p.mExtension = static_cast<uint16_t>(t_.m);
+    p.channelSize = p.kExtension = static_cast<uint16_t>(t_.k);
+    LoadData<half>(to, l1_.Get<half>(), p);
   }
 
   template <class T, class C>
@@ -182,6 +226,7 @@ class Cube {
   TBuf<TPosition::B2> l0b_;
   TBuf<TPosition::CO1> l0c_;
   TBuf<TPosition::C2> bias_;
+  TBuf<TPosition::C2PIPE2GM> scales_;
 };
 
 extern "C" __global__ __aicore__ void calibrate_vector(GM_ADDR in, GM_ADDR tiling) {

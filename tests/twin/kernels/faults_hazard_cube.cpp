@@ -10,6 +10,7 @@ struct FaultTiling {
 };
 
 constexpr uint32_t kSide = 16, kTile = kSide * kSide;
+constexpr uint64_t kLine = 16;  // floats of a cache line
 // TPipe keeps M_MTE1 0 to 2 for itself on a cube core.
 constexpr int32_t kEvent = 3;
 
@@ -35,6 +36,11 @@ class HazardCube {
     ReadBack();
     FromL1ToGm();
     Bias();
+    OverwriteL1();
+    L1ToFixpipeBuffer();
+    OverwriteL0();
+    OverwriteGm();
+    Scalar();
   }
 
  private:
@@ -44,6 +50,7 @@ class HazardCube {
     pipe_.InitBuffer(l0b_, kTile * sizeof(half));
     pipe_.InitBuffer(l0c_, kTile * sizeof(float));
     pipe_.InitBuffer(bt_, kSide * sizeof(float));
+    pipe_.InitBuffer(fb_, kTile * sizeof(half));
     one_ = l1_.GetWithOffset<half>(kTile, 0);
     two_ = l1_.GetWithOffset<half>(kTile, kTile * sizeof(float));
     wide_ = l1_.GetWithOffset<float>(kTile, 2 * kTile * sizeof(float));
@@ -51,6 +58,8 @@ class HazardCube {
     b_ = l0b_.Get<half>();
     c_ = l0c_.Get<float>();
     bias_ = bt_.Get<float>();
+    scales_ = fb_.Get<uint64_t>();
+    narrow_z_.SetGlobalBuffer((__gm__ half*)z_.GetPhyAddr(0), kTile);
     load_.repeatTimes = 1;
     load_.srcStride = 1;
     mmad_.m = mmad_.n = mmad_.k = kSide;
@@ -141,16 +150,14 @@ class HazardCube {
     Edge<HardEvent::MTE3_MTE2>(fault_ != 17);
     DataCopy(wide_, z_, kTile);  // fault 17: hazard_raw
     PipeBarrier<PIPE_ALL>();
-    GlobalTensor<half> narrow;
-    narrow.SetGlobalBuffer((__gm__ half*)z_.GetPhyAddr(0), kTile);
     Fixpipe<half, float, CFG_NZ>(two_, c_, narrow_);
     Edge<HardEvent::FIX_MTE3>(fault_ != 18);
-    DataCopy(narrow, two_, DataCopyParams(1, kTile / 16, 0, 0));  // fault 18: hazard_raw
+    DataCopy(narrow_z_, two_, DataCopyParams(1, kTile / 16, 0, 0));  // fault 18: hazard_raw
     PipeBarrier<PIPE_ALL>();
   }
 
   __aicore__ inline void Bias() {
-    DataCopy(bias_, wide_, DataCopyParams(1, kSide / 8, 0, 0));
+    DataCopy(bias_, wide_, DataCopyParams(1, kSide / 16, 0, 0));
     Edge<HardEvent::MTE1_M>(fault_ != 19);
     MmadParams p = mmad_;
     p.cmatrixSource = true;
@@ -158,8 +165,116 @@ class HazardCube {
     Mmad(c_, a_, b_, bias_, p);  // fault 19: hazard_raw
     Edge<HardEvent::M_MTE1>(fault_ != 20);
     PipeBarrier<PIPE_MTE1>();
-    DataCopy(bias_, wide_, DataCopyParams(1, kSide / 8, 0, 0));  // fault 20: hazard_war
+    DataCopy(bias_, wide_, DataCopyParams(1, kSide / 16, 0, 0));  // fault 20: hazard_war
+    if (fault_ != 21) PipeBarrier<PIPE_MTE1>();
+    DataCopy(bias_, wide_, DataCopyParams(1, kSide / 16, 0, 0));  // fault 21: hazard_waw
     PipeBarrier<PIPE_ALL>();
+  }
+
+  // No event leads from MTE3 to FIX: the way is over MTE2.
+  __aicore__ inline void OverwriteL1() {
+    DataCopy(two_, in_, kTile);
+    if (fault_ != 22) PipeBarrier<PIPE_MTE2>();
+    DataCopy(two_, in_, kTile);  // fault 22: hazard_waw
+    PipeBarrier<PIPE_ALL>();
+    Fixpipe<half, float, CFG_NZ>(two_, c_, narrow_);
+    if (fault_ != 23) PipeBarrier<PIPE_FIX>();
+    Fixpipe<half, float, CFG_NZ>(two_, c_, narrow_);  // fault 23: hazard_waw
+    Edge<HardEvent::FIX_MTE2>(fault_ != 24);
+    DataCopy(two_, in_, kTile);  // fault 24: hazard_waw
+    PipeBarrier<PIPE_ALL>();
+    DataCopy(narrow_z_, two_, DataCopyParams(1, kTile / 16, 0, 0));
+    Edge<HardEvent::MTE3_MTE2>(fault_ != 25);
+    DataCopy(two_, in_, kTile);  // fault 25: hazard_war
+    PipeBarrier<PIPE_ALL>();
+    DataCopy(narrow_z_, two_, DataCopyParams(1, kTile / 16, 0, 0));
+    Edge<HardEvent::MTE3_MTE2>(fault_ != 26);
+    Edge<HardEvent::MTE2_FIX>(fault_ != 26);
+    Fixpipe<half, float, CFG_NZ>(two_, c_, narrow_);  // fault 26: hazard_war
+    PipeBarrier<PIPE_ALL>();
+  }
+
+  __aicore__ inline void L1ToFixpipeBuffer() {
+    const LocalTensor<uint64_t> from = two_.ReinterpretCast<uint64_t>();
+    const DataCopyParams all(1, kTile * sizeof(half) / 128, 0, 0);
+    DataCopy(two_, in_, kTile);
+    Edge<HardEvent::MTE2_FIX>(fault_ != 27);
+    DataCopy(scales_, from, all);  // fault 27: hazard_raw
+    if (fault_ != 28) PipeBarrier<PIPE_FIX>();
+    DataCopy(scales_, from, all);  // fault 28: hazard_waw
+    PipeBarrier<PIPE_MTE2>();
+    Edge<HardEvent::FIX_MTE2>(fault_ != 29);
+    DataCopy(two_, in_, kTile);  // fault 29: hazard_war
+    PipeBarrier<PIPE_ALL>();
+    DataCopy(scales_, from, all);
+    if (fault_ != 30) PipeBarrier<PIPE_FIX>();
+    Fixpipe<half, float, CFG_NZ>(two_, c_, narrow_);  // fault 30: hazard_war
+    if (fault_ != 31) PipeBarrier<PIPE_FIX>();
+    DataCopy(scales_, from, all);  // fault 31: hazard_raw
+    PipeBarrier<PIPE_ALL>();
+  }
+
+  __aicore__ inline void OverwriteL0() {
+    LoadData(a_, one_, load_);
+    if (fault_ != 32) PipeBarrier<PIPE_MTE1>();
+    LoadData(a_, one_, load_);  // fault 32: hazard_waw
+    Edge<HardEvent::MTE1_MTE2>(fault_ != 33);
+    LoadData(a_, in_, load_);  // fault 33: hazard_waw
+    if (fault_ != 34) PipeBarrier<PIPE_MTE2>();
+    LoadData(a_, in_, load_);  // fault 34: hazard_waw
+    Edge<HardEvent::MTE2_MTE1>(fault_ != 35);
+    LoadData(a_, one_, load_);  // fault 35: hazard_waw
+    PipeBarrier<PIPE_ALL>();
+    MmadParams more = mmad_;
+    more.cmatrixInitVal = false;
+    Mmad(c_, a_, b_, more);
+    if (fault_ != 36) PipeBarrier<PIPE_M>();
+    Mmad(c_, a_, b_, mmad_);  // fault 36: hazard_waw
+    PipeBarrier<PIPE_ALL>();
+  }
+
+  __aicore__ inline void OverwriteGm() {
+    const DataCopyParams all(1, kTile / 8, 0, 0);
+    Fixpipe<float, float, CFG_ROW_MAJOR>(z_, c_, store_);
+    Edge<HardEvent::FIX_MTE3>(fault_ != 37);
+    DataCopy(z_, wide_, all);  // fault 37: hazard_waw
+    if (fault_ != 38) PipeBarrier<PIPE_MTE3>();
+    DataCopy(z_, wide_, all);  // fault 38: hazard_waw
+    Edge<HardEvent::MTE3_MTE2>(fault_ != 39);
+    Edge<HardEvent::MTE2_FIX>(fault_ != 39);
+    Fixpipe<float, float, CFG_ROW_MAJOR>(z_, c_, store_);  // fault 39: hazard_waw
+    PipeBarrier<PIPE_ALL>();
+  }
+
+  // GM by the scalar unit; SetValue is ordered by the clean behind it, and no event leads from S to FIX.
+  __aicore__ inline void Scalar() {
+    const DataCopyParams all(1, kTile / 8, 0, 0);
+    Fixpipe<float, float, CFG_ROW_MAJOR>(z_, c_, store_);
+    Edge<HardEvent::FIX_S>(fault_ != 40);
+    float value = z_.GetValue(0);  // fault 40: scalar
+    Edge<HardEvent::S_MTE3>(fault_ != 41);
+    DataCopy(z_, wide_, all);  // fault 41: scalar
+    Edge<HardEvent::MTE3_S>(fault_ != 42);
+    value += z_.GetValue(1 + kLine);  // fault 42: scalar
+    if (fault_ != 43) PipeBarrier<PIPE_ALL>();
+    Fixpipe<float, float, CFG_ROW_MAJOR>(z_, c_, store_);  // fault 43: scalar
+    Edge<HardEvent::FIX_S>(fault_ != 44);
+    z_.SetValue(2 * kLine, value);  // fault 44: scalar
+    Clean(2 * kLine);
+    DataCopy(wide_, z_, kTile);
+    Edge<HardEvent::MTE2_S>(fault_ != 45);
+    z_.SetValue(2 * kLine, value);  // fault 45: scalar
+    Clean(2 * kLine);
+    PipeBarrier<PIPE_ALL>();
+    DataCopy(z_, wide_, all);
+    Edge<HardEvent::MTE3_S>(fault_ != 46);
+    z_.SetValue(2 * kLine, value);  // fault 46: scalar
+    Clean(2 * kLine);
+    PipeBarrier<PIPE_ALL>();
+  }
+
+  __aicore__ inline void Clean(uint64_t at) {
+    DataCacheCleanAndInvalid<float, CacheLine::SINGLE_CACHE_LINE, DcciDst::CACHELINE_OUT>(z_[at]);
   }
 
   TPipe pipe_;
@@ -168,10 +283,12 @@ class HazardCube {
   TBuf<TPosition::B2> l0b_;
   TBuf<TPosition::CO1> l0c_;
   TBuf<TPosition::C2> bt_;
-  GlobalTensor<half> in_;
+  TBuf<TPosition::C2PIPE2GM> fb_;
+  GlobalTensor<half> in_, narrow_z_;
   GlobalTensor<float> z_;
   LocalTensor<half> one_, two_, a_, b_;
   LocalTensor<float> wide_, c_, bias_;
+  LocalTensor<uint64_t> scales_;
   LoadData2DParams load_;
   MmadParams mmad_;
   FixpipeParamsV220 store_, narrow_;

@@ -10,6 +10,7 @@ struct FaultTiling {
 };
 
 constexpr uint32_t kTile = 256;
+constexpr uint64_t kLine = 16;  // floats of a cache line
 
 template <HardEvent event>
 __aicore__ inline void Edge(bool kept) {
@@ -36,6 +37,7 @@ class HazardVector {
     ScalarAndMte2();
     ScalarAndVector();
     ScalarAndMte3();
+    ScalarAndGm();
   }
 
  private:
@@ -105,6 +107,10 @@ class HazardVector {
     first_ = a_.GetValue(0);  // fault 16: scalar
     Edge<HardEvent::S_MTE2>(fault_ != 17);
     DataCopy(a_, x_[kTile], kTile);  // fault 17: scalar
+    Edge<HardEvent::MTE2_S>(fault_ != 22);
+    a_.SetValue(0, first_);  // fault 22: scalar
+    Edge<HardEvent::S_MTE2>(fault_ != 23);
+    DataCopy(a_, x_, kTile);  // fault 23: scalar
     PipeBarrier<PIPE_ALL>();
   }
 
@@ -114,6 +120,14 @@ class HazardVector {
     b_.SetValue(1, first_);  // fault 18: scalar
     Edge<HardEvent::S_V>(fault_ != 19);
     Adds(c_, b_, 1.0f, kTile);  // fault 19: scalar
+    Edge<HardEvent::V_S>(fault_ != 24);
+    b_.SetValue(2, first_);  // fault 24: scalar
+    Edge<HardEvent::S_V>(fault_ != 25);
+    Duplicate(b_, 2.0f, kTile);  // fault 25: scalar
+    Edge<HardEvent::V_S>(fault_ != 26);
+    first_ += b_.GetValue(3);  // fault 26: scalar
+    Edge<HardEvent::S_V>(fault_ != 27);
+    Duplicate(b_, 3.0f, kTile);  // fault 27: scalar
     PipeBarrier<PIPE_ALL>();
   }
 
@@ -124,6 +138,27 @@ class HazardVector {
     Edge<HardEvent::MTE3_S>(fault_ != 21);
     b_.SetValue(3, first_);  // fault 21: scalar
     PipeBarrier<PIPE_ALL>();
+  }
+
+  // SetValue in GM is ordered by the clean behind it.
+  __aicore__ inline void ScalarAndGm() {
+    DataCopy(z_, b_, kTile);
+    Edge<HardEvent::MTE3_S>(fault_ != 28);
+    first_ += z_.GetValue(0);  // fault 28: scalar
+    Edge<HardEvent::S_MTE3>(fault_ != 29);
+    DataCopy(z_, b_, kTile);  // fault 29: scalar
+    Edge<HardEvent::MTE3_S>(fault_ != 30);
+    z_.SetValue(kLine, first_);  // fault 30: scalar
+    Clean();
+    DataCopy(a_, z_, kTile);
+    Edge<HardEvent::MTE2_S>(fault_ != 31);
+    z_.SetValue(kLine, first_);  // fault 31: scalar
+    Clean();
+    PipeBarrier<PIPE_ALL>();
+  }
+
+  __aicore__ inline void Clean() {
+    DataCacheCleanAndInvalid<float, CacheLine::SINGLE_CACHE_LINE, DcciDst::CACHELINE_OUT>(z_[kLine]);
   }
 
   TPipe pipe_;

@@ -109,9 +109,13 @@ InstrId Core::Here(const char* api, Pipe pipe, Site site) const {
 }
 
 void Core::Fail(Rule rule, const char* api, Pipe pipe, Site site, std::string message) {
+  Fail(rule, Here(api, pipe, site), std::move(message));
+}
+
+void Core::Fail(Rule rule, InstrId where, std::string message) {
   Report r;
   r.rule = rule;
-  r.where = Here(api, pipe, site);
+  r.where = std::move(where);
   r.message = std::move(message);
   machine.reports().Add(std::move(r));
 }

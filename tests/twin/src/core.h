@@ -106,6 +106,7 @@ class Core {
   InstrId Id(Pipe pipe, uint32_t n) const;
   InstrId Here(const char* api, Pipe pipe, Site site) const;
   void Fail(Rule rule, const char* api, Pipe pipe, Site site, std::string message);
+  void Fail(Rule rule, InstrId where, std::string message);
 
   Machine& machine;
   const int id;

@@ -33,7 +33,7 @@ void HazardChecker::CheckInit(const Segment& s) {
   if (first == s.bytes) return;
   Report r;
   r.rule = Rule::kUninit;
-  r.where = core_.Here(in_.api(), in_.pipe(), in_.site());
+  r.where = core_.Id(in_.pipe(), seq_);
   r.mem = s.mem;
   r.has_bytes = true;
   r.begin = s.addr + first;
@@ -59,7 +59,7 @@ void HazardChecker::Conflict(const Segment& s, Rule rule, const InstrId& other, 
   r.rule = !same_core                                         ? Rule::kGmRace
            : in_.pipe() == Pipe::kS || other_pipe == Pipe::kS ? Rule::kScalarHazard
                                                               : rule;
-  r.where = core_.Here(in_.api(), in_.pipe(), in_.site());
+  r.where = core_.Id(in_.pipe(), seq_);
   r.has_other = true;
   r.other = other;
   r.has_bytes = true;
@@ -145,7 +145,9 @@ void HazardChecker::VisitGm(const Segment& s, GmCell& cell, uint64_t at, uint32_
                e.kind == Access::kRead ? Rule::kHazardWar
                : writes                ? Rule::kHazardWaw
                                        : Rule::kHazardRaw,
-               writes || s.kind == Access::kAtomic ? "write" : "read");
+               e.kind == Access::kRead               ? "overwrite"
+               : writes || s.kind == Access::kAtomic ? "write"
+                                                     : "read");
     }
     if (!writes && !placed && e.core == mine.core && e.pipe == mine.pipe && e.kind == mine.kind) {
       e.seq = seq_;

@@ -109,13 +109,13 @@ void Instr::Touch(Access kind, const GlobalRef& t, const char* operand, uint64_t
 
 namespace {
 // GM bytes that this core wrote through its scalar cache and has not cleaned are invisible to DMA.
-void CheckDirty(Instr& in, const Segment& s) {
+void CheckDirty(Instr& in, uint32_t seq, const Segment& s) {
   Core& core = in.core();
   if (!s.gm || core.cache.empty() || in.pipe() == Pipe::kS) return;
   const uint64_t base = reinterpret_cast<uint64_t>(s.gm->begin()) + s.addr;
   for (const auto& entry : core.cache) {
     if (!entry.second.dirty || entry.first + kCacheLine <= base || entry.first >= base + s.bytes) continue;
-    core.Fail(Rule::kDirtyLine, in.api(), in.pipe(), in.site(),
+    core.Fail(Rule::kDirtyLine, core.Id(in.pipe(), seq),
               std::string(s.operand) + " touches GM that SetValue (line " +
                   std::to_string(entry.second.site.line) +
                   ") left in the data cache: DataCacheCleanAndInvalid is missing");
@@ -154,6 +154,7 @@ bool Instr::Issue(const Cost& cost) {
     op.api = api_;
     op.site = site_;
     op.cost = cost;
+    op.cost.mask_sets = mask_sets_;
     op.unit_flag = unit_flag_;
     RecordMemory(core, op);
     core.trace.push_back(op);
@@ -161,7 +162,7 @@ bool Instr::Issue(const Cost& cost) {
   if (!checking_) return true;
   HazardChecker checker(*this, seq);
   for (const Segment& s : core.segments) {
-    CheckDirty(*this, s);
+    CheckDirty(*this, seq, s);
     if (s.kind == Access::kRead || s.kind == Access::kLoad) checker.Check(s);
   }
   for (const Segment& s : core.segments) {
@@ -170,7 +171,7 @@ bool Instr::Issue(const Cost& cost) {
     InitBits& init = s.gm ? s.gm->init() : core.Memory(s.mem).init;
     if (s.kind == Access::kWrite) init.Set(s.addr, s.bytes, true);
     if (s.kind == Access::kAtomic && !init.All(s.addr, s.bytes)) {
-      core.Fail(Rule::kUninit, api_, pipe_, site_,
+      core.Fail(Rule::kUninit, core.Id(pipe_, seq),
                 std::string(s.operand) + " accumulates into GM that nothing has written");
     }
   }

@@ -79,6 +79,8 @@ Lanes MaskLanes(const uint64_t mask[], int64_t repeat, uint32_t size, bool set_m
 }
 
 void CheckLanes(Instr& in, const Lanes& l) {
+  // A count form sets mode and mask and takes both back; a mask form sets the mask.
+  if (l.explicit_mask) in.SetsMasks(l.counter ? 4 : 1);
   if (!l.counter) {
     in.Require(l.repeat >= 0 && l.repeat <= 255, Rule::kRepeat, "repeatTime must lie in [0, 255], got %lld",
                static_cast<long long>(l.repeat));

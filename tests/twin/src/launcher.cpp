@@ -1,4 +1,5 @@
-// The C interface: load a kernel's two halves, run one launch, hand back reports, trace and outputs.
+// The C interface (twin/launch.h): load a kernel's two halves, run one launch, hand back reports, trace and
+// outputs.
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -11,57 +12,26 @@
 
 #include "machine.h"
 #include "timing.h"
-
-extern "C" {
-
-struct TwinArgument {
-  void* data;  // host array; nullptr: the kernel gets a null pointer
-  uint64_t bytes;
-  const char* name;
-  uint32_t kind;      // 0 input, 1 output, 2 input and output, 3 workspace
-  uint32_t misalign;  // bytes past the 512-byte boundary
-};
-
-struct TwinLaunch {
-  const char* cube_object;    // path of the cube half, or nullptr
-  const char* vector_object;  // path of the vector half, or nullptr
-  const char* entry;
-  const TwinArgument* arguments;
-  uint32_t argument_count;
-  int32_t task_type;
-  int32_t block_dim;
-  int32_t aic_cores;
-  uint64_t seed;
-  uint32_t preempt;
-  uint32_t checks;
-  uint32_t timing;
-  uint32_t trace_events;
-  uint64_t report_limit;
-  uint64_t tiling_key;
-  uint64_t reserved_workspace;
-  const char* figures;  // changes to the time model's table, or nullptr
-};
+#include "twin/launch.h"
 
 struct TwinResult {
   std::string reports, timing, trace, error;
 };
 
-TWIN_API TwinResult* twin_launch(const TwinLaunch* launch);
-TWIN_API const char* twin_reports(const TwinResult* result) {
+const char* twin_reports(const TwinResult* result) {
   return result->reports.c_str();
 }
-TWIN_API const char* twin_timing(const TwinResult* result) {
+const char* twin_timing(const TwinResult* result) {
   return result->timing.c_str();
 }
-TWIN_API const char* twin_trace(const TwinResult* result) {
+const char* twin_trace(const TwinResult* result) {
   return result->trace.c_str();
 }
-TWIN_API const char* twin_error(const TwinResult* result) {
+const char* twin_error(const TwinResult* result) {
   return result->error.c_str();
 }
-TWIN_API void twin_free(TwinResult* result) {
+void twin_free(TwinResult* result) {
   delete result;
-}
 }
 
 namespace twin {

@@ -101,6 +101,8 @@ bool Replay::Step(int core, const TraceOp& op) {
   switch (op.op) {
     case Op::kInstr:
       if (!scalar_source) {
+        c.scalar += op.cost.mask_sets * cost;
+        timeline_.cores[core].busy[static_cast<int>(Pipe::kS)] += op.cost.mask_sets * cost;
         hand_to(op.pipe);
         if (op.unit_flag) c.unit_ops.push_back({c.order, &op});
       } else {

@@ -11,6 +11,14 @@ void SetCounterMode(bool on, Site site) {
   Core& core = Current();
   core.mask.counter = on;
   core.mask_site = site;
+  Instr(on ? "SetMaskCount" : "SetMaskNorm", Pipe::kS, site).Issue({Path::kScalar});
+}
+
+void SetMask(uint64_t low, uint64_t high, const char* api, Site site) {
+  Core& core = Current();
+  core.mask.low = low;
+  core.mask.high = high;
+  Instr(api, Pipe::kS, site).Issue({Path::kScalar});
 }
 
 uint64_t (&CompareMask())[2] {

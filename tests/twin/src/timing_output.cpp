@@ -10,9 +10,10 @@ namespace twin {
 namespace {
 
 const char* PathName(Path p) {
-  static const char* const names[] = {"none",    "scalar",  "GM->UB",  "GM->L1", "GM->L0", "UB->GM",
-                                      "UB->UB",  "L1->L0A", "L1->L0B", "L1->BT", "L1->FB", "L1 fill",
-                                      "L0 fill", "L0C->GM", "L0C->L1", "vector", "cube",   "L1->L0 load3d"};
+  static const char* const names[] = {"none",   "scalar",  "GM->UB",  "GM->L1",         "GM->L0",
+                                      "UB->GM", "UB->UB",  "L1->L0A", "L1->L0B",        "L1->BT",
+                                      "L1->FB", "L1 fill", "L0 fill", "L0C->GM",        "L0C->L1",
+                                      "L1->GM", "vector",  "cube",    "L1->L0A load3d", "L1->L0B load3d"};
   return names[static_cast<int>(p)];
 }
 

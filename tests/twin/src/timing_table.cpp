@@ -110,7 +110,9 @@ double FixedCycles(const TimingTable& t, const Cost& c) {
     case Path::kL1Fill:
     case Path::kL0Fill:
       return bytes / t.l1_to_l0b + t.l1_load_start;
-    case Path::kL1Load3d:
+    case Path::kL1Load3dA:
+      return bytes / t.l1_to_l0a + t.load3d_start;
+    case Path::kL1Load3dB:
       return bytes / t.l1_to_l0b + t.load3d_start;
     case Path::kL1ToBt:
     case Path::kL1ToFb:
@@ -131,7 +133,7 @@ double FixedCycles(const TimingTable& t, const Cost& c) {
 
 double AloneCycles(const TimingTable& t, const Cost& c, double missed) {
   const double bytes = static_cast<double>(c.bytes);
-  const bool cube = ToCube(c.path) || c.path == Path::kL0cToGm;
+  const bool cube = ToCube(c.path) || c.path == Path::kL0cToGm || c.path == Path::kL1ToGm;
   double cycles = bytes / BytesPerCycle(t, cube ? t.aic_port_gbs : t.aiv_port_gbs);
   if (c.path == Path::kL0cToGm) {
     return std::max(cycles, static_cast<double>(c.work) / t.fix_elements + t.fix_start);

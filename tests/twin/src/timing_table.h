@@ -13,7 +13,7 @@ struct TimingTable {
 
   // tests/perf/load_data_perf/README.md: bytes a cycle, start cycles of an instruction.
   double l1_to_l0a = 256, l1_to_l0b = 128, l1_load_start = 28;
-  double load3d_start = 50;
+  double load3d_start = 50;  // published rates 32 to 256 (L0A) and 28.4 to 128 (L0B): taken at the top
   double l1_to_bt = 32, l1_to_bt_start = 20;
 
   // tests/perf/fixpipe_perf/README.md: output elements a cycle, start cycles.
@@ -58,7 +58,7 @@ inline double BytesPerCycle(const TimingTable& t, double gbs) {
 
 constexpr bool UsesGm(Path p) {
   return p == Path::kGmToUb || p == Path::kGmToL1 || p == Path::kGmToL0 || p == Path::kUbToGm ||
-         p == Path::kL0cToGm;
+         p == Path::kL0cToGm || p == Path::kL1ToGm;
 }
 
 // Cycles of an instruction that no other core can slow down.

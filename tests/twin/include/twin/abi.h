@@ -76,9 +76,11 @@ enum class Path : uint8_t {
   kL0Fill,
   kL0cToGm,
   kL0cToL1,
+  kL1ToGm,
   kVector,
   kCube,
-  kL1Load3d,
+  kL1Load3dA,
+  kL1Load3dB,
   kCount
 };
 
@@ -91,6 +93,7 @@ struct Cost {
   uint32_t repeats = 0;        // vector repeats
   uint32_t repeat_cycles = 1;  // UB bank cycles of one repeat
   uint64_t work = 0;           // cube: 16x16xk0 steps; FIX: elements out
+  uint8_t mask_sets = 0;       // mask registers that the call sets before and after
   bool l2_bypass = false;
 };
 
@@ -143,6 +146,7 @@ class TWIN_API Instr {
   // L0C accesses under the unit flag need no M_FIX / FIX_M; dense accumulation needs no barrier inside M.
   void UnitFlagOrdered() { unit_flag_ = true; }
   void AccumulateOrdered() { accumulate_ = true; }
+  void SetsMasks(uint8_t times) { mask_sets_ = times; }
 
   // Checks hazards, records the instruction; false: a rule is broken, do not execute.
   bool Issue(const Cost& cost);
@@ -182,6 +186,7 @@ class TWIN_API Instr {
   bool checking_;
   bool unit_flag_ = false;
   bool accumulate_ = false;
+  uint8_t mask_sets_ = 0;
 };
 
 constexpr unsigned MemBit(Mem m) {
@@ -227,6 +232,7 @@ TWIN_API void CleanCache(const GlobalRef& tensor, uint64_t offset, bool entire, 
 // Core state that API calls read and write.
 TWIN_API VectorMask& MaskState();
 TWIN_API void SetCounterMode(bool on, Site site);
+TWIN_API void SetMask(uint64_t low, uint64_t high, const char* api, Site site);
 TWIN_API uint64_t (&CompareMask())[2];
 TWIN_API void SetAtomic(int type, Site site);  // AtomicType, 0: none
 TWIN_API int AtomicState();

@@ -15,14 +15,14 @@ struct Bursts {
   uint64_t src_stride = 0, dst_stride = 0;
 };
 
-inline Bursts BurstsOf(Instr& in, const AscendC::DataCopyParams& p) {
+inline Bursts BurstsOf(Instr& in, const AscendC::DataCopyParams& p, uint32_t unit = 32) {
   InRange(in, "blockCount", p.blockCount, 0, kMaxBursts);
   InRange(in, "blockLen", p.blockLen, 0, 65535);
   InRange(in, "srcGap", p.srcGap, 0, 65535);
   InRange(in, "dstGap", p.dstGap, 0, 65535);
   Bursts b;
   b.count = static_cast<uint32_t>(p.blockCount.wide);
-  b.bytes = static_cast<uint32_t>(p.blockLen.wide) * 32;
+  b.bytes = static_cast<uint32_t>(p.blockLen.wide) * unit;
   b.src_stride = b.bytes + static_cast<uint64_t>(p.srcGap.wide) * 32;
   b.dst_stride = b.bytes + static_cast<uint64_t>(p.dstGap.wide) * 32;
   return b;
@@ -49,14 +49,14 @@ void MoveBursts(Instr& in, const Dst& dst, const Src& src, const Bursts& b) {
   for (uint32_t i = 0; i < b.count; ++i) in.Move(dst, i * b.dst_stride, src, i * b.src_stride, b.bytes);
 }
 
-// count form: whole 32-byte blocks only; the release build of the device drops a tail silently.
+// count form: whole blocks only; the release build of the device drops a tail silently.
 template <class T>
-AscendC::DataCopyParams WholeBlocks(Instr& in, uint32_t count) {
-  in.Require(count * sizeof(T) % 32 == 0, Rule::kAlignment,
-             "count times the element size must be a multiple of 32 bytes, got %zu (use DataCopyPad)",
-             count * sizeof(T));
+AscendC::DataCopyParams WholeBlocks(Instr& in, uint32_t count, uint32_t unit = 32) {
+  in.Require(count * sizeof(T) % unit == 0, Rule::kAlignment,
+             "count times the element size must be a multiple of %u bytes, got %zu%s", unit,
+             count * sizeof(T), unit == 32 ? " (use DataCopyPad)" : "");
   AscendC::DataCopyParams p;
-  const uint32_t blocks = static_cast<uint32_t>(count * sizeof(T) / 32);
+  const uint32_t blocks = static_cast<uint32_t>(count * sizeof(T) / unit);
   p.blockLen = blocks;
   return p;
 }
@@ -74,7 +74,8 @@ void StoreToGm(Instr& in, const GlobalRef& dst, const LocalRef& src, const Burst
   Access kind;
   GmStoreKind<T>(in, kind);
   TouchBursts(in, Access::kRead, src, kind, dst, b);
-  if (!in.Issue(BurstCost(Path::kUbToGm, b, b.dst_stride, dst.l2_bypass))) return;
+  const Path path = src.mem == Mem::kUb ? Path::kUbToGm : Path::kL1ToGm;
+  if (!in.Issue(BurstCost(path, b, b.dst_stride, dst.l2_bypass))) return;
   for (uint32_t i = 0; i < b.count; ++i) {
     StoreBytes<T>(in, kind, dst, i * b.dst_stride, src, i * b.src_stride, b.bytes);
   }
@@ -89,10 +90,21 @@ inline void CopyInUb(Instr& in, const LocalRef& dst, const LocalRef& src, const 
   if (in.Issue(cost)) MoveBursts(in, dst, src, b);
 }
 
-// C1 -> C2 (BiasTable) and L1 -> fixpipe buffer.
-inline void CopyFromL1(Instr& in, const LocalRef& dst, const LocalRef& src, const Bursts& b) {
-  in.In(dst, "dst", MemBit(Mem::kBt) | MemBit(Mem::kFb), 64);
+// Towards BiasTable and fixpipe buffer lengths count in larger blocks (DataCopy of the device headers).
+inline uint32_t LengthUnit(const LocalRef& dst) {
+  return dst.mem == Mem::kBt ? 64 : dst.mem == Mem::kFb ? 128 : 32;
+}
+
+// C1 -> C2 (BiasTable) and L1 -> fixpipe buffer. The documentation gives the gaps of several bursts two
+// meanings, so one burst is all that is modelled.
+template <class T>
+void CopyFromL1(Instr& in, const LocalRef& dst, const LocalRef& src, const Bursts& b) {
+  in.In(dst, "dst", MemBit(Mem::kBt) | MemBit(Mem::kFb), LengthUnit(dst));
   in.In(src, "src", MemBit(Mem::kL1), 32);
+  in.Require(b.count <= 1, Rule::kUnsupported, "blockCount above 1 is not modelled towards %s, got %u",
+             dst.mem == Mem::kBt ? "the BiasTable" : "the fixpipe buffer", b.count);
+  in.Require(dst.mem != Mem::kFb || std::is_same<T, uint64_t>::value, Rule::kType,
+             "the fixpipe buffer takes uint64_t, got %s", TypeName<T>::value);
   TouchBursts(in, Access::kLoad, src, Access::kStore, dst, b);
   const Path path = dst.mem == Mem::kBt ? Path::kL1ToBt : Path::kL1ToFb;
   if (in.Issue({path, uint64_t{b.count} * b.bytes})) MoveBursts(in, dst, src, b);
@@ -102,6 +114,12 @@ inline Pipe LocalCopyPipe(const LocalRef& dst, const LocalRef& src) {
   if (src.mem == Mem::kL1 && dst.mem == Mem::kBt) return Pipe::kMte1;
   if (src.mem == Mem::kL1 && dst.mem == Mem::kFb) return Pipe::kFix;
   return Pipe::kV;
+}
+
+template <class T>
+void CopyLocal(Instr& in, const LocalRef& dst, const LocalRef& src, const AscendC::DataCopyParams& p) {
+  const Bursts b = BurstsOf(in, p, LengthUnit(dst));
+  in.pipe() == Pipe::kV ? CopyInUb(in, dst, src, b) : CopyFromL1<T>(in, dst, src, b);
 }
 
 }  // namespace twin
@@ -133,19 +151,13 @@ void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const uint3
 template <class T>
 void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const DataCopyParams& repeatParams,
               TWIN_SITE) {
-  const twin::Pipe pipe = twin::LocalCopyPipe(dst.ref(), src.ref());
-  twin::Instr in("DataCopy", pipe, site);
-  const twin::Bursts b = twin::BurstsOf(in, repeatParams);
-  pipe == twin::Pipe::kV ? twin::CopyInUb(in, dst.ref(), src.ref(), b)
-                         : twin::CopyFromL1(in, dst.ref(), src.ref(), b);
+  twin::Instr in("DataCopy", twin::LocalCopyPipe(dst.ref(), src.ref()), site);
+  twin::CopyLocal<T>(in, dst.ref(), src.ref(), repeatParams);
 }
 template <class T>
 void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count, TWIN_SITE) {
-  const twin::Pipe pipe = twin::LocalCopyPipe(dst.ref(), src.ref());
-  twin::Instr in("DataCopy", pipe, site);
-  const twin::Bursts b = twin::BurstsOf(in, twin::WholeBlocks<T>(in, count));
-  pipe == twin::Pipe::kV ? twin::CopyInUb(in, dst.ref(), src.ref(), b)
-                         : twin::CopyFromL1(in, dst.ref(), src.ref(), b);
+  twin::Instr in("DataCopy", twin::LocalCopyPipe(dst.ref(), src.ref()), site);
+  twin::CopyLocal<T>(in, dst.ref(), src.ref(), twin::WholeBlocks<T>(in, count, twin::LengthUnit(dst.ref())));
 }
 
 }  // namespace AscendC

@@ -75,9 +75,45 @@ bool IsMatrixLoad(const AscendC::LoadData3DParamsV2<T>& p) {
          p.dilationFilterW == 1 && p.dilationFilterH == 1 && !p.filterSizeW && !p.filterSizeH;
 }
 
+// Which elements a call moves and where: (i, k) is row i and channel k of the selected block.
 template <class T>
-void CheckLoad3D(Instr& in, const AscendC::LoadData3DParamsV2<T>& p, bool transposes) {
-  constexpr int64_t c0 = 32 / sizeof(T);
+struct Load3D {
+  static constexpr int64_t c0 = 32 / sizeof(T);
+  const AscendC::LoadData3DParamsV2<T>& p;
+  bool to_b, turned;
+
+  Load3D(const AscendC::LoadData3DParamsV2<T>& params, Mem dst)
+      : p(params), to_b(dst == Mem::kL0b), turned(to_b || params.enTranspose) {}
+
+  int64_t Rows() const { return p.mExtension.wide; }
+  int64_t Channels() const { return p.kExtension.wide; }
+  int64_t RowTiles() const { return (Rows() + 15) / 16; }
+  int64_t ChannelTiles() const { return (Channels() + 15) / 16; }
+  // 16 x C0 fractals of the destination.
+  int64_t Fractals() const {
+    return turned ? ChannelTiles() * (RowTiles() * 16 / c0) : RowTiles() * (Channels() / c0);
+  }
+  uint64_t From(int64_t i, int64_t k) const {
+    const int64_t slab = (p.kStartPt.wide + k) / c0 * p.l1H.wide * p.l1W.wide;
+    return static_cast<uint64_t>((slab + p.mStartPt.wide + i) * 32 + k % c0 * int64_t{sizeof(T)});
+  }
+  // zZ in L0A; turned, the rows become the columns: zZ of the transpose in L0A, nZ in L0B.
+  uint64_t To(int64_t i, int64_t k) const {
+    if (!turned) return Fractal(i / 16 * (Channels() / c0) + k / c0, i % 16, k % c0);
+    const int64_t fractal =
+        to_b ? i / c0 * ChannelTiles() + k / 16 : k / 16 * (RowTiles() * 16 / c0) + i / c0;
+    return Fractal(fractal, k % 16, i % c0);
+  }
+
+ private:
+  static uint64_t Fractal(int64_t fractal, int64_t row, int64_t column) {
+    return static_cast<uint64_t>(fractal * kFractal + row * 32 + column * int64_t{sizeof(T)});
+  }
+};
+
+template <class T>
+void CheckLoad3D(Instr& in, const Load3D<T>& l) {
+  const AscendC::LoadData3DParamsV2<T>& p = l.p;
   InRange(in, "l1H", p.l1H, 0, 32767);
   InRange(in, "l1W", p.l1W, 0, 32767);
   InRange(in, "channelSize", p.channelSize, 0, 65535);
@@ -85,34 +121,39 @@ void CheckLoad3D(Instr& in, const AscendC::LoadData3DParamsV2<T>& p, bool transp
   InRange(in, "mExtension", p.mExtension, 0, 65535);
   InRange(in, "kStartPt", p.kStartPt, 0, 65535);
   InRange(in, "mStartPt", p.mStartPt, 0, 32767);
-  in.Require(p.kStartPt.wide % c0 == 0, Rule::kAlignment, "kStartPt must be a multiple of %lld, got %lld",
-             static_cast<long long>(c0), static_cast<long long>(p.kStartPt.wide));
-  const int64_t odd = p.channelSize.wide % c0;
-  in.Require(odd == 0 || odd == 4 || odd == 8, Rule::kRange,
-             "channelSize modulo %lld must be 0, 4 or 8, got %lld", static_cast<long long>(c0),
-             static_cast<long long>(p.channelSize.wide));
-  in.Require(p.kStartPt.wide + p.kExtension.wide <= (p.channelSize.wide + c0 - 1) / c0 * c0, Rule::kRange,
-             "kStartPt + kExtension must be at most channelSize");
+  const auto wide = [](int64_t v) { return static_cast<long long>(v); };
+  const int64_t end = p.mStartPt.wide + p.mExtension.wide, rows = p.l1H.wide * p.l1W.wide;
+  in.Require(p.kStartPt.wide % l.c0 == 0, Rule::kAlignment, "kStartPt must be a multiple of %lld, got %lld",
+             wide(l.c0), wide(p.kStartPt.wide));
+  in.Require(p.kStartPt.wide + p.kExtension.wide <= p.channelSize.wide, Rule::kRange,
+             "kStartPt + kExtension must be at most channelSize %lld, got %lld", wide(p.channelSize.wide),
+             wide(p.kStartPt.wide + p.kExtension.wide));
+  in.Require(end <= rows, Rule::kRange, "mStartPt + mExtension must be at most l1H * l1W = %lld, got %lld",
+             wide(rows), wide(end));
+  in.Require(sizeof(T) == 4 || p.mExtension.wide % 16 == 0 || end == rows, Rule::kRange,
+             "mExtension must be a multiple of 16 or reach the last row, got %lld", wide(p.mExtension.wide));
+  in.Require(!l.turned || sizeof(T) > 1, Rule::kType, "transposing takes 16- and 32-bit types");
   in.Require(IsMatrixLoad(p), Rule::kUnsupported,
              "only the matrix load is modelled: filter, stride and dilation 1, no padding");
   in.Require(!p.fMatrixCtrl && !p.enSmallK, Rule::kUnsupported, "fMatrixCtrl and enSmallK must be false");
-  in.Require(!transposes || sizeof(T) == 2, Rule::kUnsupported, "transposing is modelled for 16-bit types");
+  in.Require(p.channelSize.wide % l.c0 == 0 && p.kExtension.wide % l.c0 == 0, Rule::kUnsupported,
+             "channelSize and kExtension are modelled in multiples of %lld, got %lld and %lld", wide(l.c0),
+             wide(p.channelSize.wide), wide(p.kExtension.wide));
 }
 
-// f(source byte, source fractal row pitch in bytes, destination byte, rows) for each 16-row block of one C0
-// slab.
-template <class T, class F>
-void ForLoad3D(const AscendC::LoadData3DParamsV2<T>& p, bool whole, F f) {
-  constexpr int64_t c0 = 32 / sizeof(T);
-  const int64_t rows = p.l1H.wide * p.l1W.wide;
-  const int64_t mf = (p.mExtension.wide + 15) / 16, kf = (p.kExtension.wide + c0 - 1) / c0;
-  for (int64_t mb = 0; mb < mf; ++mb) {
-    for (int64_t kb = 0; kb < kf; ++kb) {
-      const int64_t row = p.mStartPt.wide + mb * 16;
-      const int64_t from = ((p.kStartPt.wide / c0 + kb) * rows + row) * 32;
-      const int64_t to = (whole ? kb * mf + mb : mb * kf + kb) * kFractal;
-      f(static_cast<uint64_t>(from), static_cast<uint64_t>(to),
-        static_cast<uint32_t>(std::max<int64_t>(0, std::min<int64_t>(16, rows - row))));
+// One 16-row tile of one C0 slab.
+template <class T>
+void MoveTile(Instr& in, const Load3D<T>& l, const LocalRef& dst, const LocalRef& src, int64_t row,
+              int64_t channel) {
+  const int64_t rows = std::min<int64_t>(16, l.Rows() - row);
+  if (!l.turned) {
+    in.Move(dst, l.To(row, channel), src, l.From(row, channel), static_cast<uint32_t>(rows * 32));
+  } else if (rows == 16 && sizeof(T) == 2) {
+    in.MoveTransposed(dst, l.To(row, channel), 32, src, l.From(row, channel), 32, 16, 2);
+  } else {
+    for (int64_t i = row; i < row + rows; ++i) {
+      for (int64_t k = channel; k < channel + l.c0; ++k)
+        in.Move(dst, l.To(i, k), src, l.From(i, k), sizeof(T));
     }
   }
 }
@@ -130,37 +171,20 @@ void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src,
   Instr in("LoadData(3DV2)", Pipe::kMte1, site);
   in.In(dst.ref(), "dst", kL0Inputs, kFractal);
   in.In(src.ref(), "src", MemBit(Mem::kL1), 32);
-  // Towards L0B every fractal is turned; enTranspose turns the whole matrix on its way to L0A.
-  const bool to_b = dst.ref().mem == Mem::kL0b, whole = !to_b && p.enTranspose;
-  CheckLoad3D(in, p, to_b || whole);
-  if (!in.ok() || !p.l1H.wide || !p.l1W.wide || !p.channelSize.wide || !p.kExtension.wide ||
-      !p.mExtension.wide) {
+  const Load3D<U> load(p, dst.ref().mem);
+  CheckLoad3D(in, load);
+  if (!in.ok() || !p.l1H.wide || !p.l1W.wide || !p.channelSize.wide || !load.Channels() || !load.Rows())
     return;
+  const uint64_t bytes = static_cast<uint64_t>(load.Fractals()) * kFractal;
+  for (int64_t k = 0; k < load.Channels(); k += load.c0)
+    in.Touch(Access::kLoad, src.ref(), "src", load.From(0, k), static_cast<uint64_t>(load.Rows()) * 32);
+  in.Touch(Access::kStore, dst.ref(), "dst", 0, bytes);
+  if (!in.Issue({load.to_b ? Path::kL1Load3dB : Path::kL1Load3dA, bytes})) return;
+  // What a tile lacks of 16 rows or channels is not documented.
+  in.MarkUnwritten(dst.ref(), 0, bytes);
+  for (int64_t k = 0; k < load.Channels(); k += load.c0) {
+    for (int64_t i = 0; i < load.Rows(); i += 16) MoveTile(in, load, dst.ref(), src.ref(), i, k);
   }
-  uint64_t bytes = 0;
-  ForLoad3D(p, whole, [&](uint64_t from, uint64_t to, uint32_t rows) {
-    in.Touch(Access::kLoad, src.ref(), "src", from, uint64_t{rows} * 32);
-    in.Touch(Access::kStore, dst.ref(), "dst", to, kFractal);
-    bytes += kFractal;
-  });
-  Cost cost{Path::kL1Load3d, bytes};
-  if (!in.Issue(cost)) return;
-  ForLoad3D(p, whole, [&](uint64_t from, uint64_t to, uint32_t rows) {
-    if (rows < 16) {
-      std::memset(in.Data(dst.ref(), to), 0, kFractal);
-      in.MarkWritten(dst.ref(), to, kFractal);
-    }
-    if (!to_b && !whole) {
-      in.Move(dst.ref(), to, src.ref(), from, rows * 32);
-    } else if (rows == 16) {
-      in.MoveTransposed(dst.ref(), to, 32, src.ref(), from, 32, 16, 2);
-    } else {
-      for (uint32_t i = 0; i < rows; ++i) {
-        for (uint32_t j = 0; j < 16; ++j)
-          in.Move(dst.ref(), to + j * 32 + i * 2, src.ref(), from + i * 32 + j * 2, 2);
-      }
-    }
-  });
 }
 
 }  // namespace AscendC

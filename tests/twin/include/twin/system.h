@@ -38,24 +38,22 @@ inline void SetMaskCount(TWIN_SITE) {
 inline void SetMaskNorm(TWIN_SITE) {
   twin::SetCounterMode(false, site);
 }
-inline void ResetMask() {
-  twin::MaskState().low = ~uint64_t{0};
-  twin::MaskState().high = ~uint64_t{0};
+inline void ResetMask(TWIN_SITE) {
+  twin::SetMask(~uint64_t{0}, ~uint64_t{0}, "ResetMask", site);
 }
 template <class T, MaskMode mode = MaskMode::NORMAL>
-void SetVectorMask(const uint64_t maskHigh, const uint64_t maskLow) {
-  twin::MaskState().high = maskHigh;
-  twin::MaskState().low = maskLow;
+void SetVectorMask(const uint64_t maskHigh, const uint64_t maskLow, TWIN_SITE) {
+  twin::SetMask(maskLow, maskHigh, "SetVectorMask", site);
 }
 template <class T, MaskMode mode = MaskMode::NORMAL>
-void SetVectorMask(int32_t len) {
+void SetVectorMask(int32_t len, TWIN_SITE) {
   if (mode == MaskMode::COUNTER) {
-    SetVectorMask<T, mode>(0, static_cast<uint64_t>(len));
+    SetVectorMask<T, mode>(0, static_cast<uint64_t>(len), site);
     return;
   }
   const bool high = len > 64;
   SetVectorMask<T, mode>(high ? (len >= 128 ? ~uint64_t{0} : (uint64_t{1} << (len - 64)) - 1) : 0,
-                         len >= 64 ? ~uint64_t{0} : (uint64_t{1} << len) - 1);
+                         len >= 64 ? ~uint64_t{0} : (uint64_t{1} << len) - 1, site);
 }
 
 enum class AtomicType : int { kNone, kFloat, kHalf, kInt16, kInt32, kInt8, kBfloat16, kUnknown };

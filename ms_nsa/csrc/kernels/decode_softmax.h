@@ -1,59 +1,26 @@
-// Scores of one row tile and their softmax. Depth lies in the lanes while products are summed, so keys are
-// read where they lie in the cache, without packing; then keys and heads lie in the lanes: score[vector][key
-// of the vector][head of the sub-group].
+// Softmax of one row tile's scores. Keys and heads lie in the lanes: score[vector][key of the vector][head].
 #pragma once
 
-#include "exp.h"
-#include "pack.h"
+#include "decode_state.h"
 #include "tiling.h"
 
 namespace ms_nsa {
 namespace {
 
-// How kHeads heads and a tile's rows are laid out in vectors.
+// How kHeads heads and a tile's rows lie in vectors.
 template <class Dot, int kHeads>
 struct ScoreLayout {
-  using V = typename Dot::Vec;
-  static constexpr int kVectorKeys = V::kLanes / kHeads;
+  static constexpr int kVectorKeys = Dot::Vec::kLanes / kHeads;
   // Keys whose probabilities become one or two operand vectors.
   static constexpr int kStep = kVectorKeys * Dot::kPair;
-  static constexpr int kVectors = kDecodeRows / kVectorKeys;
-  static_assert(kDecodeRows % kStep == 0, "");
+  static_assert(kDecodeRows % kStep == 0, "a tile is whole steps");
 
-  // The key at a place: of kPair vectors that are stored as one operand, the first holds the even keys.
-  static constexpr int64_t Key(int64_t vector, int64_t place) {
-    return (vector / Dot::kPair * kVectorKeys + place) * Dot::kPair + vector % Dot::kPair;
+  // The tile's row at a place: of kPair vectors that are stored as one operand, the first holds the even
+  // rows.
+  static constexpr int64_t Row(int64_t place) {
+    const int64_t vector = place / kVectorKeys, key = place % kVectorKeys;
+    return (vector / Dot::kPair * kVectorKeys + key) * Dot::kPair + vector % Dot::kPair;
   }
-};
-
-// acc[key][head] += products along one row; the rows have depth whole vectors.
-template <class Dot, class E, int kHeads, int kKeys>
-inline void ScoreKeys(const typename E::Storage* const* key, const typename Dot::Operand* query,
-                      int64_t stride, typename Dot::Reg* acc) {
-  constexpr int kStep = Dot::Vec::kLanes * Dot::kPair;
-  typename Dot::Reg sum[kKeys * kHeads];
-#pragma GCC unroll 16
-  for (int i = 0; i < kKeys * kHeads; ++i) sum[i] = Dot::Vec::Zero();
-  for (int64_t d = 0; d < stride; d += kStep) {
-    typename Dot::B k[kKeys];
-#pragma GCC unroll 16
-    for (int i = 0; i < kKeys; ++i) k[i] = Dot::template LoadRow<E>(key[i] + d);
-#pragma GCC unroll 4
-    for (int h = 0; h < kHeads; ++h) {
-      const auto q = Dot::LoadB(query + h * stride + d);
-#pragma GCC unroll 16
-      for (int i = 0; i < kKeys; ++i) sum[i * kHeads + h] = Dot::MulAdd(sum[i * kHeads + h], k[i], q);
-    }
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < kKeys * kHeads; ++i) acc[i] = sum[i];
-}
-
-// Running softmax of kHeads heads; a lane's head is lane % kHeads.
-template <class Dot>
-struct HeadStatistics {
-  typename Dot::Reg max;  // equal in all lanes of a head
-  typename Dot::Reg sum;  // each lane of its own keys
 };
 
 // In every lane the maximum over the lanes of the same head.
@@ -74,8 +41,9 @@ template <class Dot, int kHeads>
 inline uint32_t RowBits(int64_t vector, int64_t count) {
   using Layout = ScoreLayout<Dot, kHeads>;
   uint32_t bits = 0;
-  for (int place = 0; place < Layout::kVectorKeys; ++place) {
-    if (Layout::Key(vector, place) < count) bits |= ((1u << kHeads) - 1) << (place * kHeads);
+  for (int key = 0; key < Layout::kVectorKeys; ++key) {
+    if (Layout::Row(vector * Layout::kVectorKeys + key) < count)
+      bits |= ((1u << kHeads) - 1) << (key * kHeads);
   }
   return bits;
 }

@@ -1,0 +1,150 @@
+// Registration of MsNsaSelectedAttentionInfer.
+#include "infer_tiling.h"
+#include "op_call.h"
+
+namespace ms_nsa {
+namespace {
+
+constexpr const char* kOp = "MsNsaSelectedAttentionInfer";
+
+namespace infer_input {
+enum : size_t {
+  kQuery,
+  kKey,
+  kValue,
+  kTopkIndices,
+  kAttenMask,
+  kBlockTable,
+  kActualSeqQlen,
+  kActualSeqKvlen
+};
+}
+namespace infer_attribute {
+enum : size_t {
+  kHeadNum,
+  kKeyValueHeadNum,
+  kSelectBlockSize,
+  kSelectBlockCount,
+  kPageBlockSize,
+  kSparseMode,
+  kDefaultScale,
+  kScaleValue,
+  kLayout
+};
+}
+
+using namespace infer_input;
+
+// Extents of the heads in a layout: BSND splits them off, BSH and the caches of BSH and TND do not.
+int64_t Width(int64_t last, bool split, int64_t heads) {
+  return split || heads < 1 ? last : last / heads;
+}
+
+ge::graphStatus InferInferShape(gert::InferShapeContext* context) {
+  const gert::Shape *query = context->GetInputShape(kQuery), *value = context->GetInputShape(kValue);
+  const gert::RuntimeAttrs* attributes = context->GetAttrs();
+  if (query == nullptr || value == nullptr || attributes == nullptr || query->GetDimNum() < 3 ||
+      value->GetDimNum() < 3) {
+    return Refuse(std::string(kOp) + ": query and value must have rank 3 or 4");
+  }
+  const auto get = [attributes](size_t i) { return *attributes->GetAttrPointer<int64_t>(i); };
+  const Layout layout = static_cast<Layout>(get(infer_attribute::kLayout));
+  const int64_t last = value->GetDim(value->GetDimNum() - 1);
+  const int64_t d2 = Width(last, layout == Layout::kBsnd, get(infer_attribute::kKeyValueHeadNum));
+  gert::Shape* out = context->GetOutputShape(0);
+  *out = *query;
+  out->SetDim(out->GetDimNum() - 1, layout == Layout::kBsh ? get(infer_attribute::kHeadNum) * d2 : d2);
+  return ge::GRAPH_SUCCESS;
+}
+
+ge::graphStatus InferInferType(gert::InferDataTypeContext* context) {
+  context->SetOutputDataType(0, context->GetInputDataType(kQuery));
+  return ge::GRAPH_SUCCESS;
+}
+
+std::string CheckCall(const TilingCall& call) {
+  using namespace infer_attribute;
+  const int64_t layout = call.Int(kLayout), page = call.Int(kPageBlockSize);
+  const int64_t rank = layout == static_cast<int64_t>(Layout::kBsnd) ? 4 : 3;
+  const char* rule = rank == 4 ? "have rank 4" : "have rank 3";
+  const auto got = [&call](size_t input) { return static_cast<int64_t>(call.Rank(input)); };
+  return FirstBroken(
+      kOp,
+      {
+          {layout >= 0 && layout <= 2, "layout", "be 0 (BSH), 1 (BSND) or 2 (TND)", layout},
+          {got(kQuery) == rank, "query", rule, got(kQuery)},
+          {got(kKey) == rank, "key", rule, got(kKey)},
+          {got(kValue) == rank, "value", rule, got(kValue)},
+          {got(kBlockTable) == 2, "block_table", "have rank 2", got(kBlockTable)},
+          {call.Given(kActualSeqKvlen), "actual_seq_kvlen", "be given; its rank", got(kActualSeqKvlen)},
+          {!call.Given(kAttenMask) || got(kAttenMask) == 2, "atten_mask", "have rank 2", got(kAttenMask)},
+          {call.Extent(kKey, 1) == page, "page_block_size", "equal the rows of a page of key", page},
+          {call.Last(kTopkIndices) == call.Int(kSelectBlockCount), "select_block_count",
+           "equal the last extent of topk_indices", call.Int(kSelectBlockCount)},
+      });
+}
+
+AttentionShapes ReadAttention(const TilingCall& call, Layout layout) {
+  using namespace infer_attribute;
+  AttentionShapes shapes{};
+  shapes.head_num = call.Int(kHeadNum);
+  shapes.key_value_head_num = call.Int(kKeyValueHeadNum);
+  shapes.d1 = Width(call.Last(kQuery), layout != Layout::kBsh, shapes.head_num);
+  shapes.d2 = Width(call.Last(kValue), layout == Layout::kBsnd, shapes.key_value_head_num);
+  shapes.select_block_size = call.Int(kSelectBlockSize);
+  shapes.select_block_count = call.Int(kSelectBlockCount);
+  shapes.atten_mask_cols = call.MaskCols(kAttenMask);
+  shapes.sparse_mode = call.Int(kSparseMode);
+  shapes.default_scale = call.Int(kDefaultScale) != 0;
+  shapes.scale_value = call.Float(kScaleValue);
+  return shapes;
+}
+
+ge::graphStatus TilingInfer(gert::TilingContext* context) {
+  const TilingCall call(context);
+  const std::string error = CheckCall(call);
+  if (!error.empty()) return Refuse(error);
+  const Layout layout = static_cast<Layout>(call.Int(infer_attribute::kLayout));
+  InferShapes shapes{};
+  shapes.attention = ReadAttention(call, layout);
+  shapes.layout = layout;
+  shapes.batch = call.Extent(kBlockTable, 0);
+  shapes.leading[0] = call.Extent(kQuery, 0);
+  shapes.leading[1] = layout == Layout::kTnd ? 1 : call.Extent(kQuery, 1);
+  shapes.num_blocks = call.Extent(kKey, 0);
+  shapes.page_block_size = call.Extent(kKey, 1);
+  shapes.max_blocks = call.Extent(kBlockTable, 1);
+  shapes.has_q_lens = call.Given(kActualSeqQlen);
+  return Submit(TileInfer(shapes, AicCores(context)), context);
+}
+
+}  // namespace
+}  // namespace ms_nsa
+
+namespace ops {
+
+class MsNsaSelectedAttentionInfer : public OpDef {
+ public:
+  explicit MsNsaSelectedAttentionInfer(const char* name) : OpDef(name) {
+    using namespace ms_nsa;
+    DefineInput(*this, "query", REQUIRED, QueryTypes());
+    DefineInput(*this, "key", REQUIRED, QueryTypes());
+    DefineInput(*this, "value", REQUIRED, QueryTypes());
+    DefineInput(*this, "topk_indices", REQUIRED, Always(ge::DT_INT32));
+    DefineInput(*this, "atten_mask", OPTIONAL, MaskTypes());
+    DefineInput(*this, "block_table", REQUIRED, Always(ge::DT_INT32));
+    DefineInput(*this, "actual_seq_qlen", OPTIONAL, Always(ge::DT_INT64));
+    DefineInput(*this, "actual_seq_kvlen", REQUIRED, Always(ge::DT_INT64));
+    DefineOutput(*this, "attention_out", QueryTypes());
+    DefineInts(*this, {"head_num", "key_value_head_num", "select_block_size", "select_block_count",
+                       "page_block_size", "sparse_mode", "default_scale"});
+    Attr("scale_value").AttrType(REQUIRED).Float();
+    DefineInts(*this, {"layout"});
+    SetInferShape(InferInferShape).SetInferDataType(InferInferType);
+    AICore().SetTiling(TilingInfer).AddConfig("ascend910b");
+    AICore().AddConfig("ascend910_93");
+  }
+};
+OP_ADD(MsNsaSelectedAttentionInfer);
+
+}  // namespace ops

@@ -1,0 +1,26 @@
+// From CANN's context to the tiling of MsNsaSelectAttentionGrad.
+#include "select_grad_op.h"
+#include "select_grad_tiling.h"
+
+namespace ms_nsa {
+
+using namespace select_grad_input;
+
+ge::graphStatus TilingSelectGrad(gert::TilingContext* context) {
+  constexpr const char* kOp = "MsNsaSelectAttentionGrad";
+  const TilingCall call(context);
+  const SelectPlaces at{kQuery, kKey, kValue, kTopkIndices, kAttenMask};
+  const int64_t lens = call.Extent(kActualSeqLens, 0);
+  std::string error = CheckSelectCall(kOp, call, at);
+  if (error.empty()) {
+    error = FirstBroken(
+        kOp, {{lens % 2 == 0, "actual_seq_lens", "hold as many lengths of keys as of queries", lens}});
+  }
+  if (!error.empty()) return Refuse(error);
+  SelectShapes shapes = ReadSelectShapes(call, at);
+  shapes.has_q_lens = shapes.has_kv_lens = call.Given(kActualSeqLens);
+  if (shapes.has_q_lens) shapes.batch = lens / 2;
+  return Submit(TileSelectGrad(shapes, AicCores(context)), context);
+}
+
+}  // namespace ms_nsa

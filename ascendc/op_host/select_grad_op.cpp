@@ -1,0 +1,58 @@
+// Registration of MsNsaSelectAttentionGrad. CANN's operators and MindSpore's reader of them take ten inputs
+// at most, so the lengths come as one: those of the queries, then those of the keys.
+#include "select_grad_op.h"
+
+namespace ms_nsa {
+namespace {
+
+using namespace select_grad_input;
+
+constexpr size_t kOutputs = 3;
+constexpr size_t kLikeOutput[kOutputs] = {kQuery, kKey, kValue};  // dq, dk, dv
+
+ge::graphStatus InferSelectGradShape(gert::InferShapeContext* context) {
+  for (size_t i = 0; i < kOutputs; ++i) {
+    const gert::Shape* like = context->GetInputShape(kLikeOutput[i]);
+    if (like == nullptr) return Refuse("MsNsaSelectAttentionGrad: query, key and value must be given");
+    *context->GetOutputShape(i) = *like;
+  }
+  return ge::GRAPH_SUCCESS;
+}
+
+ge::graphStatus InferSelectGradType(gert::InferDataTypeContext* context) {
+  for (size_t i = 0; i < kOutputs; ++i)
+    context->SetOutputDataType(i, context->GetInputDataType(kLikeOutput[i]));
+  return ge::GRAPH_SUCCESS;
+}
+
+}  // namespace
+}  // namespace ms_nsa
+
+namespace ops {
+
+class MsNsaSelectAttentionGrad : public OpDef {
+ public:
+  explicit MsNsaSelectAttentionGrad(const char* name) : OpDef(name) {
+    using namespace ms_nsa;
+    DefineInput(*this, "grad", REQUIRED, QueryTypes());
+    DefineInput(*this, "query", REQUIRED, QueryTypes());
+    DefineInput(*this, "key", REQUIRED, QueryTypes());
+    DefineInput(*this, "value", REQUIRED, QueryTypes());
+    DefineInput(*this, "attention_out", REQUIRED, QueryTypes());
+    DefineInput(*this, "softmax_max", REQUIRED, Always(ge::DT_FLOAT));
+    DefineInput(*this, "softmax_sum", REQUIRED, Always(ge::DT_FLOAT));
+    DefineInput(*this, "topk_indices", REQUIRED, Always(ge::DT_INT32));
+    DefineInput(*this, "atten_mask", OPTIONAL, MaskTypes());
+    DefineInput(*this, "actual_seq_lens", OPTIONAL, Always(ge::DT_INT64));
+    DefineOutput(*this, "dq", QueryTypes());
+    DefineOutput(*this, "dk", QueryTypes());
+    DefineOutput(*this, "dv", QueryTypes());
+    DefineSelectAttributes(*this);
+    SetInferShape(InferSelectGradShape).SetInferDataType(InferSelectGradType);
+    AICore().SetTiling(TilingSelectGrad).AddConfig("ascend910b");
+    AICore().AddConfig("ascend910_93");
+  }
+};
+OP_ADD(MsNsaSelectAttentionGrad);
+
+}  // namespace ops

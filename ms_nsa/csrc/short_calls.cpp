@@ -1,0 +1,36 @@
+#include "short_calls.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "arguments.h"
+
+namespace ms_nsa {
+namespace {
+
+// Half a millisecond to one of a single thread: pairs of a query row and a key, and for decode, which waits
+// for memory whatever the group, rows of the cache.
+constexpr int64_t kLongPairs = int64_t{1} << 17, kLongRows = int64_t{1} << 13;
+
+constexpr int kBusyThreads = 2;  // of MindSpore
+
+// Starting a thread takes about 10 us; a larger team costs more than its spinning does.
+constexpr int kSmallTeam = 8;
+
+}  // namespace
+
+int64_t LongItems(const std::string& op, int64_t group, int64_t rows) {
+  const int64_t work = op == kInferName ? kLongRows : kLongPairs / std::max<int64_t>(group, 1);
+  return std::max<int64_t>(work / std::max<int64_t>(rows, 1), 1);
+}
+
+int ShortCallThreads() {
+  return std::max(1, omp_get_num_procs() - kBusyThreads);
+}
+
+void EndTeam() {
+  if (omp_get_max_threads() <= kSmallTeam) omp_pause_resource_all(omp_pause_soft);
+}
+
+}  // namespace ms_nsa

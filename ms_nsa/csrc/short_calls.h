@@ -1,0 +1,23 @@
+// Short calls and long ones share the processors with MindSpore in different ways. While a call runs in
+// PyNative mode, up to two of MindSpore's threads wait in busy loops: the one that queues calls and the one
+// that reads results. A short call leaves them their processors, and Python prepares the next call meanwhile.
+// During a long one Python sleeps (progress.h), all processors work on it, and no thread of the team spins on
+// when it has ended.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace ms_nsa {
+
+// Items, a token and a kv head each, from which on a call of the operator is long. An item's group of query
+// heads meets so many key rows.
+int64_t LongItems(const std::string& op, int64_t group, int64_t rows);
+
+// Most threads of a short call.
+int ShortCallThreads();
+
+// Ends the threads of the calling thread's team instead of letting them spin. A small team soon starts again.
+void EndTeam();
+
+}  // namespace ms_nsa

@@ -1,0 +1,299 @@
+"""The Cells on Ascend as far as a machine without an NPU goes: what is constructed, inferred, joined and reported."""
+
+import importlib
+import os
+import types
+import warnings
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn, ops
+from mindspore.ops.operations import _custom_ops_utils as readers
+from mindspore.ops.operations import custom_ops
+
+import ms_nsa
+from ascendc import inference, op_host
+from ascendc.cann import toolkit
+from ms_nsa import backend, checks, primitives, registry, vendor
+from support import DTYPES, make_paged_case, make_select_case
+from support.run_cells import MODES, run_mode
+
+CASE_SIZES = {"n2": 2, "group": 4, "d1": 32, "d2": 16, "select_block_size": 16, "select_block_count": 3}
+
+
+def machine(monkeypatch, package, chip="ascend910b", target="Ascend", cann=None):
+    """A machine with an NPU, for the look-ups that MindSpore and this package make."""
+    context = types.SimpleNamespace(get_ascend_soc_version=lambda: chip)
+    stub = types.SimpleNamespace(get_instance=lambda: context)
+    monkeypatch.setattr(readers, "MSContext", stub)
+    monkeypatch.setattr(vendor, "MSContext", stub)
+    monkeypatch.setattr(vendor, "_FOLDER", package.vendor)
+    asked = ms.get_context
+    get_context = lambda name: target if name == "device_target" else asked(name)  # noqa: E731
+    monkeypatch.setattr(ms, "get_context", get_context)
+    monkeypatch.setattr(custom_ops.context, "get_context", get_context)
+    monkeypatch.setenv("ASCEND_HOME_PATH", cann or package.variables["ASCEND_HOME_PATH"])
+    monkeypatch.setenv("ASCEND_OPP_PATH", package.variables["ASCEND_OPP_PATH"])
+    monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", "/some/other/package")
+    monkeypatch.setenv("MS_COMPILER_CACHE_PATH", str(package.folder / "cache"))
+
+
+@pytest.fixture
+def npu(monkeypatch, package):
+    machine(monkeypatch, package)
+
+
+def test_the_package_comes_first_on_the_search_path(npu, package, monkeypatch):
+    for _ in range(2):
+        assert vendor.activate() is None
+        assert os.environ["ASCEND_CUSTOM_OPP_PATH"] == f"{package.vendor}:/some/other/package"
+    monkeypatch.delenv("ASCEND_CUSTOM_OPP_PATH")
+    vendor.activate()
+    assert os.environ["ASCEND_CUSTOM_OPP_PATH"] == str(package.vendor)
+    assert vendor.wanted()
+
+
+WRONG = [
+    ({"chip": "ascend310p"}, "the chip must be ascend910_93 or ascend910b, got ascend310p"),
+    ({"chip": ""}, "the chip must be ascend910_93 or ascend910b, got none"),
+    ({"cann": "/nowhere"}, "ASCEND_HOME_PATH must name CANN's folder (source its set_env.sh), got /nowhere"),
+]
+
+
+@pytest.mark.parametrize(("differs", "sentence"), WRONG)
+def test_what_does_not_fit_is_said(package, monkeypatch, differs, sentence):
+    machine(monkeypatch, package, **differs)
+    assert vendor.activate() == f"ms_nsa: {sentence}"
+    with pytest.raises(RuntimeError) as error:
+        ms_nsa.NsaSelectAttention(8)
+    assert str(error.value) == f"ms_nsa: {sentence}"
+    assert os.environ["ASCEND_CUSTOM_OPP_PATH"] == "/some/other/package"
+
+
+def test_another_release_of_cann_is_refused(package, monkeypatch, tmp_path):
+    for version, fits in [("9.1.3", True), ("9.10.0", False), ("8.5.0", False)]:
+        path = tmp_path / version / "compiler" / "version.info"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"Version={version}\nversion_dir=cann\n")
+        machine(monkeypatch, package, cann=str(tmp_path / version))
+        assert (vendor.problem() is None) == fits
+        if not fits:
+            assert vendor.problem().startswith("ms_nsa: CANN must be 9.1, which compiled the Ascend kernels")
+            assert vendor.problem().endswith(f"got {version}")
+
+
+def test_without_a_package_the_installation_is_named(package, monkeypatch, tmp_path):
+    machine(monkeypatch, package)
+    monkeypatch.setattr(vendor, "_FOLDER", tmp_path / "vendors" / "ms_nsa")
+    assert not vendor.wanted()
+    with pytest.raises(RuntimeError, match=r"^ms_nsa: the installation must hold Ascend kernels: install it from"):
+        ms_nsa.NsaSelectedAttentionInfer(8, 2, 64, 16, 128)
+
+
+def test_the_report_names_the_package(npu, capsys, monkeypatch, package):
+    backend.main()
+    rows = {line[:15].strip(): line[16:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["ascend package"] == f"for ascend910_93 and ascend910b, built with CANN {toolkit.VERSION}"
+    assert rows["cann"] == toolkit.VERSION
+    assert rows["ascend kernels"] == "fit this machine (ascend910b)"
+    machine(monkeypatch, package, chip="ascend310p")
+    backend.main()
+    assert "the chip must be ascend910_93 or ascend910b, got ascend310p" in capsys.readouterr().out
+
+
+def test_import_activates_the_package_or_warns(npu, package, monkeypatch):
+    monkeypatch.setattr(vendor, "wanted", lambda: True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        importlib.reload(ms_nsa)
+    assert os.environ["ASCEND_CUSTOM_OPP_PATH"].startswith(f"{package.vendor}:")
+    machine(monkeypatch, package, chip="ascend310p")
+    with pytest.warns(RuntimeWarning, match="the chip must be"):
+        importlib.reload(ms_nsa)
+
+
+CELLS = {
+    "NsaSelectAttention": lambda: ms_nsa.NsaSelectAttention(8, 0.3, 64, 16, 3),
+    "NsaSelectAttentionGrad": lambda: ms_nsa.NsaSelectAttentionGrad(8, 0.3, 64, 16, 3),
+    "NsaSelectedAttentionInfer": lambda: ms_nsa.NsaSelectedAttentionInfer(8, 2, 64, 16, 128, 0.3, "TND", 2),
+}
+VALUES = {
+    "NsaSelectAttention": (8, 64, 16, 3, 0, 0.3),
+    "NsaSelectAttentionGrad": (8, 64, 16, 3, 0, 0.3),
+    "NsaSelectedAttentionInfer": (8, 2, 64, 16, 128, 2, 0, 0.3, 2),
+}
+SHAPES = {
+    "NsaSelectAttention": [(9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 2, 16), (0, 0), (3,), (3,)],
+    "NsaSelectAttentionGrad": [
+        *[(9, 8, 128), (9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 8, 128), (9, 8, 8), (9, 8, 8), (9, 2, 16)],
+        *[(0, 0), (6,)],
+    ],
+    "NsaSelectedAttentionInfer": [
+        *[(9, 8, 192), (7, 128, 384), (7, 128, 256), (9, 2, 16), (0, 0), (3, 5), (3,), (3,)],
+    ],
+}
+OUTPUTS = {
+    "NsaSelectAttention": ((9, 8, 128), (9, 8, 8), (9, 8, 8)),
+    "NsaSelectAttentionGrad": ((9, 8, 192), (70, 2, 192), (70, 2, 128)),
+    "NsaSelectedAttentionInfer": (9, 8, 128),
+}
+
+
+def primitive_of(cell):
+    return cell._known._primitive
+
+
+@pytest.mark.parametrize("operator", CELLS)
+def test_cells_construct_the_operators_of_the_package(npu, operator):
+    cell, op_type = CELLS[operator](), registry.load(operator)["ascend_name"]
+    for kernel in (cell._known, cell._dynamic):
+        assert kernel._values == VALUES[operator]
+        attributes = kernel._primitive.attrs
+        assert attributes["reg_op_name"] == op_type and attributes["func_type"] == "aot"
+        tensors = [tensor["name"] for tensor in registry.inputs(operator, "ascend")]
+        names = [attribute["name"] for attribute in registry.attributes(operator, "ascend")]
+        assert attributes["input_names"] == [*tensors, *names]
+        assert attributes["multi_output"] == (len(registry.load(operator)["outputs"]) > 1)
+        assert attributes["custom_callback_func"].endswith(f".so:{op_type}")
+        numbers = ["int64_t"] * (len(names) - 1)
+        numbers.insert(names.index("scale_value"), "double" if op_type in op_host.registered() else "float")
+        outputs = ["aclTensor*"] * len(registry.load(operator)["outputs"])
+        assert attributes["custom_inputs_type"] == ["aclTensor*"] * len(tensors) + numbers + outputs
+    assert primitive_of(cell).attrs.get("cpp_infer_shape") is None
+    assert cell._dynamic._primitive.attrs["cpp_infer_shape"] and cell._dynamic._primitive.attrs["cpp_infer_type"]
+
+
+@pytest.mark.parametrize("operator", CELLS)
+def test_inference_in_python(npu, operator):
+    """MindSpore shows the attributes to the functions too, as inputs without a shape."""
+    info = registry.inputs(operator, "ascend")
+    dtypes = [ms.bfloat16 if t["dtype"] == "T" else getattr(ms, t["dtype"][0]) for t in info]
+    tensors = [{"shape": shape, "dtype": dtype} for shape, dtype in zip(SHAPES[operator], dtypes)]
+    scalars = [{"shape": (), "dtype": ms.int64}] * len(VALUES[operator])
+    primitive = primitive_of(CELLS[operator]())
+    found = primitive.__infer__(*tensors, *scalars)
+    assert found["shape"] == OUTPUTS[operator]
+    kinds = [t["dtype"] for t in registry.load(operator)["outputs"]]
+    expected = tuple(ms.bfloat16 if kind == "T" else ms.float32 for kind in kinds)
+    assert found["dtype"] == (expected if len(expected) > 1 else expected[0])
+    wrong = [{**tensors[0], "dtype": ms.float32}, *tensors[1:]]
+    with pytest.raises(TypeError, match=f"^{operator}: "):
+        primitive.__infer__(*wrong, *scalars)
+    query = [t["name"] for t in info].index("query")
+    wide = [dict(tensor) for tensor in tensors]
+    wide[query]["shape"] = (9, 7, 192)
+    with pytest.raises(ValueError, match=f"^{operator}: "):
+        primitive.__infer__(*wide, *scalars)
+
+
+@pytest.mark.parametrize("operator", CELLS)
+def test_inference_in_the_library(operator):
+    """For graphs with dynamic shapes: all extents known, the number of sequences unknown, the rows unknown."""
+    attributes = dict(zip([a["name"] for a in registry.attributes(operator, "ascend")], VALUES[operator]))
+    attributes.update({"layout": "TND"} if "layout" in attributes else {}, limits="")
+    shapes, outputs = SHAPES[operator], OUTPUTS[operator]
+    outputs = list(outputs) if isinstance(outputs[0], tuple) else [outputs]
+    assert inference.infer_shapes(operator, shapes, attributes) == outputs
+    unknown = [tuple(-1 if len(shape) == 1 else extent for extent in shape) for shape in shapes]
+    assert inference.infer_shapes(operator, unknown, attributes) == outputs
+    ranks = [(-1,) * len(shape) for shape in shapes]
+    assert [len(shape) for shape in inference.infer_shapes(operator, ranks, attributes)] == [3] * len(outputs)
+    with pytest.raises(ValueError, match=rf"^{operator}: actual_seq_kvlen must"):
+        inference.infer_shapes(operator, [*shapes[:-1], (5,)], attributes)
+
+
+def test_limits_on_ascend_are_those_of_the_kernels(npu):
+    rules = registry.load("NsaSelectAttention")["limits"]
+    for limits, key in (("auto", "ascend_kernels"), ("ascend", "ascend")):
+        attributes, device = checks.training_attributes("NsaSelectAttention", 8, None, 64, 16, 0, limits)
+        assert device == "ascend" and attributes["limits"] == ";".join(rules[key])
+
+
+def in_ascend_cells(operator, attributes, device, bprop=None):
+    """CPU primitives in the Cells that wrap the Ascend ones: how calls reach them is what a CPU can show."""
+    cell = primitives._AscendForward if bprop else primitives._AscendKernel
+    return tuple(cell(primitive, (), bprop) for primitive in cpu_make(operator, attributes, device))
+
+
+cpu_make = primitives.make
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_calls_and_gradients_pass_through_the_cells(monkeypatch, mode):
+    case = make_select_case(np.random.default_rng(3), DTYPES["float32"], [3, 4], [40, 50], **CASE_SIZES)
+    tensors = [ms.Tensor(array) for array in (case.query, case.key, case.value)]
+    indices = ms.Tensor(case.topk_indices)
+    lengths = [ms.Tensor(np.array(each, np.int64)) for each in (case.actual_seq_qlen, case.actual_seq_kvlen)]
+
+    def results():
+        cell = ms_nsa.NsaSelectAttention(8, None, 16, 3)
+
+        def loss(query, key, value):
+            return (cell(query, key, value, indices, None, *lengths)[0] ** 2).sum()
+
+        with run_mode(mode):
+            outputs = cell(*tensors, indices, None, *lengths)
+            return [tensor.asnumpy() for tensor in (*outputs, *ms.grad(loss, (0, 1, 2))(*tensors))]
+
+    expected = results()
+    monkeypatch.setattr(primitives, "make", in_ascend_cells)
+    for found, right in zip(results(), expected):
+        np.testing.assert_array_equal(found, right)
+
+
+def test_dynamic_shapes_pass_through_the_cells(monkeypatch):
+    sizes = {"page_block_size": 16, **CASE_SIZES}
+    case = make_paged_case(np.random.default_rng(4), DTYPES["float32"], "BSND", 2, None, [40, 0, 33], **sizes)
+    arrays = case.query, case.key, case.value, case.topk_indices, case.block_table
+    lengths = np.array(case.actual_seq_kvlen, np.int64)
+    inputs = [*map(ms.Tensor, arrays), None, ms.Tensor(lengths)]
+
+    def result(unknown):
+        cell = ms_nsa.NsaSelectedAttentionInfer(8, 2, 16, 3, 16)
+        if unknown:
+            shapes = [(None, *tensor.shape[1:]) for tensor in inputs if tensor is not None]
+            dtypes = [tensor.dtype for tensor in inputs if tensor is not None]
+            tensors = [ms.Tensor(shape=shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes)]
+            cell.set_inputs(*tensors[:5], None, tensors[5])
+        with run_mode("graph"):
+            return cell(*inputs).asnumpy()
+
+    expected = result(unknown=False)
+    monkeypatch.setattr(primitives, "make", in_ascend_cells)
+    np.testing.assert_array_equal(result(unknown=True), expected)
+
+
+class Joined(nn.Cell):
+    def construct(self, actual_seq_qlen, actual_seq_kvlen, query, key):
+        return primitives.join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key)
+
+
+NONE = np.zeros(0, np.int64)
+LENGTHS = [
+    ([2, 5], [9, 11], [2, 5, 9, 11]),
+    (NONE, NONE, NONE),
+    ([5], NONE, [5, 11]),
+    (NONE, [11], [5, 11]),
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("qlen", "kvlen", "joined"), LENGTHS)
+def test_lengths_are_joined(mode, qlen, kvlen, joined):
+    given = [ms.Tensor(np.array(each, np.int64)) for each in (qlen, kvlen)]
+    with run_mode(mode):
+        found = Joined()(*given, ops.zeros((5, 2)), ops.zeros((11, 2)))
+    assert found.dtype == ms.int64
+    np.testing.assert_array_equal(found.asnumpy(), joined)
+
+
+def test_lengths_of_unknown_number_are_joined():
+    cell = Joined()
+    unknown = ms.Tensor(shape=(None,), dtype=ms.int64)
+    rows = ms.Tensor(shape=(None, 2), dtype=ms.float32)
+    cell.set_inputs(unknown, unknown, rows, rows)
+    for qlen, kvlen in (([2, 5], [9, 11]), ([5], [11])):
+        with run_mode("graph"):
+            found = cell(ms.Tensor(qlen, ms.int64), ms.Tensor(kvlen, ms.int64), ops.zeros((5, 2)), ops.zeros((11, 2)))
+        np.testing.assert_array_equal(found.asnumpy(), [*qlen, *kvlen])

@@ -1,0 +1,191 @@
+"""op_host: what it registers agrees with op_info, the kernels and Python; what its functions make of a call."""
+
+import re
+
+import numpy as np
+import pytest
+
+from ascendc import cann, host, op_host
+from ms_nsa import checks, primitives, registry
+from support import ASCEND, DTYPES, PAGED_CASES, SELECT_CASES, random_paged_case, random_select_case
+
+OP_TYPES = sorted(op_host.OPERATORS)
+ENTRIES = sorted(op_host.OP_KERNEL.glob("ms_nsa_*.cpp"))
+CHIPS = ["ascend910b", "ascend910_93"]
+NAMES_OF_TYPES = {number: name for name, number in cann.TYPES.items()}
+ENUMS = {
+    "NsaSelectAttention": ("select_op.h", "select_input", "select_attribute"),
+    "NsaSelectAttentionGrad": ("select_op.h", "select_grad_input", "select_attribute"),
+    "NsaSelectedAttentionInfer": ("infer_op.cpp", "infer_input", "infer_attribute"),
+}
+
+
+def registered_columns(op_type):
+    """One row for each combination of dtypes, as names."""
+    registered = op_host.registered()[op_type]
+    return list(zip(*([NAMES_OF_TYPES[t] for t in x["types"]] for x in registered["inputs"] + registered["outputs"])))
+
+
+def test_every_operator_is_registered_once():
+    assert sorted(op_host.registered()) == OP_TYPES
+
+
+@pytest.mark.parametrize("op_type", OP_TYPES)
+def test_registration_is_that_of_op_info(op_type):
+    registered, operator = op_host.registered()[op_type], op_host.OPERATORS[op_type]
+    inputs, attributes = registry.inputs(operator, "ascend"), registry.attributes(operator, "ascend")
+    assert len(inputs) <= 10, "MindSpore sorts input10 before input2"
+    assert [tensor["name"] for tensor in registered["inputs"]] == [tensor["name"] for tensor in inputs]
+    given = [cann.OPTIONAL if tensor.get("optional") else cann.REQUIRED for tensor in inputs]
+    assert [tensor["option"] for tensor in registered["inputs"]] == given
+    assert all(tensor["contiguous"] for tensor in registered["inputs"])
+    outputs = registry.load(operator)["outputs"]
+    assert [tensor["name"] for tensor in registered["outputs"]] == [tensor["name"] for tensor in outputs]
+    for tensor in registered["inputs"] + registered["outputs"]:
+        assert tensor["formats"] == tensor["unknown_formats"] == [cann.FORMAT_ND] * len(tensor["types"])
+    kinds = [(each["name"], "int" if "choices" in each else each["type"], cann.REQUIRED) for each in attributes]
+    assert [(each["name"], each["type"], each["option"]) for each in registered["attributes"]] == kinds
+    assert registered["configs"] == CHIPS
+
+
+@pytest.mark.parametrize("op_type", OP_TYPES)
+def test_python_registers_the_same(op_type):
+    """What MindSpore is told: names, order, what may be absent, dtypes, and attributes that come with the call."""
+    registered, operator = op_host.registered()[op_type], op_host.OPERATORS[op_type]
+    told = primitives._ascend_registration(operator)
+    assert told["op_name"] == op_type and told["target"] == "Ascend"
+    options = {"optional": cann.OPTIONAL, "required": cann.REQUIRED}
+    for kind in ("inputs", "outputs"):
+        found = [(tensor["name"], options[tensor["param_type" if "param_type" in tensor else "paramType"]])
+                 for tensor in told[kind]]  # fmt: skip
+        assert found == [(tensor["name"], tensor["option"]) for tensor in registered[kind]]
+    assert [(each["name"], each["type"]) for each in told["attr"]] == [
+        (each["name"], each["type"]) for each in registered["attributes"]
+    ]
+    assert all(each.get("value") is None for each in told["attr"])
+    rows = [tuple(dtype for dtype, _ in row) for row in told["dtype_format"]]
+    assert sorted(rows) == sorted(registered_columns(op_type)) and len(set(rows)) == len(rows)
+
+
+@pytest.mark.parametrize("path", ENTRIES, ids=lambda path: path.stem)
+def test_kernel_takes_what_is_registered(path):
+    """A kernel's file, its entry and its operator have one name; its parameters are inputs and outputs in order."""
+    op_type = "".join(word.title() for word in path.stem.split("_"))
+    operator = op_host.OPERATORS[op_type]
+    tensors = registry.inputs(operator, "ascend") + registry.load(operator)["outputs"]
+    expected = [*(tensor["name"] for tensor in tensors), "workspace", "tiling"]
+    assert op_host.kernel_parameters(path) == {path.stem: expected}
+
+
+def test_every_operator_has_a_kernel():
+    assert ["".join(word.title() for word in path.stem.split("_")) for path in ENTRIES] == OP_TYPES
+
+
+@pytest.mark.parametrize("operator", ENUMS)
+def test_places_are_those_of_op_info(operator):
+    path, inputs, attributes = ENUMS[operator]
+    text = (op_host.OP_HOST / path).read_text()
+    listed = {inputs: registry.inputs(operator, "ascend"), attributes: registry.attributes(operator, "ascend")}
+    for namespace, items in listed.items():
+        body = re.search(rf"namespace {namespace} \{{\s*enum : size_t \{{(.*?)\}}", text, flags=re.DOTALL).group(1)
+        constants = [name.strip() for name in body.split(",")]
+        assert constants == ["k" + item["name"].title().replace("_", "") for item in items]
+
+
+def test_layouts_are_counted_alike():
+    layout = next(a for a in registry.load("NsaSelectedAttentionInfer")["attributes"] if a["name"] == "layout")
+    enum = re.search(r"enum class Layout : int32_t \{(.*?)\}", (op_host.OP_HOST / "infer_tiling.h").read_text())
+    assert [name.strip()[1:].upper() for name in enum.group(1).split(",")] == layout["choices"] == [*host.LAYOUTS]
+    assert layout["choices"] == [*checks._LAYOUTS]
+
+
+def cases():
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        yield random_select_case(rng, DTYPES["float16"], ASCEND)
+        yield random_paged_case(rng, DTYPES["float16"], ASCEND)
+    for named in (SELECT_CASES, PAGED_CASES):
+        yield from (make(DTYPES["bfloat16"], ASCEND) for _, make in sorted(named.items()))
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["absent", "empty"])
+def test_tiling_of_a_call_is_that_of_its_shapes(empty):
+    """From CANN's context comes what the tiling functions decide for the shapes, whatever is absent, and however."""
+    for index, case in enumerate(cases()):
+        cores = (1, 3, 20, 24)[index % 4]
+        found, plan = op_host.call_of(case, empty).tile(cores), host.tile(host.shapes_of(case), cores)
+        assert bytes(found.params) == bytes(plan.params), case.name
+        assert found.block_dim == plan.block_dim <= cores
+        assert found.workspace == op_host.SYSTEM_WORKSPACE + plan.workspace_bytes
+        assert found.schedule_mode == 1
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["absent", "empty"])
+def test_tiling_of_a_gradient_is_that_of_its_shapes(empty):
+    for case in cases():
+        if hasattr(case, "block_table"):
+            continue
+        found = op_host.call_of(case, empty, gradient=True).tile(20)
+        plan = host.tile(host.shapes_of(case), 20, "grad")
+        assert bytes(found.params) == bytes(plan.params), case.name
+        assert (found.block_dim, found.schedule_mode) == (plan.block_dim, 1)
+        assert found.workspace == op_host.SYSTEM_WORKSPACE + plan.workspace_bytes
+
+
+def test_inferred_shapes_and_types():
+    for case in cases():
+        call = op_host.call_of(case)
+        operator = op_host.OPERATORS[call.op_type.decode()]
+        statistics = [(*case.query.shape[:2], 8)] * 2 if operator == "NsaSelectAttention" else []
+        assert call.infer_shapes() == [case.attention_out_shape, *statistics]
+        if operator == "NsaSelectAttention":
+            call = op_host.call_of(case, gradient=True)
+            assert call.infer_shapes() == [case.query.shape, case.key.shape, case.value.shape]
+    for op_type in OP_TYPES:
+        count = len(op_host.registered()[op_type]["inputs"])
+        for row in registered_columns(op_type):
+            assert op_host.infer_types(op_type, row[:count]) == list(row[count:])
+
+
+BROKEN_CALLS = [
+    ("grad", {"actual_seq_lens": (5,)}, {}, "actual_seq_lens must hold as many lengths of keys as of queries, got 5"),
+    ("select", {"query": (4, 6)}, {}, "query must have rank 3, got 2"),
+    ("select", {"atten_mask": (9,)}, {}, "atten_mask must have rank 2, got 1"),
+    ("select", {}, {"head_num": 7}, "head_num must equal N1 of query, got 7"),
+    ("select", {}, {"select_block_count": 9}, "select_block_count must equal the last extent of topk_indices, got 9"),
+    ("select", {}, {"select_block_size": 40}, "select_block_size must be a multiple of 16 up to 128, got 40"),
+    ("select", {"key": (90, 4, 48)}, {}, "head_num must be a multiple of key_value_head_num, got 6"),
+    ("infer", {"query": (4, 6, 16)}, {}, "query must have rank 4, got 3"),
+    ("infer", {"actual_seq_kvlen": None}, {}, "actual_seq_kvlen must be given; its rank, got 0"),
+    ("infer", {"actual_seq_kvlen": (0,)}, {}, "actual_seq_kvlen must be given; its rank, got 1"),
+    ("infer", {}, {"page_block_size": 32}, "page_block_size must equal the rows of a page of key, got 32"),
+    ("infer", {"key": (7, 40, 2, 48)}, {"page_block_size": 40}, "page_block_size must be a multiple of 16, got 40"),
+    ("infer", {}, {"sparse_mode": 1}, "sparse_mode must be 0, 2 or 3, got 1"),
+]
+
+
+def small_call(kind, shapes, attributes):
+    common = {"head_num": 6, "select_block_size": 48, "select_block_count": 5, "sparse_mode": 0}
+    common.update(default_scale=1, scale_value=0.0)
+    if kind == "select":
+        given = {"query": (4, 6, 48), "key": (90, 2, 48), "value": (90, 2, 32), "topk_indices": (4, 2, 5)}
+        given.update(atten_mask=None, actual_seq_qlen=(3,), actual_seq_kvlen=(3,))
+        return op_host.Call("MsNsaSelectAttention", {**given, **shapes}, {**common, **attributes})
+    if kind == "grad":
+        given = {"query": (4, 6, 48), "key": (90, 2, 48), "value": (90, 2, 32), "topk_indices": (4, 2, 5)}
+        given.update({"grad": (4, 6, 32), "attention_out": (4, 6, 32), "softmax_max": (4, 6, 8)})
+        given.update({"softmax_sum": (4, 6, 8), "atten_mask": None, "actual_seq_lens": (6,)})
+        return op_host.Call("MsNsaSelectAttentionGrad", {**given, **shapes}, {**common, **attributes})
+    given = {"query": (3, 2, 6, 48), "key": (7, 16, 2, 48), "value": (7, 16, 2, 32), "topk_indices": (3, 2, 2, 5)}
+    given.update(atten_mask=None, block_table=(3, 4), actual_seq_qlen=None, actual_seq_kvlen=(3,))
+    common.update(key_value_head_num=2, page_block_size=16, layout="BSND")
+    return op_host.Call("MsNsaSelectedAttentionInfer", {**given, **shapes}, {**common, **attributes})
+
+
+@pytest.mark.parametrize(("kind", "shapes", "attributes", "sentence"), BROKEN_CALLS)
+def test_a_wrong_call_gets_a_sentence(capfd, kind, shapes, attributes, sentence):
+    assert small_call(kind, {}, {}).tile(20) is not None
+    assert small_call(kind, shapes, attributes).tile(20) is None
+    op_type = {"select": "MsNsaSelectAttention", "infer": "MsNsaSelectedAttentionInfer"}
+    op_type = op_type.get(kind, "MsNsaSelectAttentionGrad")
+    assert capfd.readouterr().err == f"{op_type}: {sentence}\n"

@@ -1,0 +1,153 @@
+"""The vendor package: build.sh with a stand-in for CANN, setup.py, and MindSpore's own readers of the result."""
+
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import types
+
+import pytest
+from mindspore.ops.operations import _custom_ops_utils as readers
+
+from ascendc import host, op_host
+from ascendc.cann import toolkit
+from ascendc.conftest import build
+from ms_nsa import primitives, registry
+
+CHIPS = ["ascend910b", "ascend910_93"]
+OP_TYPES = sorted(op_host.registered())
+
+
+@pytest.fixture(params=CHIPS)
+def on_chip(request, package, monkeypatch, tmp_path):
+    """MindSpore finds the package, on a machine with this chip."""
+    context = types.SimpleNamespace(get_ascend_soc_version=lambda: request.param)
+    monkeypatch.setattr(readers, "MSContext", types.SimpleNamespace(get_instance=lambda: context))
+    monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", str(package.vendor))
+    monkeypatch.setenv("ASCEND_OPP_PATH", package.variables["ASCEND_OPP_PATH"])
+    monkeypatch.setenv("MS_COMPILER_CACHE_PATH", str(tmp_path))
+
+
+def test_build_installs_the_package(package):
+    assert package.done.returncode == 0, package.done.stderr
+    assert package.done.stdout.splitlines()[-1] == f"installed {package.vendor}"
+    assert (package.vendor / "version.info").read_text() == f"custom_opp_compiler_version={toolkit.VERSION}\n"
+    for chip in CHIPS:
+        tbe = package.vendor / "op_impl" / "ai_core" / "tbe"
+        assert sorted(json.loads((tbe / "config" / chip / f"aic-{chip}-ops-info.json").read_text())) == OP_TYPES
+        assert sorted(p.name for p in (tbe / "kernel" / chip).iterdir()) == sorted(map(toolkit.snake, OP_TYPES))
+
+
+def test_the_project_is_flat(package):
+    """CANN's template knows no subfolders and no folder common."""
+    project = package.folder / "build" / "ascend"
+    for folder in ("op_host", "op_kernel"):
+        found = {path.name for path in (project / folder).iterdir()}
+        expected = {path.name for part in ("common", folder) for path in (package.sources / part).iterdir()}
+        assert found == expected
+    values = json.loads((project / "CMakePresets.json").read_text())["configurePresets"][0]["cacheVariables"]
+    assert values["vendor_name"]["value"] == "ms_nsa"
+    assert values["ASCEND_COMPUTE_UNIT"]["value"] == ";".join(CHIPS)
+    assert values["ASCEND_CANN_PACKAGE_PATH"]["value"] == package.variables["ASCEND_HOME_PATH"]
+
+
+def test_a_compiler_error_is_shown(package, tmp_path):
+    sources = tmp_path / "ascendc"
+    shutil.copytree(package.sources, sources)
+    with (sources / "op_host" / "op_call.cpp").open("a") as file:
+        file.write("int broken = nonsense;\n")
+    done = build(package, tmp_path / "installed", sources, MS_NSA_CHIPS="ascend910b")
+    assert done.returncode == 1
+    assert re.search(r"op_call\.cpp:\d+:\d+: error: .*nonsense", done.stderr)
+    assert done.stderr.splitlines()[-1].endswith("CANN's build must succeed, got the messages above")
+    assert not (tmp_path / "installed" / "vendors").exists()
+
+
+def test_a_header_that_the_project_lacks_is_found_out(package, tmp_path):
+    sources = tmp_path / "ascendc"
+    shutil.copytree(package.sources, sources)
+    (sources / "common" / "row_walk.h").unlink()
+    done = build(package, tmp_path / "installed", sources)
+    assert done.returncode == 1 and "row_walk.h: No such file" in done.stderr
+
+
+def test_a_build_takes_the_place_of_an_earlier_one(package, tmp_path):
+    vendor = tmp_path / "vendors" / "ms_nsa"
+    shutil.copytree(package.vendor, vendor)
+    for path in (vendor, vendor / "op_impl"):
+        path.chmod(0o555)
+    done = build(package, tmp_path, MS_NSA_CHIPS="ascend910_93")
+    assert done.returncode == 0, done.stderr
+    config = vendor / "op_impl" / "ai_core" / "tbe" / "config"
+    assert [path.name for path in config.iterdir()] == ["ascend910_93"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"ASCEND_HOME_PATH": None}, "ASCEND_HOME_PATH must name CANN's folder (source its set_env.sh), got nothing"),
+        (
+            {"ASCEND_HOME_PATH": "/nowhere"},
+            "must hold CANN's toolkit with its project templates, got no /nowhere/tools",
+        ),
+        ({"PYTHON": "/bin/false"}, "the Python that runs CANN's compiler must have numpy, got none in /bin/false"),
+    ],
+)
+def test_what_is_missing_is_named(package, tmp_path, changes, sentence):
+    done = build(package, tmp_path, **changes)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ascendc/build.sh: ") and sentence in done.stderr
+
+
+def test_setup_builds_the_package_where_cann_is(package, monkeypatch, tmp_path):
+    """Into the package's folder; without CANN what an earlier installation left is removed."""
+    classes = {"setuptools": ["Distribution"], "setuptools.command.bdist_wheel": ["bdist_wheel"]}
+    classes["setuptools.command.build_py"] = ["build_py"]
+    for name, bases in classes.items():  # a test's environment need not have them
+        module = types.SimpleNamespace(**dict.fromkeys(bases, object), setup=lambda **_: None)
+        monkeypatch.setitem(sys.modules, name, module)
+    setup = runpy.run_path(str(host.ROOT / "setup.py"))
+    make = setup["build_ascend_package"]
+    make.__globals__.update(ROOT=package.folder, PACKAGE=tmp_path)
+    for name in ("ASCEND_HOME_PATH", "PYTHONPATH"):
+        monkeypatch.setenv(name, package.variables[name])
+    make()
+    assert (tmp_path / "vendors" / "ms_nsa" / "version.info").is_file()
+    monkeypatch.setenv("PYTHON", "/bin/false")
+    with pytest.raises(subprocess.CalledProcessError):
+        make()
+    monkeypatch.delenv("ASCEND_HOME_PATH")
+    make()
+    assert not (tmp_path / "vendors").exists()
+
+
+@pytest.mark.parametrize("op_type", OP_TYPES)
+def test_mindspore_reads_the_operator_information(on_chip, op_type):
+    """What MindSpore makes of the package is what the primitive says of itself, but for the attributes' values."""
+    operator = op_host.OPERATORS[op_type]
+    read = readers.CustomInfoGenerator(op_type).generate_custom_reg_op()
+    told = primitives._ascend_registration(operator)
+    for kind in ("inputs", "outputs", "dtype_format"):
+        assert read[kind] == told[kind], kind
+    assert [(a["name"], a["type"]) for a in read["attr"]] == [(a["name"], a["type"]) for a in told["attr"]]
+
+
+@pytest.mark.parametrize("op_type", OP_TYPES)
+def test_mindspore_reads_the_header_and_its_callback_compiles(on_chip, package, op_type, tmp_path):
+    operator = op_host.OPERATORS[op_type]
+    kinds = {"int": "int64_t", "float": "double"}
+    attributes = [kinds["int" if "choices" in a else a["type"]] for a in registry.attributes(operator, "ascend")]
+    tensors = ["aclTensor*"] * len(registry.inputs(operator, "ascend"))
+    outputs = ["aclTensor*"] * len(registry.load(operator)["outputs"])
+    types_read = readers.CustomInfoGenerator("aclnn" + op_type).get_aclnn_api_types()
+    assert types_read == [*tensors, *attributes, *outputs, "uint64_t*", "aclOpExecutor**"]
+    told = primitives._ascend_registration(operator)
+    code = readers.CustomCodeGenerator().generate_callback_by_types(op_type, told, types_read)
+    (tmp_path / "callback.cc").write_text(code)
+    include = os.path.join(package.variables["ASCEND_HOME_PATH"], "include")
+    options = ["-std=c++17", "-shared", "-fPIC", "-D_GLIBCXX_USE_CXX11_ABI=0", f"-I{include}", "-Wall", "-Werror"]
+    command = ["g++", *options, str(tmp_path / "callback.cc"), "-o", str(tmp_path / "callback.so")]
+    subprocess.run(command, check=True)

@@ -1,0 +1,23 @@
+"""The operators' kernels, and the twin that runs them, compiled by clang++ with address and undefined-behaviour
+sanitizers: whole launches in both dtypes and schedules, ragged, with poisoned inputs."""
+
+import pathlib
+
+import pytest
+
+from twin import toolchains
+
+HERE = pathlib.Path(__file__).resolve().parent
+SELECTION = [
+    *(f"test_infer.py::test_random[{seed}-{dtype}]" for seed, dtype in ((1, "float16"), (2, "bfloat16"))),
+    "test_infer.py::test_tails[7]",
+    "test_infer.py::test_multi_token[TND]",
+    *(f"test_select.py::test_{order}_outer[1-float16]" for order in ("token", "block")),
+    *(f"test_select.py::test_{order}_outer[5-bfloat16]" for order in ("token", "block")),
+    *(f"test_select.py::test_groups[{schedule}-5]" for schedule in ("token", "block")),
+]
+
+
+@pytest.mark.slow
+def test_kernels():
+    toolchains.run_tests(*(str(HERE / test) for test in SELECTION), **toolchains.sanitized("clang++"))

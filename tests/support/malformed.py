@@ -1,0 +1,483 @@
+"""Calls that must be refused, each with the error it must raise.
+
+``python -m support.malformed PART PARTS`` makes every PARTS-th of the calls that kernels refuse in Graph mode, from
+number PART on, and prints what came of them as JSON.
+"""
+
+import json
+import sys
+from functools import cache
+from typing import NamedTuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+import ms_nsa
+
+from .cases import DTYPES
+from .generators import make_paged_case, make_select_case
+from .run_cells import run_mode, same_bits, to_arrays, to_tensor
+
+FORWARD, GRAD, INFER = "NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer"
+KERNEL_SAYS = "Error message is "
+
+
+class Call(NamedTuple):
+    operator: str
+    attributes: dict
+    inputs: dict
+    error: type
+    sentence: str
+
+    @property
+    def by_kernel(self):
+        """Whether the library finds it while it runs, and not Python before."""
+        return self.error is RuntimeError
+
+    @property
+    def rule(self):
+        """The sentence without what was got."""
+        return self.sentence.rpartition(", got ")[0]
+
+    def run(self):
+        """Calls a new Cell, because after an error from a kernel MindSpore refuses to run the same graph again."""
+        return call_cell(getattr(ms_nsa, self.operator)(**self.attributes), self.inputs)
+
+    def outcome(self, mode):
+        """Name of the exception raised and its sentence, ("", "") if there was none."""
+        with run_mode(mode):
+            try:
+                self.run()
+            except Exception as error:
+                sentence = str(error).splitlines()[0]
+                return type(error).__name__, sentence.split(KERNEL_SAYS)[-1] if self.by_kernel else sentence
+        return "", ""
+
+
+def call_cell(cell, inputs):
+    outputs = cell(**{name: to_tensor(value) for name, value in inputs.items()})
+    return to_arrays(outputs if isinstance(outputs, tuple) else (outputs,))
+
+
+class Array(NamedTuple):
+    """Changes an array of the good call: dtype, shape (then all is ``fill``), single elements."""
+
+    shape: tuple = None
+    dtype: type = None
+    fill: int = 0
+    elements: dict = None
+
+    def applied(self, array):
+        changed = array.astype(self.dtype) if self.dtype else array.copy()
+        if self.shape is not None:
+            changed = np.full(self.shape, self.fill, changed.dtype)
+        for place, value in (self.elements or {}).items():
+            changed[place] = value
+        return changed
+
+
+@cache
+def good_case(layout=None):
+    """Two sequences of 3 and 4 tokens, 9 and 11 rows; or for a layout three of 2, 1 and 2 tokens, 20, 9 and 5 rows."""
+    rng = np.random.default_rng(20)
+    sizes = {"n2": 2, "group": 3, "d1": 5, "select_block_size": 4, "select_block_count": 3}
+    if layout is None:
+        mask = rng.random((4, 11)) < 0.2
+        return make_select_case(rng, np.float32, [3, 4], [9, 11], d2=8, atten_mask=mask, **sizes)
+    case = make_paged_case(
+        rng, np.float32, layout, 2, [2, 1, 2], [20, 9, 5], d2=7, page_block_size=8, spare_pages=3,
+        atten_mask=rng.random((2, 20)) < 0.2, **sizes,
+    )  # fmt: skip
+    return case
+
+
+def good_select(operator=FORWARD):
+    case = good_case()
+    names = ("query", "key", "value", "topk_indices", "atten_mask")
+    inputs = {name: getattr(case, name) for name in names}
+    inputs["actual_seq_qlen"], inputs["actual_seq_kvlen"] = Tensor([3, 7]), Tensor([9, 20])
+    if operator == GRAD:
+        inputs["grad"] = case.grad
+        inputs["attention_out"], inputs["softmax_max"], inputs["softmax_sum"] = case.saved
+    return {"head_num": 6, "select_block_size": 4, "select_block_count": 3}, inputs
+
+
+def good_infer(layout="BSND"):
+    case = good_case(layout)
+    names = ("query", "key", "value", "topk_indices", "block_table", "atten_mask")
+    inputs = {name: getattr(case, name) for name in names}
+    inputs["actual_seq_qlen"], inputs["actual_seq_kvlen"] = Tensor([2, 1, 2]), Tensor([20, 9, 5])
+    attributes = {"head_num": 6, "key_value_head_num": 2, "select_block_size": 4, "select_block_count": 3}
+    return {**attributes, "page_block_size": 8, "layout": layout}, inputs
+
+
+def ascend_select(operator, n1=2, n2=2, d1=192, d2=128, size=64, count=16, batch=1, dtype=np.float16):
+    t1, t2 = 3, 70
+    ends = lambda last: Tensor(np.linspace(0, last, batch + 1)[1:].astype(np.int64))  # noqa: E731
+    inputs = {
+        "query": np.zeros((t1, n1, d1), dtype),
+        "key": np.zeros((t2, n2, d1), dtype),
+        "value": np.zeros((t2, n2, d2), dtype),
+        "topk_indices": np.full((t1, n2, count), -1, np.int32),
+        "actual_seq_qlen": ends(t1),
+        "actual_seq_kvlen": ends(t2),
+    }
+    if operator == GRAD:
+        inputs["grad"] = inputs["attention_out"] = np.zeros((t1, n1, d2), dtype)
+        inputs["softmax_max"] = inputs["softmax_sum"] = np.zeros((t1, n1, 8), np.float32)
+    attributes = {"head_num": n1, "select_block_size": size, "select_block_count": count, "limits": "ascend"}
+    return attributes, inputs
+
+
+def ascend_infer(
+    layout="BSND", n1=2, n2=2, d1=192, d2=128, page=64, size=32, count=2, batch=2, s=1, q_lens=None, kv_lens=None,
+    dtype=np.float16,
+):  # fmt: skip
+    q_lens, kv_lens = q_lens or [s] * batch, kv_lens or [64] * batch
+    tokens = (sum(q_lens),) if layout == "TND" else (batch, s)
+    cache = lambda d: (n2, d) if layout == "BSND" else (n2 * d,)  # noqa: E731
+    inputs = {
+        "query": np.zeros((*tokens, *((n1 * d1,) if layout == "BSH" else (n1, d1))), dtype),
+        "key": np.zeros((1, page, *cache(d1)), dtype),
+        "value": np.zeros((1, page, *cache(d2)), dtype),
+        "topk_indices": np.full((*tokens, n2, count), -1, np.int32),
+        "block_table": np.zeros((batch, 4), np.int32),
+        "actual_seq_qlen": Tensor(q_lens),
+        "actual_seq_kvlen": Tensor(kv_lens),
+    }
+    attributes = {"head_num": n1, "key_value_head_num": n2, "select_block_size": size, "select_block_count": count}
+    return {**attributes, "page_block_size": page, "layout": layout, "limits": "ascend"}, inputs
+
+
+GOOD = {FORWARD: good_select(), GRAD: good_select(GRAD), INFER: good_infer()}
+
+
+def make(operator, error, argument, rule, got, base=None, **changes):
+    """A call that differs from a good one in ``changes``; arrays are changed, everything else is replaced."""
+    attributes, inputs = base or GOOD[operator]
+    attributes, inputs = dict(attributes), dict(inputs)
+    for name, value in changes.items():
+        if name in inputs or name.startswith("actual_seq"):
+            inputs[name] = value.applied(inputs[name]) if isinstance(value, Array) else value
+        else:
+            attributes[name] = value
+    return Call(operator, attributes, inputs, error, f"{operator}: {argument} must {rule}, got {got}")
+
+
+def attribute_calls():
+    sizes = {
+        FORWARD: ["head_num", "select_block_size", "select_block_count"],
+        GRAD: ["head_num", "select_block_size", "select_block_count"],
+        INFER: [
+            "head_num", "key_value_head_num", "select_block_size", "select_block_count", "page_block_size",
+        ],
+    }  # fmt: skip
+    for operator, names in sizes.items():
+        for name in names:
+            for value in (2.0, True, "4", None):
+                yield make(operator, TypeError, name, "be an int", repr(value), **{name: value})
+            for value in (0, -1, 2**31):
+                yield make(operator, ValueError, name, "be from 1 to 2147483647", value, **{name: value})
+        for value in ("1", True, 1j, [1.0]):
+            yield make(operator, TypeError, "scale_value", "be a float or None", repr(value), scale_value=value)
+        for value in (1, 4, -1, None, True, "2"):
+            yield make(operator, ValueError, "sparse_mode", "be 0 or 2 or 3", repr(value), sparse_mode=value)
+        for value in ("cpu", "Ascend", None, 1):
+            yield make(operator, ValueError, "limits", "be 'auto' or 'ascend'", repr(value), limits=value)
+    for value in ("BNSD", "bsnd", None, 3):
+        yield make(INFER, ValueError, "layout", "be 'BSH' or 'BSND' or 'TND'", repr(value), layout=value)
+    yield make(INFER, ValueError, "head_num", "be a multiple of key_value_head_num (4)", 6, key_value_head_num=4)
+    yield make(INFER, ValueError, "head_num", "be a multiple of key_value_head_num (12)", 6, key_value_head_num=12)
+
+
+def type_calls():
+    """Things that are no Tensors, and Tensors of a wrong dtype."""
+    for operator, (_, inputs) in GOOD.items():
+        for name, value in inputs.items():
+            if name.startswith("actual_seq"):
+                continue
+            yield make(operator, TypeError, name, "be a Tensor", "int", **{name: 3})
+            if name != "atten_mask":
+                yield make(operator, TypeError, name, "be a Tensor", "NoneType", **{name: None})
+            yield make(operator, TypeError, name, "be a Tensor", "list", **{name: [1, 2]})
+            if value.dtype == np.float32 and name not in ("query", "softmax_max", "softmax_sum"):
+                for dtype in ("float16", "bfloat16"):
+                    rule, changed = "have the dtype of query (float32)", Array(dtype=DTYPES[dtype])
+                    yield make(operator, TypeError, name, rule, dtype, **{name: changed})
+        for dtype in ("float64", "int32", "int8", "bool"):
+            rule = "have dtype float16 or bfloat16 or float32"
+            yield make(operator, TypeError, "query", rule, dtype, query=Array(dtype=np.dtype(dtype)))
+        for dtype in ("int64", "float32", "uint8"):
+            changed = Array(dtype=np.dtype(dtype))
+            yield make(operator, TypeError, "topk_indices", "have dtype int32", dtype, topk_indices=changed)
+        for dtype in ("int32", "int8", "float32"):
+            changed = Array(dtype=np.dtype(dtype))
+            yield make(operator, TypeError, "atten_mask", "have dtype uint8 or bool", dtype, atten_mask=changed)
+        for name in ("actual_seq_qlen", "actual_seq_kvlen"):
+            rule = "be a tuple or list of int, or an int32 or int64 Tensor"
+            for value, got in [
+                ("ab", "'ab'"),
+                (7, "7"),
+                (2.5, "2.5"),
+                (Tensor(np.ones(2, np.float32)), "mindspore.float32"),
+                (Tensor(np.ones(2, np.int16)), "mindspore.int16"),
+            ]:
+                yield make(operator, TypeError, name, rule, got, **{name: value})
+            for value, got in [
+                ((3, 7.0), "7.0"),
+                ([True, 7], "True"),
+                (("3", 7), "'3'"),
+                (((3, 7),), "(3, 7)"),
+                ([[3, 7]], "[3, 7]"),
+            ]:
+                yield make(operator, TypeError, name, "hold ints", got, **{name: value})
+            for value in ((), []):
+                yield make(operator, ValueError, name, "hold at least one length", "[]", **{name: value})
+    for dtype in ("int64", "float32"):
+        changed = Array(dtype=np.dtype(dtype))
+        yield make(INFER, TypeError, "block_table", "have dtype int32", dtype, block_table=changed)
+    for name in ("softmax_max", "softmax_sum"):
+        for dtype in (np.float16, np.float64):
+            changed, got = Array(dtype=dtype), np.dtype(dtype).name
+            yield make(GRAD, TypeError, name, "have dtype float32", got, **{name: changed})
+
+
+def shape_calls():
+    for operator in (FORWARD, GRAD):
+        yield from select_shape_calls(operator)
+    for name in ("grad", "attention_out", "softmax_max", "softmax_sum"):
+        dims = "[T1, N1, D2]" if name in ("grad", "attention_out") else "[T1, N1, 8]"
+        for shape in ((7, 6, 7), (7, 5, 8), (6, 6, 8), (7, 6), (7, 48), (1, 7, 6, 8), ()):
+            rule = f"have shape {dims} = [7, 6, 8]"
+            yield make(GRAD, ValueError, name, rule, f"shape {list(shape)}", **{name: Array(shape)})
+    for layout in ("BSH", "BSND", "TND"):
+        yield from infer_shape_calls(layout, good_infer(layout))
+
+
+def select_shape_calls(operator):
+    def bad(name, rule, shape, **changes):
+        return make(operator, ValueError, name, rule, f"shape {list(shape)}", **{name: Array(shape)}, **changes)
+
+    dims = {"query": "[T1, N1, D1]", "key": "[T2, N2, D1]", "value": "[T2, N2, D2]"}
+    for name, shape in [("query", (7, 30)), ("key", (1, 20, 2, 5)), ("value", (20,)), ("query", ())]:
+        yield bad(name, f"have rank 3 {dims[name]}", shape)
+    yield bad("key", "have shape [T2, N2, D1] = [20, 2, 5]", (20, 2, 6))
+    for shape in ((19, 2, 8), (20, 1, 8), (20, 3, 8)):
+        yield bad("value", "have shape [T2, N2, D2] = [20, 2, 8]", shape)
+    for shape in ((6, 2, 3), (7, 1, 3), (7, 6, 3), (7, 2, 4), (7, 2), (7, 2, 0), (7, 2, 3, 1)):
+        yield bad("topk_indices", "have shape [T1, N2, select_block_count] = [7, 2, 3]", shape)
+    for shape in ((4,), (1, 4, 11), (2, 1, 4, 11)):
+        yield bad("atten_mask", "have rank 2 [max Sq, max Sk]", shape)
+    for name in ("actual_seq_qlen", "actual_seq_kvlen"):
+        value = Tensor(np.array([[3, 7]]))
+        yield make(operator, ValueError, name, "have rank 1 [B]", "shape [1, 2]", **{name: value})
+        yield make(operator, ValueError, name, "have rank 1 [B]", "shape []", **{name: Tensor(7)})
+    rule = "have as many entries as actual_seq_qlen"
+    for qlen, kvlen in (((3, 7), (20,)), ((7,), (9, 20)), ((3, 7), None), (None, (9, 20)), ((7,), (9, 9, 20))):
+        entries = [1 if lengths is None else len(lengths) for lengths in (qlen, kvlen)]
+        yield make(
+            operator, ValueError, "actual_seq_kvlen", f"{rule} = {entries[0]}", entries[1],
+            actual_seq_qlen=qlen, actual_seq_kvlen=kvlen,
+        )  # fmt: skip
+    for heads in (5, 12, 1):
+        yield make(operator, ValueError, "head_num", "equal N1 of query = 6", heads, head_num=heads)
+    for heads in (4, 5, 12):
+        changes = {"key": Array((20, heads, 5)), "value": Array((20, heads, 8)), "topk_indices": Array((7, heads, 3))}
+        yield make(operator, ValueError, "head_num", f"be a multiple of N2 of key ({heads})", 6, **changes)
+    yield make(operator, ValueError, "head_num", "equal N1 of query = 0", 6, query=Array((7, 0, 5)))
+    yield make(operator, ValueError, "N2 of key", "be at least 1", 0, key=Array((20, 0, 5)))
+    yield make(operator, ValueError, "D1 of query", "be at least 1", 0, query=Array((7, 6, 0)))
+    yield make(operator, ValueError, "D2 of value", "be at least 1", 0, value=Array((20, 2, 0)))
+    yield make(
+        operator, ValueError, "topk_indices", "have shape [T1, N2, select_block_count] = [7, 2, 4]",
+        "shape [7, 2, 3]", select_block_count=4,
+    )  # fmt: skip
+
+
+def infer_shape_calls(layout, base):
+    def bad(name, rule, got, shape=None, **changes):
+        changes = {**changes, **({} if shape is None else {name: Array(shape)})}
+        return make(INFER, ValueError, name, rule, got, base, **changes)
+
+    tokens = [5] if layout == "TND" else [3, 2]
+    split, packed = layout == "BSND", layout == "TND"
+    dims = {"BSH": "[B, S, N1 * D1]", "BSND": "[B, S, N1, D1]", "TND": "[T, N1, D1]"}[layout]
+    for shape in ((*tokens, 30, 1, 1), (30,)):
+        yield bad("query", f"have rank {3 + split} {dims}", f"shape {list(shape)}", shape)
+    if layout == "BSH":
+        yield make(INFER, ValueError, "H of query", "be a multiple of head_num (6)", 31, base, query=Array((3, 2, 31)))
+        yield make(INFER, ValueError, "D1 of query", "be at least 1", 0, base, query=Array((3, 2, 0)))
+        yield make(INFER, ValueError, "D1 of key", "equal D1 of query = 4", 5, base, query=Array((3, 2, 24)))
+    else:
+        for heads in (5, 2, 12):
+            query = Array((*tokens, heads, 5))
+            yield make(INFER, ValueError, "N1 of query", "equal head_num = 6", heads, base, query=query)
+        yield make(INFER, ValueError, "D1 of query", "be at least 1", 0, base, query=Array((*tokens, 6, 0)))
+        yield make(INFER, ValueError, "D1 of key", "equal D1 of query = 4", 5, base, query=Array((*tokens, 6, 4)))
+    dims = "[num_blocks, page_block_size, N2, D]" if split else "[num_blocks, page_block_size, N2 * D]"
+    for name in ("key", "value"):
+        wide = 5 if name == "key" else 7
+        shape = (9, 8, 2 * wide) if split else (9, 8, 2, wide)
+        yield bad(name, f"have rank {3 + split} {dims}", f"shape {list(shape)}", shape)
+        shape = (9, 7, 2, wide) if split else (9, 7, 2 * wide)
+        yield bad(name, "have pages of page_block_size = 8 rows", f"shape {list(shape)}", shape)
+        if split:
+            for heads in (1, 3, 6):
+                argument, rule = f"N2 of {name}", "equal key_value_head_num = 2"
+                yield make(INFER, ValueError, argument, rule, heads, base, **{name: Array((9, 8, heads, wide))})
+        else:
+            argument, rule = f"H of {name}", "be a multiple of key_value_head_num (2)"
+            yield make(INFER, ValueError, argument, rule, 11, base, **{name: Array((9, 8, 11))})
+    value = Array((8, 8, 2, 7) if split else (8, 8, 14))
+    yield make(INFER, ValueError, "num_blocks of value", "equal num_blocks of key = 9", 8, base, value=value)
+    value = Array((9, 8, 2, 0) if split else (9, 8, 0))
+    yield make(INFER, ValueError, "D2 of value", "be at least 1", 0, base, value=value)
+    topk = "[T, N2, select_block_count] = [5, 2, 3]" if packed else "[B, S, N2, select_block_count] = [3, 2, 2, 3]"
+    for shape in ((*tokens, 2, 4), (*tokens, 1, 3), (*tokens, 6, 3), (4, *tokens[1:], 2, 3), (3, 2, 3), (3, 1, 2, 3)):
+        yield bad("topk_indices", f"have shape {topk}", f"shape {list(shape)}", shape)
+    for shape in ((20,), (1, 2, 20)):
+        yield bad("atten_mask", "have rank 2 [max Sq, max Sk]", f"shape {list(shape)}", shape)
+    for shape in ((9,), (3, 3, 1)):
+        yield bad("block_table", "have rank 2 [B, max_blocks]", f"shape {list(shape)}", shape)
+    for batch in (2, 4):
+        argument, rule = "B of block_table", "equal the number of sequences = 3"
+        yield make(INFER, ValueError, argument, rule, batch, base, block_table=Array((batch, 3)))
+    rule = "have one entry per sequence: B = " if packed else "have one entry per sequence: B of query = "
+    if not packed:
+        for lengths in ((2, 1), (2, 1, 2, 0)):
+            yield bad("actual_seq_qlen", f"{rule}3", len(lengths), actual_seq_qlen=lengths)
+    for lengths in ((20, 9), (20, 9, 5, 1), None):
+        yield bad("actual_seq_kvlen", f"{rule}3", len(lengths or ()), actual_seq_kvlen=lengths)
+    for name in ("actual_seq_qlen", "actual_seq_kvlen"):
+        value = Tensor(np.array([[2, 1, 2]]))
+        yield bad(name, "have rank 1 [B]", "shape [1, 3]", **{name: value})
+
+
+def value_calls():
+    """What only the kernel's side can see: the values of tensors."""
+    for operator in (FORWARD, GRAD):
+        yield from select_value_calls(operator)
+    for layout in ("BSH", "BSND", "TND"):
+        yield from infer_value_calls(layout, good_infer(layout))
+
+
+def select_value_calls(operator):
+    def bad(argument, rule, got, **changes):
+        return make(operator, RuntimeError, argument, rule, got, **changes)
+
+    for name, rows_name, last in [("actual_seq_qlen", "T1", 7), ("actual_seq_kvlen", "T2", 20)]:
+        yield bad(name, "not be negative", "-1 at entry 0", **{name: Tensor([-1, last])})
+        yield bad(name, "not decrease", f"{last} at entry 1 after {last + 3}", **{name: (last + 3, last)})
+        yield bad(name, f"end at {rows_name} = {last}", last - 1, **{name: Tensor([3, last - 1], dtype=ms.int32)})
+        yield bad(name, f"end at {rows_name} = {last}", last + 1, **{name: [3, last + 1]})
+        yield bad(name, f"end at {rows_name} = {last}", 2**62, **{name: Tensor([3, 2**62])})
+    for shape in ((3, 11), (4, 10), (1, 44)):
+        yield bad("atten_mask", "cover [max Sq, max Sk] = [4, 11]", list(shape), atten_mask=Array(shape))
+    rule = "be below ceil(Sk / select_block_size) = 3"
+    for place, value in [((0, 0, 0), 3), ((3, 1, 2), 3), ((6, 1, 2), 2**31 - 1)]:
+        where = "at token {}, kv head {}, slot {}".format(*place)
+        yield bad("topk_indices", rule, f"{value} {where}", topk_indices=Array(elements={place: value}))
+    rule = "be below ceil(Sk / select_block_size) = 0"
+    topk = Array((7, 2, 3), fill=-1, elements={(2, 0, 1): 0})
+    changes = {"topk_indices": topk, "actual_seq_kvlen": (0, 20), "atten_mask": None}
+    yield bad("topk_indices", rule, "0 at token 2, kv head 0, slot 1", **changes)
+
+
+def infer_value_calls(layout, base):
+    def bad(argument, rule, got, **changes):
+        return make(INFER, RuntimeError, argument, rule, got, base, **changes)
+
+    s = "T = 5" if layout == "TND" else "S = 2"
+    yield bad("actual_seq_qlen", f"be from 0 to {s}", "-1 at sequence 1", actual_seq_qlen=Tensor([2, -1, 2]))
+    too_many = 6 if layout == "TND" else 3
+    yield bad("actual_seq_qlen", f"be from 0 to {s}", f"{too_many} at sequence 0", actual_seq_qlen=(too_many, 1, 2))
+    rule = "be from 0 to max_blocks * page_block_size = 24"
+    yield bad("actual_seq_kvlen", rule, "-5 at sequence 2", actual_seq_kvlen=Tensor([20, 9, -5]))
+    yield bad("actual_seq_kvlen", rule, "25 at sequence 0", actual_seq_kvlen=[25, 9, 5])
+    yield bad("actual_seq_kvlen", rule, f"{2**62} at sequence 1", actual_seq_kvlen=Tensor([20, 2**62, 5]))
+    for shape in ((1, 20), (2, 19)):
+        yield bad("atten_mask", "cover [max Sq, max Sk] = [2, 20]", list(shape), atten_mask=Array(shape))
+    shape, place = ((5, 2, 3), (3, 1, 2)) if layout == "TND" else ((3, 2, 2, 3), (2, 0, 1, 2))
+    where = f"at token {3 if layout == 'TND' else 4}, kv head 1, slot 2"
+    rule = "be below ceil(Sk / select_block_size) = 2"
+    yield bad("topk_indices", rule, f"2 {where}", topk_indices=Array(elements={place: 2}))
+    rule = "be below ceil(Sk / select_block_size) = 0"
+    topk = Array(shape, fill=-1, elements={place: 0})
+    yield bad("topk_indices", rule, f"0 {where}", topk_indices=topk, actual_seq_kvlen=(20, 9, 0))
+    rule = "hold page ids from 0 to 8 where blocks are selected"
+    for page in (-1, 9, 2**31 - 1):
+        changes = {"topk_indices": Array(shape, fill=1), "block_table": Array(elements={(2, 0): page})}
+        yield bad("block_table", rule, f"{page} at sequence 2, slot 0", **changes)
+    if layout == "TND":
+        yield bad("actual_seq_qlen", "sum to T = 5", 4, actual_seq_qlen=(2, 1, 1))
+        yield bad("actual_seq_qlen", "sum to T = 5", 6, actual_seq_qlen=(2, 2, 2))
+
+
+def limit_calls():
+    """Every rule of op_info broken once, and the dtypes that the NPU kernels lack."""
+
+    def bad(operator, argument, rule, got, base, error=ValueError):
+        return make(operator, error, argument, f"{rule} within the limits asked for", got, base)
+
+    shared = [
+        ("B", "be at most 3072", 3073, {"batch": 3073}),
+        ("N2", "be at most 256", 257, {"n1": 257, "n2": 257}),
+        ("G", "be at most 16", 17, {"n1": 34}),
+        ("D1", "be 192", 176, {"d1": 176}),
+        ("D2", "be 128", 192, {"d2": 192}),
+    ]
+    for operator in (FORWARD, GRAD):
+        for argument, rule, got, sizes in [
+            *shared,
+            ("select_block_size", "be 64", 48, {"size": 48}),
+            ("select_block_count", "be 16", 15, {"count": 15}),
+        ]:
+            yield bad(operator, argument, rule, got, ascend_select(operator, **sizes))
+    for argument, rule, got, sizes in [
+        *shared,
+        ("page_block_size", "be 64 or 128", 32, {"page": 32}),
+        ("select_block_size", "be a multiple of 16", 24, {"size": 24}),
+        ("select_block_size", "be at most 128", 144, {"size": 144}),
+        ("S", "be at most 4", 5, {"s": 5}),
+        ("S", "be at most 4", 6, {"s": 6, "layout": "BSH"}),
+    ]:
+        yield bad(INFER, argument, rule, got, ascend_infer(**sizes))
+    for argument, rule, got, sizes in [
+        ("q_len", "be at most 4", 5, {"layout": "TND", "q_lens": [1, 5]}),
+        ("selected_rows", "be at most max_kv_len (64)", 96, {"count": 3}),
+        ("q_len", "be at most kv_len (2)", 3, {"s": 3, "kv_lens": [64, 2]}),
+    ]:
+        yield bad(INFER, argument, rule, got, ascend_infer(**sizes), RuntimeError)
+    rule = "have dtype float16 or bfloat16"
+    for operator, base in [
+        (FORWARD, ascend_select(FORWARD, dtype=np.float32)),
+        (GRAD, ascend_select(GRAD, dtype=np.float32)),
+        (INFER, ascend_infer(dtype=np.float32)),
+    ]:
+        yield make(operator, TypeError, "query", rule, "float32", base)
+
+
+CALLS = [*attribute_calls(), *type_calls(), *shape_calls(), *value_calls(), *limit_calls()]
+REFUSED_BY_KERNELS = [call for call in CALLS if call.by_kernel]
+
+
+@cache
+def _good_cell(operator, mode):
+    return getattr(ms_nsa, operator)(**GOOD[operator][0])
+
+
+def good_results(operator, mode):
+    """What the good call of an operator gives, always from the same Cell."""
+    with run_mode(mode):
+        return call_cell(_good_cell(operator, mode), GOOD[operator][1])
+
+
+if __name__ == "__main__":
+    part, parts = map(int, sys.argv[1:])
+    expected = {operator: good_results(operator, "graph") for operator in GOOD}
+    for number in range(part, len(REFUSED_BY_KERNELS), parts):
+        call = REFUSED_BY_KERNELS[number]
+        outcome = call.outcome("graph")
+        goes_on = same_bits(good_results(call.operator, "graph"), expected[call.operator])
+        print(json.dumps([number, *outcome, goes_on]), flush=True)
