@@ -93,7 +93,8 @@ def needed_workspace(params, cores):
     units = params.kv_heads * -(-params.kv_rows // params.select_block_size)
     entries = params.segment_tokens * params.kv_heads * params.select_block_count
     segment = units * (MOST_ENTRIES // 8 + 32) + entries * params.group * (params.d2 + 16) * 4
-    return 2 * segment + cores * 3 * 64 * params.select_block_size * (4 + 2)
+    fetched = 4 * 64 * 2 * (params.d1 if params.d1 <= 128 else 256)
+    return 2 * segment + cores * (3 * 64 * params.select_block_size * (4 + 2) + fetched)
 
 
 @pytest.mark.parametrize("seed", range(8))
