@@ -29,8 +29,10 @@ def library():
     lib.MsNsaReport.argtypes = [text, number]
     lib.MsNsaSelectIsa.argtypes = [text, text, number]
     lib.MsNsaEndedRuns.restype = ctypes.c_int64
-    lib.MsNsaLongItems.argtypes, lib.MsNsaLongItems.restype = [text, ctypes.c_int64, ctypes.c_int64], ctypes.c_int64
-    lib.MsNsaAwaitRun.argtypes, lib.MsNsaAwaitRun.restype = [ctypes.c_int64, ctypes.c_int64], None
+    for items in (lib.MsNsaSharedItems, lib.MsNsaLongItems):
+        items.argtypes, items.restype = [text, ctypes.c_int64, ctypes.c_int64], ctypes.c_int64
+    for wait in (lib.MsNsaJoinRun, lib.MsNsaAwaitRun):
+        wait.argtypes, wait.restype = [ctypes.c_int64, ctypes.c_int64], None
     return lib
 
 

@@ -129,7 +129,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
         qlen = primitives.as_lengths(_INFER, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_INFER, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
-        if primitives.shapes_unknown(query.shape, key.shape, topk_indices.shape, mask.shape, qlen.shape, kvlen.shape):
+        if primitives.shapes_unknown(query, key, topk_indices, mask, qlen, kvlen):
             operator = self._dynamic
             dtypes = (query.dtype, key.dtype, value.dtype, topk_indices.dtype)
             dtypes += (mask.dtype, block_table.dtype, qlen.dtype, kvlen.dtype)

@@ -6,6 +6,7 @@ dynamic shapes cannot call Python ("The prim is not a PrimitivePy"). On Ascend e
 like the CPU's primitive.
 """
 
+import functools
 import itertools
 
 import mindspore as ms
@@ -70,19 +71,19 @@ def as_lengths(operator, argument, lengths, absent):
         return checks.lengths_tensor(operator, argument, lengths)
     if not isinstance(lengths, ms.Tensor):
         return checks.fail_lengths(operator, argument, lengths)
+    if lengths.dtype == ms.int64:
+        return lengths
     if lengths.dtype == ms.int32:
         return ops.cast(lengths, ms.int64)
-    if lengths.dtype != ms.int64:
-        return checks.fail_lengths(operator, argument, lengths.dtype)
-    return lengths
+    return checks.fail_lengths(operator, argument, lengths.dtype)
 
 
-def shapes_unknown(*shapes):
+def shapes_unknown(*tensors):
     """True only while a graph is compiled in which one of the shapes is dynamic."""
     if not in_graph():
         return False
-    for shape in shapes:  # noqa: SIM110, a generator does not compile in graph mode
-        if ops.is_sequence_shape_unknown(shape) or ops.is_sequence_value_unknown(shape):
+    for tensor in tensors:  # noqa: SIM110, a generator does not compile in graph mode
+        if ops.is_sequence_shape_unknown(tensor.shape) or ops.is_sequence_value_unknown(tensor.shape):
             return True
     return False
 
@@ -189,37 +190,76 @@ def _ascend_registration(operator):
     return registration.target("Ascend").get_op_info()
 
 
-class _CpuKernel(ops.Custom):
-    """A primitive whose long calls in PyNative mode sleep until the kernel has ended.
+@functools.lru_cache(maxsize=4096)
+def _item_bounds(operator, group, rows):
+    """Items, a token and a kv head each, from which on Python's thread joins a call, and on which it is long."""
+    library = backend.library()
+    arguments = operator.encode(), group, rows
+    return library.MsNsaSharedItems(*arguments), library.MsNsaLongItems(*arguments)
 
-    MindSpore's readers of a result wait in a busy loop, which takes a processor away from a kernel that uses all of
-    them. Short calls return at once, so that Python prepares the next call meanwhile (csrc/short_calls.h).
+
+def _cpu_function(operator):
+    return f"{backend.library_path()}:{operator}"
+
+
+def _inference_of_calls(infer_shape, infer_dtype):
+    """What MindSpore asks a primitive for in every call in PyNative mode; it takes shapes and dtypes, and keeps it."""
+
+    @functools.lru_cache(maxsize=1024)
+    def infer(shapes, dtypes):
+        return {"shape": infer_shape(*shapes), "dtype": infer_dtype(*dtypes), "value": None}
+
+    return infer
+
+
+class _CpuKernel(ops.Custom):
+    """A primitive whose calls in PyNative mode know what was inferred before, and do not wait in a busy loop.
+
+    MindSpore's readers of a result do, which takes a processor away from a kernel that could use it. So Python sleeps
+    while a long kernel runs, and joins in the work of a shorter one. Very short calls return at once
+    (csrc/short_calls.h).
     """
 
-    def __init__(self, operator, attributes, *args):
-        super().__init__(f"{backend.library_path()}:{operator}", *args)
+    def __init__(self, operator, attributes, infer_shape, infer_dtype, *args):
+        super().__init__(_cpu_function(operator), infer_shape, infer_dtype, *args)
         names = [tensor["name"] for tensor in load(operator)["inputs"]]
         self._key_at, self._indices_at = names.index("key"), names.index("topk_indices")
-        self._operator, self._head_num = operator.encode(), attributes["head_num"]
+        self._operator, self._head_num = operator, attributes["head_num"]
         self._block_count = attributes["select_block_count"]
         self._selected_rows = self._block_count * attributes["select_block_size"]
         self._page_rows = attributes.get("page_block_size", 1)
+        self._inferred, self._infer_call = None, _inference_of_calls(infer_shape, infer_dtype)
 
     def __call__(self, *inputs):
-        library = backend.library()
-        if self._is_short(inputs[self._key_at], inputs[self._indices_at], library):
+        self._inferred = self._infer_call(tuple([t.shape for t in inputs]), tuple([t.dtype for t in inputs]))
+        try:
+            return self._run(inputs)
+        finally:
+            self._inferred = None
+
+    def __infer__(self, *inputs):
+        return self._inferred or super().__infer__(*inputs)
+
+    def _run(self, inputs):
+        wait = self._wait(inputs[self._key_at], inputs[self._indices_at])
+        if wait is None:
             return super().__call__(*inputs)
-        ended = library.MsNsaEndedRuns()
+        ended = backend.library().MsNsaEndedRuns()
         outputs = super().__call__(*inputs)
-        library.MsNsaAwaitRun(ended, _PATIENCE_MS)
+        wait(ended, _PATIENCE_MS)
         return outputs
 
-    def _is_short(self, key, topk_indices, library):
+    def _wait(self, key, topk_indices):
+        """The library's function that waits for such a call's kernel, or None."""
         if topk_indices.ndim < 3 or key.ndim < 3:
-            return True  # an error
+            return None  # an error
         group = self._head_num // max(topk_indices.shape[-2], 1)
         rows = min(self._selected_rows, key.shape[0] * self._page_rows)
-        return topk_indices.size < self._block_count * library.MsNsaLongItems(self._operator, group, rows)
+        shared, long = _item_bounds(self._operator, group, rows)
+        items = topk_indices.size // self._block_count
+        if items < shared:
+            return None
+        return backend.library().MsNsaJoinRun if items < long else backend.library().MsNsaAwaitRun
 
 
 class _AscendKernel(nn.Cell):
@@ -262,7 +302,7 @@ class _AscendGrad(_AscendKernel):
 
 
 def _is_absent(lengths):
-    if shapes_unknown(lengths.shape):
+    if shapes_unknown(lengths):
         return False
     return lengths.shape[0] == 0
 
@@ -326,5 +366,5 @@ def make(operator, attributes, device, bprop=None):
     infer_functions = _infer_functions(operator, attributes, device)
     registration = _cpu_registration(operator, attributes)
     known = _CpuKernel(operator, attributes, *infer_functions, "aot", bprop, registration)
-    dynamic = _CpuKernel(operator, attributes, None, None, "aot", bprop, registration)
+    dynamic = ops.Custom(_cpu_function(operator), None, None, "aot", bprop, registration)
     return known, dynamic

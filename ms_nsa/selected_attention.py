@@ -135,7 +135,7 @@ class NsaSelectAttentionGrad(nn.Cell):
         qlen = primitives.as_lengths(_GRAD, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_GRAD, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
-        if primitives.shapes_unknown(query.shape, key.shape, topk_indices.shape, mask.shape, qlen.shape, kvlen.shape):
+        if primitives.shapes_unknown(query, key, topk_indices, mask, qlen, kvlen):
             operator = self._dynamic
             dtypes = (grad.dtype, query.dtype, key.dtype, value.dtype, attention_out.dtype)
             dtypes += (softmax_max.dtype, softmax_sum.dtype, topk_indices.dtype, mask.dtype, qlen.dtype, kvlen.dtype)
@@ -275,7 +275,7 @@ class NsaSelectAttention(nn.Cell):
         qlen = primitives.as_lengths(_FORWARD, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_FORWARD, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
-        if primitives.shapes_unknown(query.shape, key.shape, topk_indices.shape, mask.shape, qlen.shape, kvlen.shape):
+        if primitives.shapes_unknown(query, key, topk_indices, mask, qlen, kvlen):
             operator = self._dynamic
             dtypes = (query.dtype, key.dtype, value.dtype, topk_indices.dtype, mask.dtype, qlen.dtype, kvlen.dtype)
             primitives.check_dtypes(_FORWARD, self._device, dtypes)

@@ -21,4 +21,8 @@ int64_t EndedRuns();
 // that failed before its kernel never starts one.
 void AwaitRun(int64_t ended, int64_t patience_ms);
 
+// The same for a run of less than a millisecond: for a while it does not sleep, and takes part in the work
+// (work_offer.h).
+void JoinRun(int64_t ended, int64_t patience_ms);
+
 }  // namespace ms_nsa

@@ -97,6 +97,14 @@ MS_NSA_EXPORT void MsNsaAwaitRun(int64_t ended, int64_t patience_ms) {
   ms_nsa::AwaitRun(ended, patience_ms);
 }
 
+MS_NSA_EXPORT void MsNsaJoinRun(int64_t ended, int64_t patience_ms) {
+  ms_nsa::JoinRun(ended, patience_ms);
+}
+
+MS_NSA_EXPORT int64_t MsNsaSharedItems(const char* op, int64_t group, int64_t rows) {
+  return ms_nsa::SharedItems(op, group, rows);
+}
+
 MS_NSA_EXPORT int64_t MsNsaLongItems(const char* op, int64_t group, int64_t rows) {
   return ms_nsa::LongItems(op, group, rows);
 }

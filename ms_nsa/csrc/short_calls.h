@@ -14,7 +14,10 @@ namespace ms_nsa {
 // heads meets so many key rows.
 int64_t LongItems(const std::string& op, int64_t group, int64_t rows);
 
-// Most threads of a short call.
+// Items from which on Python's thread joins a short call.
+int64_t SharedItems(const std::string& op, int64_t group, int64_t rows);
+
+// Most threads of a short call besides Python's.
 int ShortCallThreads();
 
 // Ends the threads of the calling thread's team instead of letting them spin. A small team soon starts again.

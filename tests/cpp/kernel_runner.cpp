@@ -2,12 +2,14 @@
 //   kernel_runner --isas                        names of the ISAs this machine runs
 //   kernel_runner ISA THREADS[,THREADS...] IN OUT
 //   kernel_runner --together REPEATS IN OUT     all records at once, each in a thread of its own
+//   kernel_runner --joined REPEATS IN OUT       on one thread which another joins; prints how often it did
 // IN: records as tests/support/case_file.py writes them. OUT: for each record, for each number of threads
 // or repeat, its outputs one after another. Inputs and outputs lie between guard pages; inputs are read-only,
 // outputs start as NaN.
 #include <malloc.h>
 #include <omp.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -19,10 +21,13 @@
 #include <vector>
 
 #include "../../ms_nsa/csrc/dispatch.h"
+#include "../../ms_nsa/csrc/work_offer.h"
 #include "guarded_buffer.h"
 
 namespace ms_nsa {
 namespace {
+
+int64_t max_threads = 0;  // of every call
 
 enum Operator : int64_t { kSelect, kSelectGrad, kPaged };
 
@@ -102,6 +107,7 @@ SelectAttentionInputs SelectInputs(const Arguments& a) {
   in.dtype = static_cast<DType>(n.at(10));
   in.sparse_mode = static_cast<SparseMode>(n.at(11));
   in.scale_value = static_cast<float>(a.record.scale);
+  in.max_threads = max_threads;
   return in;
 }
 
@@ -132,6 +138,7 @@ void RunPaged(const Arguments& a) {
   p.dtype = static_cast<DType>(n.at(12));
   p.sparse_mode = static_cast<SparseMode>(n.at(13));
   p.scale_value = static_cast<float>(a.record.scale);
+  p.max_threads = max_threads;
   p.attention_out = a.Out<void>(0);
   Kernels().paged_attention(p);
 }
@@ -172,10 +179,15 @@ void RunFile(const std::string& threads, const std::string& in_path, const std::
   if (!out.flush()) throw std::runtime_error("cannot write " + out_path);
 }
 
-void RunTogether(int repeats, const std::string& in_path, const std::string& out_path) {
+std::vector<Record> ReadRecords(const std::string& path) {
   std::vector<Record> records;
-  for (std::ifstream in(in_path, std::ios::binary); in.peek() != std::ifstream::traits_type::eof();)
+  for (std::ifstream in(path, std::ios::binary); in.peek() != std::ifstream::traits_type::eof();)
     records.push_back(ReadRecord(in));
+  return records;
+}
+
+void RunTogether(int repeats, const std::string& in_path, const std::string& out_path) {
+  const std::vector<Record> records = ReadRecords(in_path);
   std::vector<std::ostringstream> outputs(records.size());
   std::vector<std::thread> threads;
   for (size_t i = 0; i < records.size(); ++i) {
@@ -189,16 +201,38 @@ void RunTogether(int repeats, const std::string& in_path, const std::string& out
   if (!out.flush()) throw std::runtime_error("cannot write " + out_path);
 }
 
+void RunJoined(int repeats, const std::string& in_path, const std::string& out_path) {
+  max_threads = 1;
+  omp_set_num_threads(2);
+  std::atomic<bool> ended{false};
+  int joined = 0;
+  std::thread other([&] {
+    while (!ended) joined += TakeWork();
+  });
+  std::ofstream out(out_path, std::ios::binary);
+  for (const Record& record : ReadRecords(in_path)) {
+    for (int repeat = 0; repeat < repeats; ++repeat) RunRecord(record, Placement::kAtEnd, out);
+  }
+  ended = true;
+  other.join();
+  std::printf("%d\n", joined);
+  if (!out.flush()) throw std::runtime_error("cannot write " + out_path);
+}
+
 int Main(int argc, char** argv) {
   if (argc == 2 && std::string(argv[1]) == "--isas") {
     for (const std::string& isa : SupportedIsas()) std::printf("%s\n", isa.c_str());
     return 0;
   }
   if (argc != 5)
-    throw std::runtime_error("usage: kernel_runner --isas | ISA THREADS IN OUT | --together REPEATS IN OUT");
+    throw std::runtime_error("usage: kernel_runner --isas | ISA THREADS IN OUT | --together|--joined REPEATS IN OUT");
   mallopt(M_PERTURB, 1);  // scratch memory starts as 0xfe bytes: huge or NaN as any type
   if (std::string(argv[1]) == "--together") {
     RunTogether(std::stoi(argv[2]), argv[3], argv[4]);
+    return 0;
+  }
+  if (std::string(argv[1]) == "--joined") {
+    RunJoined(std::stoi(argv[2]), argv[3], argv[4]);
     return 0;
   }
   SelectIsa(argv[1]);

@@ -63,6 +63,17 @@ def test_kernels_called_from_several_threads_at_once(tmp_path):
             assert same_bits(expected, found)
 
 
+def test_a_waiting_thread_joins_in(tmp_path):
+    calls = [call for name, case in fingerprints.make_cases() for call in calls_of(case)]
+    runner = native_runner()
+    alone = runner.run(tmp_path, runner.isas()[-1], calls)
+    results, joined = runner.run_joined(tmp_path, calls, 5)
+    for (expected,), repeats in zip(alone, results):
+        for found in repeats:
+            assert same_bits(expected, found)
+    assert joined > 0
+
+
 class Independent(nn.Cell):
     """Calls that need nothing of each other: the runtime is free to run them at once."""
 

@@ -32,12 +32,20 @@ class KernelRunner:
 
     def run_together(self, folder, calls, repeats):
         """Outputs of each call in each repeat, with all calls running at once."""
+        return self._run_repeats(folder, calls, repeats, "--together")[0]
+
+    def run_joined(self, folder, calls, repeats):
+        """The same on one thread, which another thread joins; and how often it did."""
+        outputs, done = self._run_repeats(folder, calls, repeats, "--joined")
+        return outputs, int(done.stdout)
+
+    def _run_repeats(self, folder, calls, repeats, option):
         case_path, out_path = folder / "cases", folder / "outputs"
         case_file.write_calls(case_path, calls)
         # More threads than processors: one that spins while it waits would keep the others from running.
-        done = self._run("--together", str(repeats), str(case_path), str(out_path), OMP_WAIT_POLICY="passive")
+        done = self._run(option, str(repeats), str(case_path), str(out_path), OMP_WAIT_POLICY="passive")
         assert done.returncode == 0, f"kernel_runner ended with {done.returncode}: {done.stderr}"
-        return case_file.read_outputs(out_path, calls, repeats)
+        return case_file.read_outputs(out_path, calls, repeats), done
 
     def fails(self, isa):
         """The message with which the runner refuses an ISA."""

@@ -27,7 +27,7 @@ class Backward {
         dq_size_(chunks_.max_tokens() * (in_.n1 / in_.n2) * dq_stride_),
         dk_stride_(RoundUp(in_.d1, V::kLanes)),
         dv_stride_(RoundUp(in_.d2, V::kLanes)),
-        threads_(TeamSize(owners_ * parts_, in_.max_threads)),
+        threads_(Team(owners_ * parts_, in_.max_threads).threads),
         scratch_size_(ScratchSize()),
         memory_(Layout(nullptr)) {
     Layout(memory_.get());

@@ -196,15 +196,14 @@ void SelectAttention(const SelectAttentionParams& p) {
   Arena sizing;
   Worker(sizing, p, chunks);
   const int64_t size = sizing.used();
-  const int threads = TeamSize(chunks.size(), p.in.max_threads);
-  const Buffer<char> memory(threads * size);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    Arena arena(memory.get() + TeamMember() * size);
+  const Team team(chunks.size(), p.in.max_threads);
+  const Buffer<char> memory(team.members() * size);
+  int64_t next_chunk = 0;
+  team.Run([&](int member) {
+    Arena arena(memory.get() + member * size);
     Worker worker(arena, p, chunks);
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t i = 0; i < chunks.size(); ++i) worker.Run(chunks.At(i));
-  }
+    for (int64_t i; (i = TakeTask(&next_chunk)) < chunks.size();) worker.Run(chunks.At(i));
+  });
 }
 
 }  // namespace

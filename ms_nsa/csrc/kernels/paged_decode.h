@@ -46,7 +46,7 @@ class DecodeWorker {
     tile.count = 0;
     tile.first = rows_done_;
     if (rows_done_) {
-      const int64_t i = __atomic_fetch_add(next_task, 1, __ATOMIC_RELAXED);
+      const int64_t i = TakeTask(next_task);
       tile.empty = i >= tasks_.size();
       if (tile.empty) return;
       task_ = tasks_.At(i);
@@ -113,20 +113,20 @@ void DecodeWith(const PagedAttentionParams& p, const DecodeTasks& tasks) {
   Worker(sizing, p, tasks, partial);
   const int64_t size = sizing.used();
   const bool small = tasks.CacheBytes(sizeof(typename E::Storage)) < kOneThreadBytes;
-  const int threads = small ? 1 : TeamSize(tasks.size(), p.max_threads);
-  const Buffer<char> memory(threads * size);
-  const int64_t split_items = tasks.parts() > 1 ? tasks.items() : 0;
+  const Team team(small ? 1 : tasks.size(), p.max_threads);
+  const Buffer<char> memory(team.members() * size);
   int64_t next_task = 0;
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    Arena arena(memory.get() + TeamMember() * size);
+  team.Run([&](int member) {
+    Arena arena(memory.get() + member * size);
     Worker(arena, p, tasks, partial).Run(&next_task);
-#pragma omp barrier
-#pragma omp for
-    for (int64_t i = 0; i < split_items; ++i) {
+  });
+  if (tasks.parts() == 1) return;
+  int64_t next_item = 0;
+  team.Run([&](int) {
+    for (int64_t i; (i = TakeTask(&next_item)) < tasks.items();) {
       MergeItem<typename Dot::Vec, E>(p, tasks, partial, i, value_width);
     }
-  }
+  });
 }
 
 template <class Dot, class E>
