@@ -82,7 +82,7 @@ def shapes_unknown(*tensors):
     """True only while a graph is compiled in which one of the shapes is dynamic."""
     if not in_graph():
         return False
-    for tensor in tensors:  # noqa: SIM110, a generator does not compile in graph mode
+    for tensor in tensors:
         if ops.is_sequence_shape_unknown(tensor.shape) or ops.is_sequence_value_unknown(tensor.shape):
             return True
     return False

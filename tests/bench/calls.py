@@ -79,6 +79,15 @@ def seconds_above(call, bare, repeats):
     return measure.median(above), measure.median(bare_seconds)
 
 
+def seconds_after(before, call, repeats):
+    """Median of a call after something else that fills the caches, as its own work would."""
+    seconds = []
+    for _ in range(_ROW * max(repeats, 5)):
+        before()
+        seconds.append(measure.seconds_of(call))
+    return measure.median(seconds)
+
+
 def small_call(case):
     """A small case's inputs, its call and the bare call with the same tensors."""
     if case.operator == DECODE:

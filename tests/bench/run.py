@@ -74,7 +74,7 @@ class Bench:
         sampler = measure.sampler(self.machine, result.case, made, result.isa)
         result.timing = measure.interleave(call, sampler, self.repeats)
         if result.case.operator == DECODE and result.case.batch == 1:
-            _, bare = calls.seconds_above(call, calls.bare_decode(call), self.repeats)
+            bare = calls.seconds_after(lambda: sampler(1), calls.bare_decode(call), self.repeats)
             # A machine busy with other work may show a bare call longer than ours.
             result.overhead = min(bare, result.seconds() / 2)
         if _bits(call, result.case) != before:

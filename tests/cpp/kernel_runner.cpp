@@ -225,7 +225,8 @@ int Main(int argc, char** argv) {
     return 0;
   }
   if (argc != 5)
-    throw std::runtime_error("usage: kernel_runner --isas | ISA THREADS IN OUT | --together|--joined REPEATS IN OUT");
+    throw std::runtime_error(
+        "usage: kernel_runner --isas | ISA THREADS IN OUT | --together|--joined REPEATS IN OUT");
   mallopt(M_PERTURB, 1);  // scratch memory starts as 0xfe bytes: huge or NaN as any type
   if (std::string(argv[1]) == "--together") {
     RunTogether(std::stoi(argv[2]), argv[3], argv[4]);

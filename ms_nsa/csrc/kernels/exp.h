@@ -26,16 +26,30 @@ inline typename V::Reg Exp2Polynomial(typename V::Reg f) {
   return V::Fma(p, f, V::Set1(9.999992614457122e-1f));
 }
 
+// 2^f, 0 <= f < 1, as above.
+template <class V>
+inline typename V::Reg Exp2OfFraction(typename V::Reg f) {
+  auto p = V::Set1(1.3534167916065001e-2f);
+  p = V::Fma(p, f, V::Set1(5.201146061043225e-2f));
+  p = V::Fma(p, f, V::Set1(2.4144275689143233e-1f));
+  p = V::Fma(p, f, V::Set1(6.930038344699887e-1f));
+  return V::Fma(p, f, V::Set1(1.000002593370694f));
+}
+
 constexpr float kNegativeInfinity = -__builtin_inff();
 constexpr float kLog2E = 1.44269504088896341f;
 
 // 2^x, to about 2^-18.
 template <class V>
 inline typename V::Reg Exp2(typename V::Reg x) {
-  // Below -200 the result underflows to 0 whatever it is; the bound keeps -inf out of the reduction.
-  x = V::Max(V::Set1(-200.0f), x);
-  const auto whole = V::Round(x);
-  return V::ScaleByPowerOf2(Exp2Polynomial<V>(V::Sub(x, whole)), whole);
+  if constexpr (V::kHasFraction) {
+    return V::ScaleByPowerOf2(Exp2OfFraction<V>(V::Fraction(x)), x);
+  } else {
+    // Below -200 the result underflows to 0 whatever it is; the bound keeps -inf out of the reduction.
+    x = V::Max(V::Set1(-200.0f), x);
+    const auto whole = V::Round(x);
+    return V::ScaleByPowerOf2(Exp2Polynomial<V>(V::Sub(x, whole)), whole);
+  }
 }
 
 template <class V, bool kPrecise>

@@ -22,6 +22,10 @@ struct FloatDot {
   static Reg MulAddBroadcast(Reg acc, const Operand* a, B b) { return MulAdd(acc, Broadcast(a), b); }
 
   static void StoreRow(Operand* p, Reg x) { V::Store(p, x); }
+  static void StoreRow(Operand* p, Reg first, Reg second) {
+    V::Store(p, first);
+    V::Store(p + V::kLanes, second);
+  }
   static void StorePair(Operand* p, Reg first, Reg) { V::Store(p, first); }
   template <class E>
   static void CopyPair(Operand* p, const typename E::Storage* first, const typename E::Storage*) {

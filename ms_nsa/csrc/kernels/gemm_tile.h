@@ -10,11 +10,9 @@
 namespace ms_nsa {
 namespace {
 
-enum class Init {
-  kZero,
-  kLoad,
-  kScale
-};  // C starts at zero, at its value, or at its value times the row's factor
+// What the product is added to: zero, C, or C times the row's factor. The last is added when the product is
+// done: a row of C that is late would hold the whole tile up (1 % of the forward).
+enum class Init { kZero, kLoad, kScale };
 
 // Panels of up to kTileVectors vectors; in a panel, depth steps of (vectors * kLanes) columns of kPair
 // elements.
@@ -48,16 +46,24 @@ inline void InitTile(const GemmArgs<Dot>& g, typename Dot::Reg (&acc)[R][NV]) {
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     const float* c = g.c[r] + g.column;
-    const auto factor = V::Set1(g.init == Init::kScale ? g.factor[r] : 1.0f);
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) {
-      if (g.init == Init::kZero) {
-        acc[r][v] = V::Zero();
-      } else {
-        acc[r][v] = V::Load(c + v * V::kLanes);
-        if (g.init == Init::kScale) acc[r][v] = V::Mul(acc[r][v], factor);
-      }
+    for (int v = 0; v < NV; ++v) acc[r][v] = g.init == Init::kLoad ? V::Load(c + v * V::kLanes) : V::Zero();
+  }
+}
+
+template <class Dot, int R, int NV>
+inline void StoreTile(const GemmArgs<Dot>& g, typename Dot::Reg (&acc)[R][NV]) {
+  using V = typename Dot::Vec;
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    float* c = g.c[r] + g.column;
+    if (g.init == Init::kScale) {
+      const auto factor = V::Set1(g.factor[r]);
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) acc[r][v] = V::Fma(V::Load(c + v * V::kLanes), factor, acc[r][v]);
     }
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) V::Store(c + v * V::kLanes, acc[r][v]);
   }
 }
 
@@ -82,11 +88,7 @@ inline void GemmTile(const GemmArgs<Dot>& g) {
       for (int v = 0; v < NV; ++v) acc[r][v] = Dot::MulAdd(acc[r][v], x, column[v]);
     }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) V::Store(g.c[r] + g.column + v * V::kLanes, acc[r][v]);
-  }
+  StoreTile<Dot, R, NV>(g, acc);
 }
 
 template <class Dot, int NV, int R = Dot::Vec::kTileRows>

@@ -46,17 +46,25 @@ class RowExp {
                              typename Dot::Operand* probability) const {
     const auto by = V::Set1(-shift * kUnit);
     auto sum = V::Zero();
-    for (int64_t v = 0; v < vectors; ++v) {
-      const auto x = V::Fma(V::Load(score + v * V::kLanes), scale_, by);
-      const auto e = Dot::kPreciseExp ? Exp<V, true>(x) : Exp2<V>(x);
-      sum = V::Add(sum, e);
-      Dot::StoreRow(probability + v * V::kLanes, e);
-      if constexpr (kMasked) V::Store(score + v * V::kLanes, e);
+    int64_t v = 0;
+    for (; v + 2 <= vectors; v += 2) {  // whose conversion to operands is one
+      const auto first = Term(score + v * V::kLanes, by, sum),
+                 second = Term(score + (v + 1) * V::kLanes, by, sum);
+      Dot::StoreRow(probability + v * V::kLanes, first, second);
     }
+    if (v < vectors) Dot::StoreRow(probability + v * V::kLanes, Term(score + v * V::kLanes, by, sum));
     return sum;
   }
 
  private:
+  typename V::Reg Term(float* score, typename V::Reg by, typename V::Reg& sum) const {
+    const auto x = V::Fma(V::Load(score), scale_, by);
+    const auto e = Dot::kPreciseExp ? Exp<V, true>(x) : Exp2<V>(x);
+    sum = V::Add(sum, e);
+    if constexpr (kMasked) V::Store(score, e);
+    return e;
+  }
+
   typename V::Reg scale_;
 };
 

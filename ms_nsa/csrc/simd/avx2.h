@@ -14,6 +14,7 @@ struct Avx2 {
   // 12 accumulators + 2 operand vectors + 1 broadcast of 16 registers.
   static constexpr int kTileRows = 6;
   static constexpr int kTileVectors = 2;
+  static constexpr bool kHasFraction = false;
 
   using Reg = __m256;
   using Mask = __m256;

@@ -14,6 +14,7 @@ struct Avx512 {
   // 24 accumulators + 4 operand vectors + 1 broadcast of 32 registers.
   static constexpr int kTileRows = 6;
   static constexpr int kTileVectors = 4;
+  static constexpr bool kHasFraction = true;  // an instruction for Fraction
 
   using Reg = __m512;
   using Mask = __mmask16;
@@ -34,7 +35,9 @@ struct Avx512 {
   static float ReduceMax(Reg a) { return _mm512_reduce_max_ps(a); }
   static float ReduceAdd(Reg a) { return _mm512_reduce_add_ps(a); }
   static Reg Round(Reg a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  // x * 2^n for integral n in [-200, 127]
+  // x - floor(x), 0 for infinite x
+  static Reg Fraction(Reg x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+  // x * 2^floor(n)
   static Reg ScaleByPowerOf2(Reg x, Reg n) { return _mm512_scalef_ps(x, n); }
   static void Transpose(Reg* r) {
     Reg t[16];

@@ -39,6 +39,10 @@ struct Avx512Bf16Dot {
   static void StoreRow(Operand* p, Reg x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(x));
   }
+  // The same of two vectors one after another.
+  static void StoreRow(Operand* p, Reg first, Reg second) {
+    _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(second, first));
+  }
   // Two rows' values as depth pairs: p[2 i] from the first row, p[2 i + 1] from the second.
   static void StorePair(Operand* p, Reg first, Reg second) {
     StoreInterleaved(p, (__m256i)_mm512_cvtneps_pbh(first), (__m256i)_mm512_cvtneps_pbh(second));

@@ -14,6 +14,7 @@ struct Neon {
   // 24 accumulators + 4 operand vectors + 1 broadcast of 32 registers.
   static constexpr int kTileRows = 6;
   static constexpr int kTileVectors = 4;
+  static constexpr bool kHasFraction = false;
 
   using Reg = float32x4_t;
   using Mask = uint32x4_t;

@@ -13,6 +13,7 @@ struct Scalar {
   static constexpr int kLanes = 4;
   static constexpr int kTileRows = 2;
   static constexpr int kTileVectors = 2;
+  static constexpr bool kHasFraction = false;
 
   struct Reg {
     float lane[kLanes];
