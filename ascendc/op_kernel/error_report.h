@@ -2,7 +2,7 @@
 #pragma once
 
 #include "attention_workspace.h"
-#include "first_error.h"
+#include "error_finder.h"
 #include "kernel_operator.h"
 
 namespace ms_nsa {
