@@ -1,5 +1,5 @@
 // Debugging: the first length, index or page that the documented rules forbid. A kernel cannot raise; it
-// leaves what it finds at the start of its workspace.
+// leaves this record in the output first_error, and Python raises with its words (ms_nsa/first_error.py).
 #pragma once
 
 #include <cstdint>
