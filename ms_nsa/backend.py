@@ -90,6 +90,7 @@ def _ascend_rows():
         ("ascend package", f"for {' and '.join(vendor.chips())}, built with CANN {vendor.built_with()}"),
         ("cann", vendor.installed_cann() or "not found"),
         ("ascend kernels", wrong or f"fit this machine ({vendor.chip()})"),
+        ("MS_NSA_DEBUG", os.environ.get("MS_NSA_DEBUG", "not set")),
     ]
 
 

@@ -11,8 +11,8 @@ import numbers
 import mindspore as ms
 from mindspore import ops
 
-from ms_nsa import backend
-from ms_nsa.registry import load
+from ms_nsa import backend, first_error
+from ms_nsa.registry import load, outputs
 
 _LAYOUTS = ("BSH", "BSND", "TND")
 _SPARSE_MODES = (0, 2, 3)
@@ -82,6 +82,7 @@ def training_attributes(operator, head_num, scale_value, select_block_size, sele
         "default_scale": default_scale,
         "scale_value": scale,
         "limits": limit_rules,
+        "debug": int(first_error.wanted()),
     }
     return attributes, device
 
@@ -118,7 +119,7 @@ def fail_dtype(operator, argument, allowed, dtype):
 
 @functools.lru_cache(maxsize=4096)
 def check_shapes(operator, attributes, shapes):
-    """Raises ValueError unless ranks and extents fit; returns the output shapes.
+    """Raises ValueError unless ranks and extents fit; returns the shapes of the CPU's outputs.
 
     Args:
         operator (str): name of the operator.
@@ -133,7 +134,7 @@ def check_shapes(operator, attributes, shapes):
     arguments = (operator.encode(), text.encode(), len(shapes), ndims, flat, out)
     backend.call(backend.library().MsNsaCheckShapes, *arguments, error=ValueError)
     result, at = [], 0
-    for _ in load(operator)["outputs"]:
+    for _ in outputs(operator, "cpu"):
         result.append(tuple(out[at + 1 : at + 1 + out[at]]))
         at += 1 + out[at]
     return tuple(result)

@@ -14,7 +14,7 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.ops import CustomRegOp, DataType, PrimitiveWithInfer
 
-from ms_nsa import backend, checks, registry, vendor
+from ms_nsa import backend, checks, first_error, registry, vendor
 from ms_nsa.registry import load
 
 _DATA_TYPES = {
@@ -100,23 +100,20 @@ def check_dtypes(operator, device, dtypes):
     checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in dtypes])
 
 
-def _infer_functions(operator, attributes, device, separate=None):
-    """Shape and dtype inference; `device` is whose dtypes are accepted.
-
-    `separate` turns what is known of a primitive's inputs into what is known of the CPU's, given a function that does
-    so for an input that joins two.
-    """
+def _infer_functions(operator, attributes, device, target="cpu"):
+    """Shape and dtype inference of the primitive for `target`; `device` is whose dtypes are accepted."""
     pairs = tuple(attributes.items())
+    separate = _separate(operator, target)
+    further = () if target == "cpu" else (first_error.SHAPE,)
 
     def infer_shape(*shapes):
-        shapes = tuple(map(tuple, shapes))
-        result = checks.check_shapes(operator, pairs, separate(shapes, _halves) if separate else shapes)
+        result = checks.check_shapes(operator, pairs, separate(tuple(map(tuple, shapes)), _halves)) + further
         return result if len(result) > 1 else result[0]
 
     def infer_dtype(*dtypes):
-        dtypes = separate(dtypes, _twice) if separate else dtypes
+        dtypes = separate(dtypes, _twice)
         checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in dtypes])
-        return _output_dtypes(operator, dtypes)
+        return _output_dtypes(operator, target, dtypes)
 
     return infer_shape, infer_dtype
 
@@ -129,9 +126,13 @@ def _twice(dtype):
     return dtype, dtype
 
 
-def _separate_ascend(operator):
-    """The function `separate` of an Ascend primitive, which has its attributes behind the inputs."""
-    joins = ["joins" in tensor for tensor in registry.inputs(operator, "ascend")]
+def _separate(operator, target):
+    """A function that turns what is known of a primitive's inputs into what is known of the CPU's.
+
+    It is given a function that does so for an input that joins two. Attributes, which an Ascend primitive has behind
+    its inputs, are dropped.
+    """
+    joins = ["joins" in tensor for tensor in registry.inputs(operator, target)]
 
     def separate(known, split):
         result = []
@@ -142,29 +143,27 @@ def _separate_ascend(operator):
     return separate
 
 
-def _output_dtypes(operator, dtypes):
-    info = load(operator)
-    query = dtypes[[tensor["name"] for tensor in info["inputs"]].index("query")]
-    result = tuple(query if tensor["dtype"] == "T" else ms.float32 for tensor in info["outputs"])
+def _output_dtypes(operator, target, dtypes):
+    query = dtypes[[tensor["name"] for tensor in load(operator)["inputs"]].index("query")]
+    kinds = [tensor["dtype"] for tensor in registry.outputs(operator, target)]
+    result = tuple(query if kind == "T" else getattr(ms, kind[0]) for kind in kinds)
     return result if len(result) > 1 else result[0]
 
 
 def _registration(operator, name, device):
-    info = load(operator)
     registration = CustomRegOp(name)
     for index, tensor in enumerate(registry.inputs(operator, device)):
         optional = device == "ascend" and tensor.get("optional")
         registration.input(index, tensor["name"], "optional" if optional else "required")
-    for index, tensor in enumerate(info["outputs"]):
+    for index, tensor in enumerate(registry.outputs(operator, device)):
         registration.output(index, tensor["name"], "required")
     return registration
 
 
 def _dtype_rows(operator, device):
     """Every combination of dtypes, a row of DataType for inputs and outputs."""
-    info = load(operator)
-    tensors = registry.inputs(operator, device) + info["outputs"]
-    for dtype in info["dtypes"][device]:
+    tensors = registry.inputs(operator, device) + registry.outputs(operator, device)
+    for dtype in load(operator)["dtypes"][device]:
         choices = [[dtype] if tensor["dtype"] == "T" else tensor["dtype"] for tensor in tensors]
         for row in itertools.product(*choices):
             yield [_DATA_TYPES[name] for name in row]
@@ -262,37 +261,24 @@ class _CpuKernel(ops.Custom):
         return backend.library().MsNsaJoinRun if items < long else backend.library().MsNsaAwaitRun
 
 
-class _AscendKernel(nn.Cell):
-    """An operator of the vendor package, called like the CPU's primitive.
+class _AscendNode(nn.Cell):
+    """A graph of one operator of the vendor package; with its attributes, which MindSpore takes as inputs.
 
-    MindSpore takes the attributes of such an operator as inputs, and takes inputs that are no tensors, or more than
-    nine with three outputs, in compiled graphs only. So PyNative mode runs a graph of this one operator.
+    PyNative mode runs this graph: MindSpore takes inputs that are no tensors, or more than twelve tensors with the
+    outputs, in compiled graphs only.
     """
 
-    def __init__(self, primitive, values, bprop=None):
+    def __init__(self, primitive, values):
         super().__init__(auto_prefix=False)
         self._primitive = primitive
         self._values = values
-        self._bprop = bprop
 
     @ms.jit
     def construct(self, *tensors):
         return self._primitive(*tensors, *self._values)
 
 
-class _AscendForward(_AscendKernel):
-    """The forward operator: a primitive whose attributes are inputs would owe gradients for them, a Cell does not."""
-
-    @ms.jit
-    def construct(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen):
-        tensors = query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen
-        return self._primitive(*tensors, *self._values)
-
-    def bprop(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout):
-        return self._bprop(query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout)
-
-
-class _AscendGrad(_AscendKernel):
+class _AscendGradNode(_AscendNode):
     """The gradient operator, which takes the lengths of queries and keys as one tensor."""
 
     @ms.jit
@@ -321,7 +307,43 @@ def join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key):
     return ops.concat((actual_seq_qlen, actual_seq_kvlen))
 
 
-_ASCEND_CELLS = {"NsaSelectAttention": _AscendForward, "NsaSelectAttentionGrad": _AscendGrad}
+class _AscendKernel(nn.Cell):
+    """An operator of the vendor package, called like the CPU's primitive and giving what it gives.
+
+    The operator has one more output, first_error. With MS_NSA_DEBUG a call in PyNative mode reads it, which waits for
+    the kernel; a compiled graph has nobody to raise an error, and drops it.
+    """
+
+    def __init__(self, operator, node, attributes, bprop=None):
+        super().__init__(auto_prefix=False)
+        self._node = node
+        self._operator = operator
+        self._debug = bool(attributes["debug"])
+        self._layout = attributes.get("layout")
+        self._bprop = bprop
+
+    def construct(self, *tensors):
+        return self._results(self._node(*tensors))
+
+    def _results(self, outputs):
+        if self._debug and not in_graph():
+            first_error.check(self._operator, outputs[-1], self._layout)
+        return outputs[:-1] if len(outputs) > 2 else outputs[0]
+
+
+class _AscendForward(_AscendKernel):
+    """The forward operator: a primitive whose attributes are inputs would owe gradients for them, a Cell does not."""
+
+    def construct(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen):
+        tensors = query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen
+        return self._results(self._node(*tensors))
+
+    def bprop(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout):
+        return self._bprop(query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout)
+
+
+_ASCEND_NODES = {"NsaSelectAttentionGrad": _AscendGradNode}
+_ASCEND_CELLS = {"NsaSelectAttention": _AscendForward}
 
 
 def _ascend_primitive(operator, attributes, infer_shape, infer_dtype):
@@ -339,11 +361,11 @@ def _make_ascend(operator, attributes, device, bprop):
     if wrong:
         raise RuntimeError(wrong)
     values = registry.ascend_values(operator, attributes)
-    cell = _ASCEND_CELLS.get(operator, _AscendKernel)
-    infer_functions = _infer_functions(operator, attributes, device, _separate_ascend(operator))
+    node, cell = _ASCEND_NODES.get(operator, _AscendNode), _ASCEND_CELLS.get(operator, _AscendKernel)
+    infer_functions = _infer_functions(operator, attributes, device, "ascend")
     known = _ascend_primitive(operator, attributes, *infer_functions)
     dynamic = _ascend_primitive(operator, attributes, None, None)
-    return cell(known, values, bprop), cell(dynamic, values, bprop)
+    return tuple(cell(operator, node(primitive, values), attributes, bprop) for primitive in (known, dynamic))
 
 
 def make(operator, attributes, device, bprop=None):

@@ -1,8 +1,8 @@
 """Reads op_info: one JSON file an operator, the single source of names, order, dtypes and limits.
 
-`inputs` and `attributes` hold what the CPU kernels take. On Ascend some inputs are joined to one
-(`joined_on_ascend`), an attribute with `devices` is for those devices only, and one with `choices` travels as the place
-of its value among them.
+`inputs` holds what the CPU kernels take; on Ascend some are joined to one (`joined_on_ascend`). An output or attribute
+with `devices` is for those devices only. An attribute with `choices` travels to Ascend as the place of its value among
+them.
 """
 
 import functools
@@ -34,10 +34,18 @@ def inputs(operator, device):
     return [tensor for tensor in places if tensor["name"] not in joined["joins"]]
 
 
+def outputs(operator, device):
+    """The outputs of `operator` on "cpu" or "ascend", in order."""
+    return _on(device, load(operator)["outputs"])
+
+
 def attributes(operator, device):
     """The attributes of `operator` on "cpu" or "ascend", in order."""
-    listed = load(operator)["attributes"]
-    return [attribute for attribute in listed if device in attribute.get("devices", (device,))]
+    return _on(device, load(operator)["attributes"])
+
+
+def _on(device, listed):
+    return [item for item in listed if device in item.get("devices", (device,))]
 
 
 def ascend_values(operator, values):

@@ -8,9 +8,11 @@ they know. The exit status is 1 if one of them is off.
 """
 
 import argparse
+import os
 import pathlib
 import sys
 import time
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
@@ -21,7 +23,7 @@ from ms_nsa import backend
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))  # the shared cases
 
 from support import ASCEND, BARS, DTYPES, NAMED_CASES, random_paged_case, random_select_case
-from support.run_cells import check, run_training, same_bits
+from support.run_cells import attributes_of, check, forward_inputs, run_training, same_bits
 
 KINDS = {"attention_out": "out", "dq": "grad", "dk": "grad", "dv": "grad"}
 
@@ -110,6 +112,23 @@ def check_repeats(report, dtype):
         report.fail(f"repeats, {dtype}", AssertionError("five runs must be bitwise the same"))
 
 
+def check_debugging(report, dtype):
+    """Under MS_NSA_DEBUG=1 an index out of range is an error on any device."""
+    before, os.environ["MS_NSA_DEBUG"] = os.environ.get("MS_NSA_DEBUG", "0"), "1"
+    for make, kind in ((random_select_case, "NsaSelectAttention"), (random_paged_case, "NsaSelectedAttentionInfer")):
+        case = make(np.random.default_rng(1), DTYPES[dtype], ASCEND)
+        case = replace(case, topk_indices=np.full_like(case.topk_indices, np.iinfo(np.int32).max))
+        try:
+            wait_for(getattr(ms_nsa, kind)(**attributes_of(case))(*forward_inputs(case)))
+            report.fail(f"debugging, {dtype}", AssertionError(f"{kind} must name an index out of range"))
+        except RuntimeError as error:
+            if f"{kind}: topk_indices must be below" in str(error):
+                report.add(f"{dtype}: {kind} names an index out of range")
+            else:
+                report.fail(f"debugging, {dtype}", error)
+    os.environ["MS_NSA_DEBUG"] = before
+
+
 def normal(rng, dtype, *shape):
     return ms.Tensor(rng.standard_normal(shape, np.float32).astype(DTYPES[dtype]))
 
@@ -190,6 +209,7 @@ def main():
         check_cases(report, args, dtype)
         try:
             check_repeats(report, dtype)
+            check_debugging(report, dtype)
         except Exception as error:
             report.fail(f"repeats, {dtype}", error)
         report.add()

@@ -162,6 +162,8 @@ def test_device_check_writes_a_report(tmp_path):
         "forward", "gradient", "decode"
     ]  # fmt: skip
     assert "bfloat16: five runs are bitwise the same" in report
+    for kind in ("NsaSelectAttention", "NsaSelectedAttentionInfer"):
+        assert f"bfloat16: {kind} names an index out of range" in report
 
 
 def test_device_check_fails_when_a_result_is_off(tmp_path):

@@ -28,7 +28,7 @@ struct AttentionParams {
   int32_t chunk_rows;      // kv rows of one pipeline step
   int32_t segment_tokens;  // training: block-outer, so many tokens at a time; 0: token-outer
   float scale_value;
-  int32_t debug;  // 1: what the rules forbid is looked for first, see first_error.h
+  int32_t debug;  // 1: what the rules forbid is looked for and left in first_error (first_error.h)
 };
 
 }  // namespace ms_nsa

@@ -18,11 +18,6 @@ constexpr int32_t kMaxChunk = 256;  // kv rows of a step
 constexpr int64_t kGmAlign = 512;
 constexpr int32_t kL1Bytes = 524288 - 256;  // a mix kernel may not have the last 256
 
-// In front of everything else, if wanted: a FirstError.
-MS_NSA_FN int64_t ReportBytes(const AttentionParams& p) {
-  return p.debug ? kGmAlign : 0;
-}
-
 // Byte offsets inside the area of a core.
 struct CoreArea {
   int64_t scores;    // float [kSlots][group][chunk_rows]

@@ -83,8 +83,4 @@ void PlanCores(int64_t rows, int32_t aic_cores, Tiling& tiling) {
   tiling.workspace_bytes = tiling.block_dim * AreaOf(p).bytes;
 }
 
-void AddReport(Tiling& tiling) {
-  tiling.workspace_bytes += ReportBytes(tiling.params);
-}
-
 }  // namespace ms_nsa

@@ -44,7 +44,4 @@ void FillAttention(const AttentionShapes& shapes, AttentionParams& params);
 // Cores and workspace when no unit of work (a token and a kv head) has more than `rows` kv rows.
 void PlanCores(int64_t rows, int32_t aic_cores, Tiling& tiling);
 
-// In front of everything else in the workspace, if the shapes ask for it.
-void AddReport(Tiling& tiling);
-
 }  // namespace ms_nsa

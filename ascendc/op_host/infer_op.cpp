@@ -29,7 +29,8 @@ enum : size_t {
   kSparseMode,
   kDefaultScale,
   kScaleValue,
-  kLayout
+  kLayout,
+  kDebug
 };
 }
 
@@ -54,11 +55,13 @@ ge::graphStatus InferInferShape(gert::InferShapeContext* context) {
   gert::Shape* out = context->GetOutputShape(0);
   *out = *query;
   out->SetDim(out->GetDimNum() - 1, layout == Layout::kBsh ? get(infer_attribute::kHeadNum) * d2 : d2);
+  *context->GetOutputShape(1) = FirstErrorShape();
   return ge::GRAPH_SUCCESS;
 }
 
 ge::graphStatus InferInferType(gert::InferDataTypeContext* context) {
   context->SetOutputDataType(0, context->GetInputDataType(kQuery));
+  context->SetOutputDataType(1, ge::DT_INT64);
   return ge::GRAPH_SUCCESS;
 }
 
@@ -97,6 +100,7 @@ AttentionShapes ReadAttention(const TilingCall& call, Layout layout) {
   shapes.sparse_mode = call.Int(kSparseMode);
   shapes.default_scale = call.Int(kDefaultScale) != 0;
   shapes.scale_value = call.Float(kScaleValue);
+  shapes.debug = call.Int(kDebug) != 0;
   return shapes;
 }
 
@@ -136,10 +140,11 @@ class MsNsaSelectedAttentionInfer : public OpDef {
     DefineInput(*this, "actual_seq_qlen", OPTIONAL, Always(ge::DT_INT64));
     DefineInput(*this, "actual_seq_kvlen", REQUIRED, Always(ge::DT_INT64));
     DefineOutput(*this, "attention_out", QueryTypes());
+    DefineOutput(*this, "first_error", Always(ge::DT_INT64));
     DefineInts(*this, {"head_num", "key_value_head_num", "select_block_size", "select_block_count",
                        "page_block_size", "sparse_mode", "default_scale"});
     Attr("scale_value").AttrType(REQUIRED).Float();
-    DefineInts(*this, {"layout"});
+    DefineInts(*this, {"layout", "debug"});
     SetInferShape(InferInferShape).SetInferDataType(InferInferType);
     AICore().SetTiling(TilingInfer).AddConfig("ascend910b");
     AICore().AddConfig("ascend910_93");

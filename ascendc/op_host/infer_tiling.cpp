@@ -32,7 +32,6 @@ Tiling TileInfer(const InferShapes& s, int32_t aic_cores) {
   if (!tiling.error.empty()) return tiling;
   tiling.params = ParamsOf(s);
   PlanCores(s.max_blocks * s.page_block_size, aic_cores, tiling);
-  AddReport(tiling);
   return tiling;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attention_tiling.h"
+#include "first_error.h"
 #include "register/op_def_registry.h"
 
 namespace ms_nsa {
@@ -41,6 +42,10 @@ inline void DefineOutput(ops::OpDef& op, const char* name, const DataTypes& type
 
 inline void DefineInts(ops::OpDef& op, std::initializer_list<const char*> names) {
   for (const char* name : names) op.Attr(name).AttrType(ops::REQUIRED).Int();
+}
+
+inline gert::Shape FirstErrorShape() {
+  return gert::Shape({sizeof(FirstError) / sizeof(int64_t)});
 }
 
 // Inputs by their place in the registration, whether earlier optional ones are there or not. An absent

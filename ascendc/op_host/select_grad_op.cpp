@@ -7,21 +7,23 @@ namespace {
 
 using namespace select_grad_input;
 
-constexpr size_t kOutputs = 3;
-constexpr size_t kLikeOutput[kOutputs] = {kQuery, kKey, kValue};  // dq, dk, dv
+constexpr size_t kGradients = 3;
+constexpr size_t kLikeGradient[kGradients] = {kQuery, kKey, kValue};  // dq, dk, dv
 
 ge::graphStatus InferSelectGradShape(gert::InferShapeContext* context) {
-  for (size_t i = 0; i < kOutputs; ++i) {
-    const gert::Shape* like = context->GetInputShape(kLikeOutput[i]);
+  for (size_t i = 0; i < kGradients; ++i) {
+    const gert::Shape* like = context->GetInputShape(kLikeGradient[i]);
     if (like == nullptr) return Refuse("MsNsaSelectAttentionGrad: query, key and value must be given");
     *context->GetOutputShape(i) = *like;
   }
+  *context->GetOutputShape(kGradients) = FirstErrorShape();
   return ge::GRAPH_SUCCESS;
 }
 
 ge::graphStatus InferSelectGradType(gert::InferDataTypeContext* context) {
-  for (size_t i = 0; i < kOutputs; ++i)
-    context->SetOutputDataType(i, context->GetInputDataType(kLikeOutput[i]));
+  for (size_t i = 0; i < kGradients; ++i)
+    context->SetOutputDataType(i, context->GetInputDataType(kLikeGradient[i]));
+  context->SetOutputDataType(kGradients, ge::DT_INT64);
   return ge::GRAPH_SUCCESS;
 }
 
@@ -47,6 +49,7 @@ class MsNsaSelectAttentionGrad : public OpDef {
     DefineOutput(*this, "dq", QueryTypes());
     DefineOutput(*this, "dk", QueryTypes());
     DefineOutput(*this, "dv", QueryTypes());
+    DefineOutput(*this, "first_error", Always(ge::DT_INT64));
     DefineSelectAttributes(*this);
     SetInferShape(InferSelectGradShape).SetInferDataType(InferSelectGradType);
     AICore().SetTiling(TilingSelectGrad).AddConfig("ascend910b");

@@ -6,6 +6,7 @@ namespace ms_nsa {
 void DefineSelectAttributes(ops::OpDef& op) {
   DefineInts(op, {"head_num", "select_block_size", "select_block_count", "sparse_mode", "default_scale"});
   op.Attr("scale_value").AttrType(ops::REQUIRED).Float();
+  DefineInts(op, {"debug"});
 }
 
 std::string CheckSelectCall(const char* op, const TilingCall& call, const SelectPlaces& at) {
@@ -39,6 +40,7 @@ SelectShapes ReadSelectShapes(const TilingCall& call, const SelectPlaces& at) {
   attention.sparse_mode = call.Int(select_attribute::kSparseMode);
   attention.default_scale = call.Int(select_attribute::kDefaultScale) != 0;
   attention.scale_value = call.Float(select_attribute::kScaleValue);
+  attention.debug = call.Int(select_attribute::kDebug) != 0;
   shapes.t1 = call.Extent(at.query, 0);
   shapes.t2 = call.Extent(at.key, 0);
   shapes.batch = 1;
@@ -61,6 +63,7 @@ ge::graphStatus InferSelectShape(gert::InferShapeContext* context) {
     *context->GetOutputShape(i) = *query;
     context->GetOutputShape(i)->SetDim(2, last[i]);
   }
+  *context->GetOutputShape(3) = FirstErrorShape();
   return ge::GRAPH_SUCCESS;
 }
 
@@ -68,6 +71,7 @@ ge::graphStatus InferSelectType(gert::InferDataTypeContext* context) {
   context->SetOutputDataType(0, context->GetInputDataType(kQuery));
   context->SetOutputDataType(1, ge::DT_FLOAT);
   context->SetOutputDataType(2, ge::DT_FLOAT);
+  context->SetOutputDataType(3, ge::DT_INT64);
   return ge::GRAPH_SUCCESS;
 }
 
@@ -102,6 +106,7 @@ class MsNsaSelectAttention : public OpDef {
     DefineOutput(*this, "attention_out", QueryTypes());
     DefineOutput(*this, "softmax_max", Always(ge::DT_FLOAT));
     DefineOutput(*this, "softmax_sum", Always(ge::DT_FLOAT));
+    DefineOutput(*this, "first_error", Always(ge::DT_INT64));
     DefineSelectAttributes(*this);
     SetInferShape(InferSelectShape).SetInferDataType(InferSelectType);
     AICore().SetTiling(TilingSelect).AddConfig("ascend910b");

@@ -25,7 +25,15 @@ enum : size_t {
 };
 }
 namespace select_attribute {
-enum : size_t { kHeadNum, kSelectBlockSize, kSelectBlockCount, kSparseMode, kDefaultScale, kScaleValue };
+enum : size_t {
+  kHeadNum,
+  kSelectBlockSize,
+  kSelectBlockCount,
+  kSparseMode,
+  kDefaultScale,
+  kScaleValue,
+  kDebug
+};
 }
 
 // The inputs that both operators have, by their places in one of them.

@@ -75,7 +75,6 @@ Tiling TileSelect(const SelectShapes& s, int32_t aic_cores, Schedule schedule) {
     const BlockArea area = BlockAreaOf(p, 0);
     tiling.workspace_bytes = area.cores + tiling.block_dim * area.core_bytes;
   }
-  AddReport(tiling);
   return tiling;
 }
 

@@ -1,21 +1,16 @@
-// Debugging: leaves the first broken rule at the start of the user workspace.
+// Debugging: leaves the first broken rule in the output first_error.
 #pragma once
 
-#include "attention_workspace.h"
-#include "first_error.h"
+#include "error_finder.h"
 #include "kernel_operator.h"
 
 namespace ms_nsa {
 
-// What the kernel itself may use of the workspace.
-__aicore__ inline GM_ADDR BehindReport(const AttentionParams& params, GM_ADDR workspace) {
-  return AscendC::GetUserWorkspace(workspace) + ReportBytes(params);
-}
-
-// Slow: one AIV looks at everything, by scalar loads.
+// Slow: one AIV looks at everything, by scalar loads. Without the flag the output stays as it was, which
+// costs nothing: only who set the flag reads it.
 template <class Source, class Addresses>
 __aicore__ inline void ReportFirstError(const AttentionParams& params, const Addresses& gm,
-                                        GM_ADDR workspace) {
+                                        GM_ADDR first_error) {
   if (!params.debug || AscendC::GetBlockIdx() != 0) return;
   const Source source(params, gm);
   const FirstError found = ErrorFinder<Source>(params, source).Find();
@@ -28,7 +23,7 @@ __aicore__ inline void ReportFirstError(const AttentionParams& params, const Add
                             found.bound,
                             0};
   AscendC::GlobalTensor<int64_t> report;
-  report.SetGlobalBuffer(reinterpret_cast<__gm__ int64_t*>(AscendC::GetUserWorkspace(workspace)));
+  report.SetGlobalBuffer(reinterpret_cast<__gm__ int64_t*>(first_error));
   for (int32_t i = 0; i < 8; ++i) report.SetValue(i, fields[i]);
   AscendC::DataCacheCleanAndInvalid<int64_t, AscendC::CacheLine::SINGLE_CACHE_LINE,
                                     AscendC::DcciDst::CACHELINE_OUT>(report);

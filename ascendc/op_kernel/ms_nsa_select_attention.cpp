@@ -6,12 +6,10 @@
 #include "error_report.h"
 #include "kernel_operator.h"
 
-extern "C" __global__ __aicore__ void ms_nsa_select_attention(GM_ADDR query, GM_ADDR key, GM_ADDR value,
-                                                              GM_ADDR topk_indices, GM_ADDR atten_mask,
-                                                              GM_ADDR actual_seq_qlen,
-                                                              GM_ADDR actual_seq_kvlen, GM_ADDR attention_out,
-                                                              GM_ADDR softmax_max, GM_ADDR softmax_sum,
-                                                              GM_ADDR workspace, GM_ADDR tiling) {
+extern "C" __global__ __aicore__ void ms_nsa_select_attention(
+    GM_ADDR query, GM_ADDR key, GM_ADDR value, GM_ADDR topk_indices, GM_ADDR atten_mask,
+    GM_ADDR actual_seq_qlen, GM_ADDR actual_seq_kvlen, GM_ADDR attention_out, GM_ADDR softmax_max,
+    GM_ADDR softmax_sum, GM_ADDR first_error, GM_ADDR workspace, GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
   REGISTER_TILING_DEFAULT(ms_nsa::AttentionParams);
   GET_TILING_DATA(params, tiling);
@@ -26,7 +24,7 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention(GM_ADDR query, GM_
   gm.attention_out = attention_out;
   gm.softmax_max = softmax_max;
   gm.softmax_sum = softmax_sum;
-  gm.workspace = ms_nsa::BehindReport(params, workspace);
+  gm.workspace = AscendC::GetUserWorkspace(workspace);
   AscendC::TPipe pipe;
   if ASCEND_IS_AIC {
     if (params.segment_tokens > 0) {
@@ -36,7 +34,7 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention(GM_ADDR query, GM_
     }
   }
   if ASCEND_IS_AIV {
-    ms_nsa::ReportFirstError<ms_nsa::PackedSource>(params, gm, workspace);
+    ms_nsa::ReportFirstError<ms_nsa::PackedSource>(params, gm, first_error);
     if (params.segment_tokens > 0) {
       ms_nsa::BlockVector<DTYPE_QUERY>(params, gm, pipe).Run();
     } else {

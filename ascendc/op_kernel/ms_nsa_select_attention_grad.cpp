@@ -8,7 +8,7 @@
 extern "C" __global__ __aicore__ void ms_nsa_select_attention_grad(
     GM_ADDR grad, GM_ADDR query, GM_ADDR key, GM_ADDR value, GM_ADDR attention_out, GM_ADDR softmax_max,
     GM_ADDR softmax_sum, GM_ADDR topk_indices, GM_ADDR atten_mask, GM_ADDR actual_seq_lens, GM_ADDR dq,
-    GM_ADDR dk, GM_ADDR dv, GM_ADDR workspace, GM_ADDR tiling) {
+    GM_ADDR dk, GM_ADDR dv, GM_ADDR first_error, GM_ADDR workspace, GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
   REGISTER_TILING_DEFAULT(ms_nsa::AttentionParams);
   GET_TILING_DATA(params, tiling);
@@ -23,7 +23,7 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention_grad(
   gm.attention_out = attention_out;
   gm.softmax_max = softmax_max;
   gm.softmax_sum = softmax_sum;
-  gm.workspace = ms_nsa::BehindReport(params, workspace);
+  gm.workspace = AscendC::GetUserWorkspace(workspace);
   gm.grad = grad;
   gm.dq = dq;
   gm.dk = dk;
@@ -33,7 +33,7 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention_grad(
     ms_nsa::GradCube<DTYPE_QUERY>(params, gm, pipe).Run();
   }
   if ASCEND_IS_AIV {
-    ms_nsa::ReportFirstError<ms_nsa::PackedSource>(params, gm, workspace);
+    ms_nsa::ReportFirstError<ms_nsa::PackedSource>(params, gm, first_error);
     ms_nsa::GradVector<DTYPE_QUERY>(params, gm, pipe).Run();
   }
 }

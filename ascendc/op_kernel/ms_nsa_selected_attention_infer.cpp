@@ -6,8 +6,8 @@
 
 extern "C" __global__ __aicore__ void ms_nsa_selected_attention_infer(
     GM_ADDR query, GM_ADDR key, GM_ADDR value, GM_ADDR topk_indices, GM_ADDR atten_mask, GM_ADDR block_table,
-    GM_ADDR actual_seq_qlen, GM_ADDR actual_seq_kvlen, GM_ADDR attention_out, GM_ADDR workspace,
-    GM_ADDR tiling) {
+    GM_ADDR actual_seq_qlen, GM_ADDR actual_seq_kvlen, GM_ADDR attention_out, GM_ADDR first_error,
+    GM_ADDR workspace, GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
   REGISTER_TILING_DEFAULT(ms_nsa::AttentionParams);
   GET_TILING_DATA(params, tiling);
@@ -21,13 +21,13 @@ extern "C" __global__ __aicore__ void ms_nsa_selected_attention_infer(
   gm.q_lens = actual_seq_qlen;
   gm.kv_lens = actual_seq_kvlen;
   gm.attention_out = attention_out;
-  gm.workspace = ms_nsa::BehindReport(params, workspace);
+  gm.workspace = AscendC::GetUserWorkspace(workspace);
   AscendC::TPipe pipe;
   if ASCEND_IS_AIC {
     ms_nsa::AttentionCube<DTYPE_QUERY, ms_nsa::PagedSource>(params, gm, pipe).Run();
   }
   if ASCEND_IS_AIV {
-    ms_nsa::ReportFirstError<ms_nsa::PagedSource>(params, gm, workspace);
+    ms_nsa::ReportFirstError<ms_nsa::PagedSource>(params, gm, first_error);
     ms_nsa::AttentionVector<DTYPE_QUERY, ms_nsa::PagedSource>(params, gm, pipe).Run();
   }
 }

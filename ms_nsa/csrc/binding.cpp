@@ -158,6 +158,16 @@ Shapes InferGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
   return InferGradOf(ReadTensors(grad_input::kCount, nullptr, ndims, shapes, nullptr), extra);
 }
 
+// The Ascend operators' last output: int64, where a kernel leaves the first broken rule if told to look.
+Shapes WithFirstError(Shapes shapes) {
+  shapes.push_back({8});
+  return shapes;
+}
+
+Shapes InferAscendForward(int* ndims, int64_t** shapes, AotExtra* extra) {
+  return WithFirstError(InferForward(ndims, shapes, extra));
+}
+
 // On Ascend the lengths of queries and keys are one input.
 Shapes InferAscendGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
   std::vector<Tensor> in = ReadTensors(grad_input::kCount - 1, nullptr, ndims, shapes, nullptr);
@@ -167,7 +177,7 @@ Shapes InferAscendGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
     in.back().shape[0] -= q_lens.shape[0];
   }
   in.insert(in.end() - 1, q_lens);
-  return InferGradOf(in, extra);
+  return WithFirstError(InferGradOf(in, extra));
 }
 
 Shape InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
@@ -176,10 +186,14 @@ Shape InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
   return Known(in) ? CheckShapes(kInferName, attributes, in)[0] : PartialInfer(in, attributes);
 }
 
+Shapes InferAscendInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
+  return WithFirstError({InferInfer(ndims, shapes, extra)});
+}
+
 }  // namespace
 }  // namespace ms_nsa
 
-enum TypeId : int { kFloat32Type = 43 };  // MindSpore's number of float32
+enum TypeId : int { kInt64Type = 35, kFloat32Type = 43 };  // MindSpore's numbers
 
 using TypeIds = std::vector<TypeId>;
 using ms_nsa::Shape;
@@ -217,6 +231,8 @@ MS_NSA_INFERENCE(NsaSelectAttentionGrad, Shapes, InferGrad, TypeIds, ({in[1], in
 MS_NSA_INFERENCE(NsaSelectedAttentionInfer, Shape, InferInfer, TypeId, (in[0]))
 
 // The Ascend operators run elsewhere; their inference is here, under their own names.
-MS_NSA_INFERENCE(MsNsaSelectAttention, Shapes, InferForward, TypeIds, ({in[0], kFloat32Type, kFloat32Type}))
-MS_NSA_INFERENCE(MsNsaSelectAttentionGrad, Shapes, InferAscendGrad, TypeIds, ({in[1], in[1], in[1]}))
-MS_NSA_INFERENCE(MsNsaSelectedAttentionInfer, Shape, InferInfer, TypeId, (in[0]))
+MS_NSA_INFERENCE(MsNsaSelectAttention, Shapes, InferAscendForward, TypeIds,
+                 ({in[0], kFloat32Type, kFloat32Type, kInt64Type}))
+MS_NSA_INFERENCE(MsNsaSelectAttentionGrad, Shapes, InferAscendGrad, TypeIds,
+                 ({in[1], in[1], in[1], kInt64Type}))
+MS_NSA_INFERENCE(MsNsaSelectedAttentionInfer, Shapes, InferAscendInfer, TypeIds, ({in[0], kInt64Type}))

@@ -1,13 +1,17 @@
-"""The vendor package, built by ascendc/build.sh with the stand-in of CANN's toolkit."""
+"""The vendor package, built by ascendc/build.sh with the stand-in of CANN's toolkit, and a machine that it fits."""
 
 import shutil
 import subprocess
 from types import SimpleNamespace
 
+import mindspore as ms
 import pytest
+from mindspore.ops.operations import _custom_ops_utils as readers
+from mindspore.ops.operations import custom_ops
 
 from ascendc import host
 from ascendc.cann import toolkit
+from ms_nsa import vendor
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +32,25 @@ def build(package, target, sources=None, **changes):
     variables = {name: value for name, value in {**package.variables, **changes}.items() if value is not None}
     command = ["bash", str((sources or package.sources) / "build.sh"), str(target)]
     return subprocess.run(command, env=variables, capture_output=True, text=True)
+
+
+def machine(monkeypatch, package, chip="ascend910b", target="Ascend", cann=None):
+    """A machine with an NPU, for the look-ups that MindSpore and this package make."""
+    context = SimpleNamespace(get_ascend_soc_version=lambda: chip)
+    stub = SimpleNamespace(get_instance=lambda: context)
+    monkeypatch.setattr(readers, "MSContext", stub)
+    monkeypatch.setattr(vendor, "MSContext", stub)
+    monkeypatch.setattr(vendor, "_FOLDER", package.vendor)
+    asked = ms.get_context
+    get_context = lambda name: target if name == "device_target" else asked(name)  # noqa: E731
+    monkeypatch.setattr(ms, "get_context", get_context)
+    monkeypatch.setattr(custom_ops.context, "get_context", get_context)
+    monkeypatch.setenv("ASCEND_HOME_PATH", cann or package.variables["ASCEND_HOME_PATH"])
+    monkeypatch.setenv("ASCEND_OPP_PATH", package.variables["ASCEND_OPP_PATH"])
+    monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", "/some/other/package")
+    monkeypatch.setenv("MS_COMPILER_CACHE_PATH", str(package.folder / "cache"))
+
+
+@pytest.fixture
+def npu(monkeypatch, package):
+    machine(monkeypatch, package)

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from ascendc import host
+from ms_nsa import first_error
 from twin import twin
 
 KERNELS = host.ASCENDC / "op_kernel"
@@ -18,23 +19,28 @@ def kernel(operator, dtype):
     )
 
 
-def _launch(entry, case, inputs, outputs, aic_cores, options, schedule="best"):
-    """With debug=True in the options the result has the user workspace's bytes, and no system's part before them."""
-    options = dict(options)
-    shapes = host.shapes_of(case)
-    shapes.attention.debug = options.pop("debug", False)
-    plan = host.tile(shapes, aic_cores, schedule)
-    workspace = twin.workspace(plan.workspace_bytes)
-    if plan.params.debug:
-        workspace = twin.Argument(np.full(plan.workspace_bytes, 0xFF, np.uint8), "inout", "workspace")
-        options["reserved_workspace"] = 0
-    arguments = [*inputs, *outputs, workspace, np.frombuffer(bytes(plan.params), np.uint8)]
-    launched = kernel(entry, case.dtype.name).launch(
-        entry, arguments, block_dim=plan.block_dim, aic_cores=aic_cores, **options
-    )
-    if plan.params.debug:
-        launched.workspace = launched.outputs.pop()
+def launch(entry, dtype, inputs, outputs, plan, **options):
+    """The launch's result, with the operator's last output apart: the record first_error.
+
+    plan: host.Plan, or what op_host made of a call.
+    """
+    arguments = [
+        *inputs,
+        *outputs,
+        twin.output(first_error.SHAPE, np.int64, "first_error"),
+        twin.workspace(plan.workspace_bytes),
+        np.frombuffer(bytes(plan.params), np.uint8),
+    ]
+    launched = kernel(entry, dtype).launch(entry, arguments, block_dim=plan.block_dim, **options)
+    launched.first_error = launched.outputs.pop().tolist()
     return launched
+
+
+def _launch(entry, case, inputs, outputs, aic_cores, options, schedule="best"):
+    options = dict(options)
+    shapes = host.shapes_of(case, debug=options.pop("debug", False))
+    plan = host.tile(shapes, aic_cores, schedule)
+    return launch(entry, case.dtype.name, inputs, outputs, plan, aic_cores=aic_cores, **options)
 
 
 def _bits(array):

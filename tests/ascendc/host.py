@@ -126,7 +126,7 @@ def tile(shapes, aic_cores, schedule="best"):
     return plan
 
 
-def shapes_of(case):
+def shapes_of(case, debug=False):
     """InferShapes of a PagedCase, SelectShapes of a SelectCase."""
     mask = case.atten_mask
     attention = AttentionShapes(
@@ -140,6 +140,7 @@ def shapes_of(case):
         sparse_mode=case.sparse_mode,
         default_scale=case.scale_value is None,
         scale_value=case.scale_value or 0.0,
+        debug=debug,
     )
     if hasattr(case, "block_table"):
         return _infer_shapes(case, attention)

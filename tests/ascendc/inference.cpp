@@ -1,5 +1,5 @@
-// Calls the library's shape inference for the Ascend operators as MindSpore does. Compiled with the old
-// string ABI, like the library.
+// Calls the library's inference for the Ascend operators, all of several outputs, as MindSpore does. Compiled
+// with the old string ABI, like the library.
 #include <dlfcn.h>
 
 #include <cstring>
@@ -26,13 +26,15 @@ class Attributes : public AotExtra {
   std::map<std::string, std::string> texts;
 };
 
-using Shape = std::vector<int64_t>;
-using Shapes = std::vector<Shape>;
+using Shapes = std::vector<std::vector<int64_t>>;
+enum TypeId : int {};
+using TypeIds = std::vector<TypeId>;
 
-Shapes Infer(void* function, bool several, int* ndims, int64_t** shapes, AotExtra* attributes) {
-  if (several)
-    return reinterpret_cast<Shapes (*)(int*, int64_t**, AotExtra*)>(function)(ndims, shapes, attributes);
-  return {reinterpret_cast<Shape (*)(int*, int64_t**, AotExtra*)>(function)(ndims, shapes, attributes)};
+void* Find(const char* library, const char* function) {
+  void* loaded = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+  void* found = loaded ? dlsym(loaded, function) : nullptr;
+  if (!found) throw std::runtime_error(dlerror());
+  return found;
 }
 
 }  // namespace
@@ -51,14 +53,13 @@ extern "C" void AddText(Attributes* attributes, const char* name, const char* va
 
 // Output shapes one after another, each led by its rank; 1 with the error's sentence if there is one. Ends
 // the attributes.
-extern "C" int InferShapes(const char* library, const char* function, int several, int* ndims,
-                           int64_t** shapes, Attributes* attributes, int64_t* out, char* message, int size) {
-  void* loaded = dlopen(library, RTLD_NOW | RTLD_LOCAL);
-  void* found = loaded ? dlsym(loaded, function) : nullptr;
+extern "C" int InferShapes(const char* library, const char* function, int* ndims, int64_t** shapes,
+                           Attributes* attributes, int64_t* out, char* message, int size) {
   int failed = 0;
   try {
-    if (!found) throw std::runtime_error(dlerror());
-    for (const Shape& shape : Infer(found, several != 0, ndims, shapes, attributes)) {
+    void* found = Find(library, function);
+    for (const auto& shape :
+         reinterpret_cast<Shapes (*)(int*, int64_t**, AotExtra*)>(found)(ndims, shapes, attributes)) {
       *out++ = static_cast<int64_t>(shape.size());
       for (int64_t extent : shape) *out++ = extent;
     }
@@ -68,4 +69,14 @@ extern "C" int InferShapes(const char* library, const char* function, int severa
   }
   delete attributes;
   return failed;
+}
+
+// Numbers of the output types for those of the inputs; returns how many there are.
+extern "C" int InferTypes(const char* library, const char* function, int count, const int* in, int* out) {
+  TypeIds types;
+  for (int i = 0; i < count; ++i) types.push_back(static_cast<TypeId>(in[i]));
+  const TypeIds found =
+      reinterpret_cast<TypeIds (*)(TypeIds, AotExtra*)>(Find(library, function))(types, nullptr);
+  for (TypeId type : found) *out++ = type;
+  return static_cast<int>(found.size());
 }

@@ -1,4 +1,4 @@
-"""Calls the library's shape inference for the Ascend operators, as MindSpore does in graphs with dynamic shapes."""
+"""Calls the library's inference for the Ascend operators, as MindSpore does in graphs with dynamic shapes."""
 
 import ctypes
 import functools
@@ -19,9 +19,18 @@ def library():
     return lib
 
 
+def _function(operator, suffix):
+    return str(backend.library_path()).encode(), (registry.load(operator)["ascend_name"] + suffix).encode()
+
+
+def infer_types(operator, types):
+    """MindSpore's numbers of the output types, for those of the inputs."""
+    numbers, out = (ctypes.c_int * len(types))(*types), (ctypes.c_int * 8)()
+    return out[: library().InferTypes(*_function(operator, "InferType"), len(types), numbers, out)]
+
+
 def infer_shapes(operator, shapes, attributes):
     """Output shapes for the shapes of the Ascend operator's inputs; ValueError with the library's sentence."""
-    outputs = len(registry.load(operator)["outputs"])
     values = ctypes.c_void_p(library().NewAttributes())
     for name, value in attributes.items():
         add = library().AddText if isinstance(value, str) else library().AddNumber
@@ -32,15 +41,11 @@ def infer_shapes(operator, shapes, attributes):
         *(ctypes.cast(each, ctypes.POINTER(ctypes.c_int64)) for each in extents)
     )
     out, message = (ctypes.c_int64 * 16)(), ctypes.create_string_buffer(512)
-    function = registry.load(operator)["ascend_name"] + "InferShape"
-    path = str(backend.library_path()).encode()
-    failed = library().InferShapes(
-        path, function.encode(), int(outputs > 1), ndims, pointers, values, out, message, 512
-    )
+    failed = library().InferShapes(*_function(operator, "InferShape"), ndims, pointers, values, out, message, 512)
     if failed:
         raise ValueError(message.value.decode())
     result, at = [], 0
-    for _ in range(outputs):
+    for _ in registry.outputs(operator, "ascend"):
         result.append(tuple(out[at + 1 : at + 1 + out[at]]))
         at += 1 + out[at]
     return result

@@ -33,6 +33,11 @@ class _Result(ctypes.Structure):
         assert self.data_size == ctypes.sizeof(host.AttentionParams)
         return host.AttentionParams.from_buffer(bytearray(bytes(self)[self._data_at :]))
 
+    @property
+    def workspace_bytes(self):
+        """What is left of the workspace for the kernel."""
+        return self.workspace - SYSTEM_WORKSPACE
+
     _data_at = 4 * 8
 
 
@@ -53,19 +58,24 @@ def registered():
     return cann.registered(library()._name)
 
 
-class Call:
-    """Shapes (None: absent) and attribute values of one call of an operator, by their names on Ascend."""
+def values_of(op_type, attributes):
+    """The values of a call's attributes, from the values by name; debug is off if not given."""
+    return registry.ascend_values(OPERATORS[op_type], {"debug": 0, **attributes})
 
-    def __init__(self, op_type, shapes, attributes):
+
+class Call:
+    """Shapes (by name on Ascend, None: absent) and attribute values of one call of an operator."""
+
+    def __init__(self, op_type, shapes, values):
         self.op_type, self._operator = op_type.encode(), OPERATORS[op_type]
         self._call = ctypes.c_void_p(library().HostNewCall())
         for tensor in registry.inputs(self._operator, "ascend"):
             shape = shapes[tensor["name"]]
             extents = (ctypes.c_int64 * len(shape or ()))(*(shape or ()))
             library().HostAddInput(self._call, -1 if shape is None else len(shape), extents)
-        for attribute, value in zip(
-            registry.attributes(self._operator, "ascend"), registry.ascend_values(self._operator, attributes)
-        ):
+        attributes = registry.attributes(self._operator, "ascend")
+        assert len(values) == len(attributes)
+        for attribute, value in zip(attributes, values):
             add = library().HostAddFloat if attribute["type"] == "float" else library().HostAddInt
             add(self._call, value)
 
@@ -104,7 +114,7 @@ def kernel_parameters(path):
     return {name: [part.split()[-1] for part in parameters.split(",")] for name, parameters in entries}
 
 
-def call_of(case, empty=False, gradient=False):
+def call_of(case, empty=False, gradient=False, debug=0):
     """The Call that a SelectCase or PagedCase makes; `empty` gives empty tensors for absent inputs."""
     attributes = {
         "head_num": case.head_num,
@@ -114,6 +124,7 @@ def call_of(case, empty=False, gradient=False):
         "sparse_mode": case.sparse_mode,
         "default_scale": int(case.scale_value is None),
         "scale_value": case.scale_value or 0.0,
+        "debug": debug,
     }
     op_type = "MsNsaSelectAttentionGrad" if gradient else "MsNsaSelectAttention"
     if hasattr(case, "block_table"):
@@ -124,7 +135,7 @@ def call_of(case, empty=False, gradient=False):
         absent = (0,) * len(tensor["shape"].split(",")) if empty else None
         shape = _shape_of(case, tensor["name"])
         shapes[tensor["name"]] = absent if shape is None else shape
-    return Call(op_type, shapes, attributes)
+    return Call(op_type, shapes, values_of(op_type, attributes))
 
 
 def _shape_of(case, name):

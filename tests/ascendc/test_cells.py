@@ -1,47 +1,26 @@
 """The Cells on Ascend as far as a machine without an NPU goes: what is constructed, inferred, joined and reported."""
 
+import functools
 import importlib
 import os
-import types
+import re
 import warnings
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import nn, ops
-from mindspore.ops.operations import _custom_ops_utils as readers
-from mindspore.ops.operations import custom_ops
+from mindspore.ops._utils import arg_handler
 
 import ms_nsa
 from ascendc import inference, op_host
 from ascendc.cann import toolkit
-from ms_nsa import backend, checks, primitives, registry, vendor
+from ascendc.conftest import machine
+from ms_nsa import backend, checks, first_error, primitives, registry, vendor
 from support import DTYPES, make_paged_case, make_select_case
 from support.run_cells import MODES, run_mode
 
 CASE_SIZES = {"n2": 2, "group": 4, "d1": 32, "d2": 16, "select_block_size": 16, "select_block_count": 3}
-
-
-def machine(monkeypatch, package, chip="ascend910b", target="Ascend", cann=None):
-    """A machine with an NPU, for the look-ups that MindSpore and this package make."""
-    context = types.SimpleNamespace(get_ascend_soc_version=lambda: chip)
-    stub = types.SimpleNamespace(get_instance=lambda: context)
-    monkeypatch.setattr(readers, "MSContext", stub)
-    monkeypatch.setattr(vendor, "MSContext", stub)
-    monkeypatch.setattr(vendor, "_FOLDER", package.vendor)
-    asked = ms.get_context
-    get_context = lambda name: target if name == "device_target" else asked(name)  # noqa: E731
-    monkeypatch.setattr(ms, "get_context", get_context)
-    monkeypatch.setattr(custom_ops.context, "get_context", get_context)
-    monkeypatch.setenv("ASCEND_HOME_PATH", cann or package.variables["ASCEND_HOME_PATH"])
-    monkeypatch.setenv("ASCEND_OPP_PATH", package.variables["ASCEND_OPP_PATH"])
-    monkeypatch.setenv("ASCEND_CUSTOM_OPP_PATH", "/some/other/package")
-    monkeypatch.setenv("MS_COMPILER_CACHE_PATH", str(package.folder / "cache"))
-
-
-@pytest.fixture
-def npu(monkeypatch, package):
-    machine(monkeypatch, package)
 
 
 def test_the_package_comes_first_on_the_search_path(npu, package, monkeypatch):
@@ -119,9 +98,9 @@ CELLS = {
     "NsaSelectedAttentionInfer": lambda: ms_nsa.NsaSelectedAttentionInfer(8, 2, 64, 16, 128, 0.3, "TND", 2),
 }
 VALUES = {
-    "NsaSelectAttention": (8, 64, 16, 3, 0, 0.3),
-    "NsaSelectAttentionGrad": (8, 64, 16, 3, 0, 0.3),
-    "NsaSelectedAttentionInfer": (8, 2, 64, 16, 128, 2, 0, 0.3, 2),
+    "NsaSelectAttention": (8, 64, 16, 3, 0, 0.3, 0),
+    "NsaSelectAttentionGrad": (8, 64, 16, 3, 0, 0.3, 0),
+    "NsaSelectedAttentionInfer": (8, 2, 64, 16, 128, 2, 0, 0.3, 2, 0),
 }
 SHAPES = {
     "NsaSelectAttention": [(9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 2, 16), (0, 0), (3,), (3,)],
@@ -134,34 +113,38 @@ SHAPES = {
     ],
 }
 OUTPUTS = {
-    "NsaSelectAttention": ((9, 8, 128), (9, 8, 8), (9, 8, 8)),
-    "NsaSelectAttentionGrad": ((9, 8, 192), (70, 2, 192), (70, 2, 128)),
-    "NsaSelectedAttentionInfer": (9, 8, 128),
+    "NsaSelectAttention": ((9, 8, 128), (9, 8, 8), (9, 8, 8), (8,)),
+    "NsaSelectAttentionGrad": ((9, 8, 192), (70, 2, 192), (70, 2, 128), (8,)),
+    "NsaSelectedAttentionInfer": ((9, 8, 128), (8,)),
 }
 
 
 def primitive_of(cell):
-    return cell._known._primitive
+    return cell._known._node._primitive
 
 
+@pytest.mark.parametrize("debug", [None, "0", "1"])
 @pytest.mark.parametrize("operator", CELLS)
-def test_cells_construct_the_operators_of_the_package(npu, operator):
+def test_cells_construct_the_operators_of_the_package(npu, monkeypatch, operator, debug):
+    if debug is not None:
+        monkeypatch.setenv("MS_NSA_DEBUG", debug)
     cell, op_type = CELLS[operator](), registry.load(operator)["ascend_name"]
-    for kernel in (cell._known, cell._dynamic):
-        assert kernel._values == VALUES[operator]
-        attributes = kernel._primitive.attrs
+    for node in (cell._known._node, cell._dynamic._node):
+        assert node._values == (*VALUES[operator][:-1], int(debug or 0))
+        attributes = node._primitive.attrs
         assert attributes["reg_op_name"] == op_type and attributes["func_type"] == "aot"
         tensors = [tensor["name"] for tensor in registry.inputs(operator, "ascend")]
         names = [attribute["name"] for attribute in registry.attributes(operator, "ascend")]
         assert attributes["input_names"] == [*tensors, *names]
-        assert attributes["multi_output"] == (len(registry.load(operator)["outputs"]) > 1)
+        assert attributes["multi_output"]
         assert attributes["custom_callback_func"].endswith(f".so:{op_type}")
         numbers = ["int64_t"] * (len(names) - 1)
         numbers.insert(names.index("scale_value"), "double" if op_type in op_host.registered() else "float")
-        outputs = ["aclTensor*"] * len(registry.load(operator)["outputs"])
+        outputs = ["aclTensor*"] * len(registry.outputs(operator, "ascend"))
         assert attributes["custom_inputs_type"] == ["aclTensor*"] * len(tensors) + numbers + outputs
     assert primitive_of(cell).attrs.get("cpp_infer_shape") is None
-    assert cell._dynamic._primitive.attrs["cpp_infer_shape"] and cell._dynamic._primitive.attrs["cpp_infer_type"]
+    assert cell._dynamic._node._primitive.attrs["cpp_infer_shape"]
+    assert cell._dynamic._node._primitive.attrs["cpp_infer_type"]
 
 
 @pytest.mark.parametrize("operator", CELLS)
@@ -174,9 +157,8 @@ def test_inference_in_python(npu, operator):
     primitive = primitive_of(CELLS[operator]())
     found = primitive.__infer__(*tensors, *scalars)
     assert found["shape"] == OUTPUTS[operator]
-    kinds = [t["dtype"] for t in registry.load(operator)["outputs"]]
-    expected = tuple(ms.bfloat16 if kind == "T" else ms.float32 for kind in kinds)
-    assert found["dtype"] == (expected if len(expected) > 1 else expected[0])
+    kinds = [t["dtype"] for t in registry.outputs(operator, "ascend")]
+    assert found["dtype"] == tuple(ms.bfloat16 if kind == "T" else getattr(ms, kind[0]) for kind in kinds)
     wrong = [{**tensors[0], "dtype": ms.float32}, *tensors[1:]]
     with pytest.raises(TypeError, match=f"^{operator}: "):
         primitive.__infer__(*wrong, *scalars)
@@ -193,14 +175,23 @@ def test_inference_in_the_library(operator):
     attributes = dict(zip([a["name"] for a in registry.attributes(operator, "ascend")], VALUES[operator]))
     attributes.update({"layout": "TND"} if "layout" in attributes else {}, limits="")
     shapes, outputs = SHAPES[operator], OUTPUTS[operator]
-    outputs = list(outputs) if isinstance(outputs[0], tuple) else [outputs]
-    assert inference.infer_shapes(operator, shapes, attributes) == outputs
+    assert inference.infer_shapes(operator, shapes, attributes) == [*outputs]
     unknown = [tuple(-1 if len(shape) == 1 else extent for extent in shape) for shape in shapes]
-    assert inference.infer_shapes(operator, unknown, attributes) == outputs
-    ranks = [(-1,) * len(shape) for shape in shapes]
-    assert [len(shape) for shape in inference.infer_shapes(operator, ranks, attributes)] == [3] * len(outputs)
+    assert inference.infer_shapes(operator, unknown, attributes) == [*outputs]
+    *ranks, record = inference.infer_shapes(operator, [(-1,) * len(shape) for shape in shapes], attributes)
+    assert [len(shape) for shape in ranks] == [3] * (len(outputs) - 1) and record == first_error.SHAPE
     with pytest.raises(ValueError, match=rf"^{operator}: actual_seq_kvlen must"):
         inference.infer_shapes(operator, [*shapes[:-1], (5,)], attributes)
+
+
+@pytest.mark.parametrize("operator", CELLS)
+def test_type_inference_in_the_library(operator):
+    def number(kind):
+        return arg_handler.dtype_to_type_id("", "", ms.bfloat16 if kind == "T" else getattr(ms, kind[0]))
+
+    inputs, outputs = ([number(t["dtype"]) for t in listed(operator, "ascend")]
+                       for listed in (registry.inputs, registry.outputs))  # fmt: skip
+    assert inference.infer_types(operator, inputs) == outputs
 
 
 def test_limits_on_ascend_are_those_of_the_kernels(npu):
@@ -210,36 +201,85 @@ def test_limits_on_ascend_are_those_of_the_kernels(npu):
         assert device == "ascend" and attributes["limits"] == ";".join(rules[key])
 
 
-def in_ascend_cells(operator, attributes, device, bprop=None):
+class NodeOnCpu(nn.Cell):
+    """Takes the place of an Ascend operator's node: the CPU's primitive, and a record behind its outputs."""
+
+    def __init__(self, primitive, record):
+        super().__init__(auto_prefix=False)
+        self.primitive = primitive
+        self.record = ms.Tensor(record, ms.int64)
+
+    @ms.jit
+    def construct(self, *tensors):
+        outputs = self.primitive(*tensors)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return (*outputs, self.record)
+
+
+NOTHING = [0] * 8
+
+
+def in_ascend_cells(operator, attributes, device, bprop=None, records=()):
     """CPU primitives in the Cells that wrap the Ascend ones: how calls reach them is what a CPU can show."""
-    cell = primitives._AscendForward if bprop else primitives._AscendKernel
-    return tuple(cell(primitive, (), bprop) for primitive in cpu_make(operator, attributes, device))
+    cell = primitives._ASCEND_CELLS.get(operator, primitives._AscendKernel)
+    record = dict(records).get(operator, NOTHING)
+    made = cpu_make(operator, attributes, device)
+    return tuple(cell(operator, NodeOnCpu(primitive, record), attributes, bprop) for primitive in made)
 
 
 cpu_make = primitives.make
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_calls_and_gradients_pass_through_the_cells(monkeypatch, mode):
+def training_results(mode):
+    """Forward outputs and gradients of one case."""
     case = make_select_case(np.random.default_rng(3), DTYPES["float32"], [3, 4], [40, 50], **CASE_SIZES)
     tensors = [ms.Tensor(array) for array in (case.query, case.key, case.value)]
     indices = ms.Tensor(case.topk_indices)
     lengths = [ms.Tensor(np.array(each, np.int64)) for each in (case.actual_seq_qlen, case.actual_seq_kvlen)]
+    cell = ms_nsa.NsaSelectAttention(8, None, 16, 3)
 
-    def results():
-        cell = ms_nsa.NsaSelectAttention(8, None, 16, 3)
+    def loss(query, key, value):
+        return (cell(query, key, value, indices, None, *lengths)[0] ** 2).sum()
 
-        def loss(query, key, value):
-            return (cell(query, key, value, indices, None, *lengths)[0] ** 2).sum()
+    with run_mode(mode):
+        outputs = cell(*tensors, indices, None, *lengths)
+        return [tensor.asnumpy() for tensor in (*outputs, *ms.grad(loss, (0, 1, 2))(*tensors))]
 
-        with run_mode(mode):
-            outputs = cell(*tensors, indices, None, *lengths)
-            return [tensor.asnumpy() for tensor in (*outputs, *ms.grad(loss, (0, 1, 2))(*tensors))]
 
-    expected = results()
+@pytest.mark.parametrize("debug", "01")
+@pytest.mark.parametrize("mode", MODES)
+def test_calls_and_gradients_pass_through_the_cells(monkeypatch, mode, debug):
+    expected = training_results(mode)
     monkeypatch.setattr(primitives, "make", in_ascend_cells)
-    for found, right in zip(results(), expected):
-        np.testing.assert_array_equal(found, right)
+    monkeypatch.setenv("MS_NSA_DEBUG", debug)
+    found = training_results(mode)
+    assert len(found) == len(expected) == 6
+    for mine, right in zip(found, expected):
+        np.testing.assert_array_equal(mine, right)
+
+
+@pytest.mark.parametrize("operator", ["NsaSelectAttention", "NsaSelectAttentionGrad"])
+def test_a_record_is_raised_where_python_runs(monkeypatch, operator):
+    """From a forward or a backward pass in PyNative mode; without debugging nobody looks, a graph drops it."""
+    expected = training_results("pynative")
+    records = {operator: [6, 0, 4, 1, 2, 77, 3, 0]}
+    monkeypatch.setattr(primitives, "make", functools.partial(in_ascend_cells, records=records))
+    for mode, debug in (("pynative", "0"), ("graph", "0"), ("graph", "1")):
+        monkeypatch.setenv("MS_NSA_DEBUG", debug)
+        for found, right in zip(training_results(mode), expected):
+            np.testing.assert_array_equal(found, right)
+    sentence = f"{operator}: topk_indices must be below ceil(Sk / select_block_size) = 3, got 77 at token 4, kv head 1"
+    with pytest.raises(RuntimeError, match=f"^{re.escape(sentence)}, slot 2"):
+        training_results("pynative")
+
+
+@pytest.mark.parametrize("value", ["", "2", "yes"])
+def test_what_the_variable_may_be_is_said(monkeypatch, value):
+    monkeypatch.setenv("MS_NSA_DEBUG", value)
+    for make in CELLS.values():
+        with pytest.raises(RuntimeError) as error:
+            make()
+        assert str(error.value) == f"ms_nsa: MS_NSA_DEBUG must be 0 or 1, got {value or 'nothing'}"
 
 
 def test_dynamic_shapes_pass_through_the_cells(monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ascendc import cann, host, op_host
-from ms_nsa import checks, primitives, registry
+from ms_nsa import checks, first_error, primitives, registry
 from support import ASCEND, DTYPES, PAGED_CASES, SELECT_CASES, random_paged_case, random_select_case
 
 OP_TYPES = sorted(op_host.OPERATORS)
@@ -39,7 +39,7 @@ def test_registration_is_that_of_op_info(op_type):
     given = [cann.OPTIONAL if tensor.get("optional") else cann.REQUIRED for tensor in inputs]
     assert [tensor["option"] for tensor in registered["inputs"]] == given
     assert all(tensor["contiguous"] for tensor in registered["inputs"])
-    outputs = registry.load(operator)["outputs"]
+    outputs = registry.outputs(operator, "ascend")
     assert [tensor["name"] for tensor in registered["outputs"]] == [tensor["name"] for tensor in outputs]
     for tensor in registered["inputs"] + registered["outputs"]:
         assert tensor["formats"] == tensor["unknown_formats"] == [cann.FORMAT_ND] * len(tensor["types"])
@@ -72,7 +72,7 @@ def test_kernel_takes_what_is_registered(path):
     """A kernel's file, its entry and its operator have one name; its parameters are inputs and outputs in order."""
     op_type = "".join(word.title() for word in path.stem.split("_"))
     operator = op_host.OPERATORS[op_type]
-    tensors = registry.inputs(operator, "ascend") + registry.load(operator)["outputs"]
+    tensors = registry.inputs(operator, "ascend") + registry.outputs(operator, "ascend")
     expected = [*(tensor["name"] for tensor in tensors), "workspace", "tiling"]
     assert op_host.kernel_parameters(path) == {path.stem: expected}
 
@@ -112,8 +112,9 @@ def cases():
 def test_tiling_of_a_call_is_that_of_its_shapes(empty):
     """From CANN's context comes what the tiling functions decide for the shapes, whatever is absent, and however."""
     for index, case in enumerate(cases()):
-        cores = (1, 3, 20, 24)[index % 4]
-        found, plan = op_host.call_of(case, empty).tile(cores), host.tile(host.shapes_of(case), cores)
+        cores, debug = (1, 3, 20, 24)[index % 4], index // 4 % 2
+        found = op_host.call_of(case, empty, debug=debug).tile(cores)
+        plan = host.tile(host.shapes_of(case, debug), cores)
         assert bytes(found.params) == bytes(plan.params), case.name
         assert found.block_dim == plan.block_dim <= cores
         assert found.workspace == op_host.SYSTEM_WORKSPACE + plan.workspace_bytes
@@ -122,11 +123,12 @@ def test_tiling_of_a_call_is_that_of_its_shapes(empty):
 
 @pytest.mark.parametrize("empty", [False, True], ids=["absent", "empty"])
 def test_tiling_of_a_gradient_is_that_of_its_shapes(empty):
-    for case in cases():
+    for index, case in enumerate(cases()):
         if hasattr(case, "block_table"):
             continue
-        found = op_host.call_of(case, empty, gradient=True).tile(20)
-        plan = host.tile(host.shapes_of(case), 20, "grad")
+        debug = index // 4 % 2
+        found = op_host.call_of(case, empty, gradient=True, debug=debug).tile(20)
+        plan = host.tile(host.shapes_of(case, debug), 20, "grad")
         assert bytes(found.params) == bytes(plan.params), case.name
         assert (found.block_dim, found.schedule_mode) == (plan.block_dim, 1)
         assert found.workspace == op_host.SYSTEM_WORKSPACE + plan.workspace_bytes
@@ -137,10 +139,10 @@ def test_inferred_shapes_and_types():
         call = op_host.call_of(case)
         operator = op_host.OPERATORS[call.op_type.decode()]
         statistics = [(*case.query.shape[:2], 8)] * 2 if operator == "NsaSelectAttention" else []
-        assert call.infer_shapes() == [case.attention_out_shape, *statistics]
+        assert call.infer_shapes() == [case.attention_out_shape, *statistics, first_error.SHAPE]
         if operator == "NsaSelectAttention":
             call = op_host.call_of(case, gradient=True)
-            assert call.infer_shapes() == [case.query.shape, case.key.shape, case.value.shape]
+            assert call.infer_shapes() == [case.query.shape, case.key.shape, case.value.shape, first_error.SHAPE]
     for op_type in OP_TYPES:
         count = len(op_host.registered()[op_type]["inputs"])
         for row in registered_columns(op_type):
@@ -164,22 +166,26 @@ BROKEN_CALLS = [
 ]
 
 
+def make_call(op_type, shapes, attributes):
+    return op_host.Call(op_type, shapes, op_host.values_of(op_type, attributes))
+
+
 def small_call(kind, shapes, attributes):
     common = {"head_num": 6, "select_block_size": 48, "select_block_count": 5, "sparse_mode": 0}
     common.update(default_scale=1, scale_value=0.0)
     if kind == "select":
         given = {"query": (4, 6, 48), "key": (90, 2, 48), "value": (90, 2, 32), "topk_indices": (4, 2, 5)}
         given.update(atten_mask=None, actual_seq_qlen=(3,), actual_seq_kvlen=(3,))
-        return op_host.Call("MsNsaSelectAttention", {**given, **shapes}, {**common, **attributes})
+        return make_call("MsNsaSelectAttention", {**given, **shapes}, {**common, **attributes})
     if kind == "grad":
         given = {"query": (4, 6, 48), "key": (90, 2, 48), "value": (90, 2, 32), "topk_indices": (4, 2, 5)}
         given.update({"grad": (4, 6, 32), "attention_out": (4, 6, 32), "softmax_max": (4, 6, 8)})
         given.update({"softmax_sum": (4, 6, 8), "atten_mask": None, "actual_seq_lens": (6,)})
-        return op_host.Call("MsNsaSelectAttentionGrad", {**given, **shapes}, {**common, **attributes})
+        return make_call("MsNsaSelectAttentionGrad", {**given, **shapes}, {**common, **attributes})
     given = {"query": (3, 2, 6, 48), "key": (7, 16, 2, 48), "value": (7, 16, 2, 32), "topk_indices": (3, 2, 2, 5)}
     given.update(atten_mask=None, block_table=(3, 4), actual_seq_qlen=None, actual_seq_kvlen=(3,))
     common.update(key_value_head_num=2, page_block_size=16, layout="BSND")
-    return op_host.Call("MsNsaSelectedAttentionInfer", {**given, **shapes}, {**common, **attributes})
+    return make_call("MsNsaSelectedAttentionInfer", {**given, **shapes}, {**common, **attributes})
 
 
 @pytest.mark.parametrize(("kind", "shapes", "attributes", "sentence"), BROKEN_CALLS)

@@ -141,7 +141,7 @@ def test_mindspore_reads_the_header_and_its_callback_compiles(on_chip, package, 
     kinds = {"int": "int64_t", "float": "double"}
     attributes = [kinds["int" if "choices" in a else a["type"]] for a in registry.attributes(operator, "ascend")]
     tensors = ["aclTensor*"] * len(registry.inputs(operator, "ascend"))
-    outputs = ["aclTensor*"] * len(registry.load(operator)["outputs"])
+    outputs = ["aclTensor*"] * len(registry.outputs(operator, "ascend"))
     types_read = readers.CustomInfoGenerator("aclnn" + op_type).get_aclnn_api_types()
     assert types_read == [*tensors, *attributes, *outputs, "uint64_t*", "aclOpExecutor**"]
     told = primitives._ascend_registration(operator)

@@ -1,26 +1,31 @@
-"""With the debug flag a kernel names what it cannot raise, in the words of the CPU's operators."""
+"""With debugging a kernel names what it cannot raise, in the words of the CPU's operators; MS_NSA_DEBUG turns it on."""
 
 from dataclasses import replace
 
+import mindspore as ms
 import numpy as np
 import pytest
 
-from ascendc import report
+import ms_nsa
+from ascendc.conftest import machine
 from ascendc.device import run_infer, run_select, run_select_grad
-from support import DTYPES, make_paged_case, make_select_case, run_cells
+from ascendc.twin_primitive import TwinPrimitive
+from ms_nsa import first_error, primitives
+from support import DTYPES, check_forward, check_gradients, make_paged_case, make_select_case, run_cells
 
 SIZES = {"n2": 2, "group": 2, "d1": 32, "d2": 16, "select_block_size": 16, "select_block_count": 3}
 LARGEST = 2**31 - 1
+FORWARD, GRAD, INFER = "NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer"
 
 
-def training_case():
-    return make_select_case(np.random.default_rng(3), DTYPES["float16"], [2, 4], [9, 40], **SIZES)
+def training_case(dtype="float16"):
+    return make_select_case(np.random.default_rng(3), DTYPES[dtype], [2, 4], [9, 40], **SIZES)
 
 
-def paged_case(layout="BSND"):
+def paged_case(layout="BSND", dtype="float16"):
     lens = [3, 1] if layout == "TND" else [3, 2]
     return make_paged_case(
-        np.random.default_rng(4), DTYPES["float16"], layout, 3, lens, [61, 30], page_block_size=32, **SIZES
+        np.random.default_rng(4), DTYPES[dtype], layout, 3, lens, [61, 30], page_block_size=32, **SIZES
     )
 
 
@@ -30,10 +35,11 @@ def edited(case, name, place, value):
     return replace(case, **{name: array})
 
 
-def of_cpu(case):
+def of_cpu(run, *arguments):
+    """The message that the CPU's Cell raises, with an end to compare with."""
     with pytest.raises(RuntimeError) as raised:
-        run_cells.run_forward(case)
-    return str(raised.value)
+        run(*arguments)
+    return f"{raised.value}\n"
 
 
 TRAINING = [
@@ -63,16 +69,17 @@ def broken(case, change):
 def test_training(change):
     good = training_case()
     case = broken(good, change)
-    message = of_cpu(case)
-    for launched in (run_select(case, debug=True)[-1], run_select_grad(case, saved=good.saved, debug=True)[-1]):
-        assert f"NsaSelectAttention: {report.sentence(launched.workspace)}\n" in f"{message}\n"
+    found = first_error.sentence(FORWARD, run_select(case, debug=True)[-1].first_error)
+    assert f"{found}\n" in of_cpu(run_cells.run_forward, case)
+    found = first_error.sentence(GRAD, run_select_grad(case, saved=good.saved, debug=True)[-1].first_error)
+    assert f"{found}\n" in of_cpu(run_cells.run_gradients, case, "pynative", "tuple", good.saved)
 
 
 @pytest.mark.parametrize("change", PAGED, ids=str)
 def test_paged(change):
     case = broken(paged_case(), change)
-    found = report.sentence(run_infer(case, debug=True)[-1].workspace, case.layout)
-    assert f"NsaSelectedAttentionInfer: {found}\n" in f"{of_cpu(case)}\n"
+    found = first_error.sentence(INFER, run_infer(case, debug=True)[-1].first_error, case.layout)
+    assert f"{found}\n" in of_cpu(run_cells.run_forward, case)
 
 
 @pytest.mark.parametrize("page", [-1, 7, LARGEST])
@@ -80,20 +87,121 @@ def test_pages(page):
     good = paged_case()
     reached = good.topk_indices[0, 0, 0].max() * 16 // 32
     case = edited(good, "block_table", (0, reached), page)
-    found = report.sentence(run_infer(case, debug=True)[-1].workspace, case.layout)
-    assert f"NsaSelectedAttentionInfer: {found}\n" in f"{of_cpu(case)}\n"
+    found = first_error.sentence(INFER, run_infer(case, debug=True)[-1].first_error, case.layout)
+    assert f"{found}\n" in of_cpu(run_cells.run_forward, case)
 
 
 def test_sum_of_packed_lengths():
     case = replace(paged_case("TND"), actual_seq_qlen=(2, 1))
-    found = report.sentence(run_infer(case, debug=True)[-1].workspace, case.layout)
-    assert f"NsaSelectedAttentionInfer: {found}\n" in f"{of_cpu(case)}\n"
+    found = first_error.sentence(INFER, run_infer(case, debug=True)[-1].first_error, case.layout)
+    assert f"{found}\n" in of_cpu(run_cells.run_forward, case)
 
 
 def test_good_calls_report_nothing():
-    """Padding and unused pages, however wild, included."""
+    """Padding and unused pages, however wild, included. Without the flag the record stays as it was."""
     for run, case in ((run_select, training_case()), (run_select_grad, training_case()), (run_infer, paged_case())):
         *results, launched = run(case.poisoned(), debug=True)
-        assert report.sentence(launched.workspace) is None
-        for mine, its in zip(results, run(case.poisoned())):
+        assert launched.first_error == [0] * 8
+        *others, launched = run(case.poisoned())
+        assert launched.first_error == [-1] * 8  # the twin's poison
+        for mine, its in zip(results, others):
             np.testing.assert_array_equal(mine.view(np.uint8), its.view(np.uint8))
+
+
+@pytest.fixture
+def on_twin(monkeypatch, package):
+    """Makes of this machine one on which Cells that are built with (or without) debugging run on the twin."""
+    construct = primitives._ascend_primitive
+
+    def primitive(operator, *arguments):
+        return TwinPrimitive(operator, construct(operator, *arguments))
+
+    def switch(debug):
+        machine(monkeypatch, package)
+        monkeypatch.setattr(primitives, "_ascend_primitive", primitive)
+        monkeypatch.setenv("MS_JIT", "0")  # a graph of one node runs as the Python that it is written in
+        monkeypatch.setenv("MS_NSA_DEBUG", debug)
+
+    return switch
+
+
+def build(operator, case):
+    return getattr(ms_nsa, operator)(**run_cells.attributes_of(case))
+
+
+def arrays_of(cell, *inputs):
+    outputs = cell(*inputs)
+    return run_cells.to_arrays(outputs if isinstance(outputs, tuple) else (outputs,))
+
+
+CASES = {
+    "NsaSelectAttention": (training_case, (4, 1, 2), 3),
+    "NsaSelectedAttentionInfer": (paged_case, (0, 1, 1, 2), 4),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("operator", CASES)
+def test_a_cell_names_a_wrong_index(on_twin, operator, dtype):
+    """From the Cell to its error; with no debugging the index contributes nothing."""
+    make, place, index = CASES[operator]
+    good = make(dtype=dtype)
+    case, without = edited(good, "topk_indices", place, index), edited(good, "topk_indices", place, -1)
+    message = of_cpu(run_cells.run_forward, case)
+    for debug in "01":
+        on_twin(debug)
+        cell = build(operator, case)
+        check_forward(good, *arrays_of(cell, *run_cells.forward_inputs(good, "int64")))
+        if debug == "0":
+            check_forward(without, *arrays_of(cell, *run_cells.forward_inputs(case, "int64")))
+            continue
+        with pytest.raises(RuntimeError) as raised:
+            cell(*run_cells.forward_inputs(case, "int64"))
+        assert str(raised.value).startswith(f"{operator}: topk_indices must be below")
+        assert f"{raised.value}\n" in message
+
+
+def grad_inputs(case, saved):
+    query, key, value, *rest = run_cells.forward_inputs(case, "int64")
+    return [ms.Tensor(case.grad), query, key, value, *map(ms.Tensor, saved), *rest]
+
+
+def test_the_gradient_cell_names_a_wrong_index(on_twin):
+    good, change = training_case(), ("topk_indices", (4, 1, 2), 3)
+    case, without = edited(good, *change), edited(good, *change[:2], -1)
+    message = of_cpu(run_cells.run_gradients, case, "pynative", "tuple", good.saved)
+    on_twin("0")
+    check_gradients(without, *arrays_of(build(GRAD, case), *grad_inputs(case, without.saved)))
+    on_twin("1")
+    cell = build(GRAD, case)
+    check_gradients(good, *arrays_of(cell, *grad_inputs(good, good.saved)))
+    with pytest.raises(RuntimeError) as raised:
+        cell(*grad_inputs(case, good.saved))
+    assert str(raised.value).startswith(f"{GRAD}: topk_indices must be below")
+    assert f"{raised.value}\n" in message
+
+
+def differentiate(cell, case):
+    query, key, value, *rest = run_cells.forward_inputs(case, "int64")
+
+    def loss(query, key, value):
+        return (cell(query, key, value, *rest)[0] * ms.Tensor(case.grad)).sum()
+
+    return run_cells.to_arrays(ms.grad(loss, (0, 1, 2))(query, key, value))
+
+
+def test_differentiating_a_cell(on_twin, monkeypatch):
+    """Gradients are right with and without debugging, and a backward pass raises too."""
+    good = training_case()
+    case, without = (edited(good, "topk_indices", (4, 1, 2), index) for index in (3, -1))
+    for debug in "01":
+        on_twin(debug)
+        cell = build(FORWARD, good)
+        check_gradients(good, *differentiate(cell, good))
+        if debug == "0":
+            check_gradients(without, *differentiate(cell, case))
+        else:
+            for silent, named in ((False, FORWARD), (True, GRAD)):
+                monkeypatch.setattr(cell._known, "_debug", not silent)
+                with pytest.raises(RuntimeError, match=f"^{named}: topk_indices must be below .* at token 4"):
+                    differentiate(cell, case)

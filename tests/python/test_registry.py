@@ -7,7 +7,7 @@ import re
 import pytest
 
 import ms_nsa
-from ms_nsa import primitives, registry
+from ms_nsa import first_error, primitives, registry
 from support.malformed import CALLS
 
 OPERATORS = {
@@ -36,7 +36,7 @@ def test_cells_take_the_inputs_that_are_registered(operator):
 def test_attributes_are_those_that_cpp_reads(operator):
     binding = (CSRC / "binding.cpp").read_text()
     read = set(re.findall(r'GetAttr\w+\("(\w+)"\)', binding))
-    registered = {attribute["name"] for attribute in registry.load(operator)["attributes"]}
+    registered = {attribute["name"] for attribute in registry.attributes(operator, "cpu")}
     assert registered <= read
     if operator == "NsaSelectedAttentionInfer":
         assert registered == read
@@ -45,10 +45,10 @@ def test_attributes_are_those_that_cpp_reads(operator):
 @pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("device", ["cpu", "ascend"])
 def test_dtype_rows_are_complete(operator, device):
-    info = registry.load(operator)
     rows = list(primitives._dtype_rows(operator, device))
-    assert len(rows) == 2 * len(info["dtypes"][device])  # two dtypes of atten_mask
-    assert all(len(row) == len(registry.inputs(operator, device)) + len(info["outputs"]) for row in rows)
+    assert len(rows) == 2 * len(registry.load(operator)["dtypes"][device])  # two dtypes of atten_mask
+    tensors = registry.inputs(operator, device) + registry.outputs(operator, device)
+    assert all(len(row) == len(tensors) for row in rows)
 
 
 def test_lengths_of_the_gradient_are_joined_on_ascend():
@@ -62,12 +62,21 @@ def test_attributes_on_ascend_are_numbers(operator):
     """MindSpore loses the strings that it hands to an aclnn operator in some versions."""
     attributes = registry.attributes(operator, "ascend")
     assert all(attribute["type"] in ("int", "float") or "choices" in attribute for attribute in attributes)
-    assert registry.attributes(operator, "cpu") == registry.load(operator)["attributes"]
     values = {attribute["name"]: index for index, attribute in enumerate(attributes)}
     chosen = [*range(len(attributes))]
     if operator == "NsaSelectedAttentionInfer":
-        values["layout"], chosen[-1] = "TND", 2
+        values["layout"], chosen[-2] = "TND", 2
     assert registry.ascend_values(operator, values) == tuple(chosen)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_debugging_comes_last_and_on_ascend_only(operator):
+    for listed in (registry.outputs, registry.attributes):
+        on_cpu, on_ascend = ([item["name"] for item in listed(operator, device)] for device in ("cpu", "ascend"))
+        extra = "first_error" if listed is registry.outputs else "debug"
+        assert on_ascend == [*(name for name in on_cpu if name != "limits"), extra]
+    record = registry.outputs(operator, "ascend")[-1]
+    assert (record["dtype"], record["shape"]) == (["int64"], str([*first_error.SHAPE]))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

@@ -106,10 +106,11 @@ def run_forward(case, mode="pynative", lengths="tuple"):
         return to_arrays(_tuple(cell(*inputs)))
 
 
-def run_gradients(case, mode="pynative", lengths="tuple"):
-    """dq, dk, dv of the gradient Cell, given the oracle's forward in the case's dtype."""
+def run_gradients(case, mode="pynative", lengths="tuple", saved=None):
+    """dq, dk, dv of the gradient Cell, given the forward's results; by default the oracle's in the case's dtype."""
     with run_mode(mode):
-        given, inputs = [to_tensor(array) for array in (case.grad, *case.saved)], forward_inputs(case, lengths)
+        given = [to_tensor(array) for array in (case.grad, *(saved or case.saved))]
+        inputs = forward_inputs(case, lengths)
         fill_free_memory(case)
         return to_arrays(grad_cell(case)(given[0], *inputs[:3], *given[1:], *inputs[3:]))
 

@@ -1,0 +1,58 @@
+"""The first value that breaks a rule, as the Ascend kernels leave it and as a sentence.
+
+On the CPU a kernel raises. On Ascend it cannot: a wrong index, page or length contributes nothing, and only where
+MS_NSA_DEBUG=1 was set when the Cell was built does the kernel leave a record of it, in an output that no user sees.
+"""
+
+import os
+
+SHAPE = (8,)  # int64, ms_nsa::FirstError of ascendc/common/first_error.h
+_VARIABLE = "MS_NSA_DEBUG"
+
+
+def wanted():
+    """Whether Cells that are built now look for wrong values on Ascend.
+
+    Raises:
+        RuntimeError: If MS_NSA_DEBUG is neither 0 nor 1.
+    """
+    value = os.environ.get(_VARIABLE, "0")
+    if value not in ("0", "1"):
+        raise RuntimeError(f"ms_nsa: {_VARIABLE} must be 0 or 1, got {value or 'nothing'}")
+    return value == "1"
+
+
+def sentence(operator, record, layout=None):
+    """The sentence that the CPU's kernel raises for it.
+
+    Args:
+        operator (str): name of the operator.
+        record (list): the eight numbers of ms_nsa::FirstError.
+        layout (str, optional): of paged inference.
+
+    Returns:
+        str, or None if no rule is broken.
+    """
+    rule, of_keys, *where, value, bound, _ = record
+    lengths = "actual_seq_kvlen" if of_keys else "actual_seq_qlen"
+    rows = "max_blocks * page_block_size" if of_keys else "T" if layout == "TND" else "S"
+    pages = f"hold page ids from 0 to {bound - 1} where blocks are selected"
+    place = f"token {where[0]}, kv head {where[1]}, slot {where[2]}"
+    words = [  # in the order of ms_nsa::BrokenRule
+        None,
+        f"{lengths} must not be negative, got {value} at entry 0",
+        f"{lengths} must not decrease, got {value} at entry {where[0]} after {where[1]}",
+        f"{lengths} must end at {'T2' if of_keys else 'T1'} = {bound}, got {value}",
+        f"{lengths} must be from 0 to {rows} = {bound}, got {value} at sequence {where[0]}",
+        f"{lengths} must sum to T = {bound}, got {value}",
+        f"topk_indices must be below ceil(Sk / select_block_size) = {bound}, got {value} at {place}",
+        f"block_table must {pages}, got {value} at sequence {where[0]}, slot {where[1]}",
+    ][rule]
+    return words and f"{operator}: {words}"
+
+
+def check(operator, record, layout=None):
+    """Raises RuntimeError with the sentence of the record, if it holds an error."""
+    found = sentence(operator, record.asnumpy().tolist(), layout)
+    if found:
+        raise RuntimeError(found)
