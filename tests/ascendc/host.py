@@ -6,6 +6,8 @@ import hashlib
 import pathlib
 import subprocess
 
+from builds import one_builder
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ASCENDC = ROOT / "ascendc"
 FOLDERS = [ASCENDC / "common", ASCENDC / "op_host"]
@@ -97,11 +99,13 @@ def build(sources, name, options=("-std=c++17",)):
     text = b"".join(path.read_bytes() for path in (*sources, *headers)) + repr(options).encode()
     digest = hashlib.sha256(text).hexdigest()[:16]
     target = ROOT / "build" / "ascendc" / f"{name}-{digest}.so"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        include = [f"-I{folder}" for folder in FOLDERS]
-        flags = ["-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
-        subprocess.run(["g++", *options, *flags, *include, *map(str, sources), "-o", str(target)], check=True)
+    with one_builder(target):
+        if not target.exists():
+            include = [f"-I{folder}" for folder in FOLDERS]
+            flags = ["-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+            partial = target.with_suffix(".tmp")
+            subprocess.run(["g++", *options, *flags, *include, *map(str, sources), "-o", str(partial)], check=True)
+            partial.replace(target)
     return target
 
 

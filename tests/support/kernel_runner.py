@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from functools import cache
 
+from builds import one_builder
+
 from . import case_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -77,9 +79,10 @@ def missing_for_arm():
 def _build(name, *options):
     """Incremental, in build/, so that only the first run of the tests pays for it."""
     folder = ROOT / "build" / f"cpp_tests_{name}"
-    (folder / "CMakeCache.txt").unlink(missing_ok=True)  # it may name tools of another environment
     configure = ["cmake", "-S", str(ROOT / "tests" / "cpp"), "-B", str(folder), "-G", "Ninja", *options]
-    for command in (configure, ["cmake", "--build", str(folder), "--target", "kernel_runner"]):
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    with one_builder(folder):
+        (folder / "CMakeCache.txt").unlink(missing_ok=True)  # it may name tools of another environment
+        for command in (configure, ["cmake", "--build", str(folder), "--target", "kernel_runner"]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return folder

@@ -15,6 +15,8 @@ import typing
 
 import numpy as np
 
+from builds import one_builder
+
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("TWIN_BUILD", HERE.parents[1] / "build" / "twin"))
 COMPILER = os.environ.get("TWIN_CXX", "g++")
@@ -151,21 +153,11 @@ def build_folder() -> pathlib.Path:
 def library_path() -> pathlib.Path:
     """Builds libtwin with CMake and Ninja, outside the source tree; only what changed is compiled."""
     folder = build_folder()
-    if not (folder / "build.ninja").exists():
-        _run(
-            [
-                "cmake",
-                "-G",
-                "Ninja",
-                "-S",
-                str(HERE),
-                "-B",
-                str(folder),
-                f"-DCMAKE_CXX_COMPILER={COMPILER}",
-                f"-DTWIN_SANITIZE={SANITIZE}",
-            ]
-        )
-    _run(["ninja", "-C", str(folder)])
+    options = [f"-DCMAKE_CXX_COMPILER={COMPILER}", f"-DTWIN_SANITIZE={SANITIZE}"]
+    with one_builder(folder):
+        if not (folder / "build.ninja").exists():
+            _run(["cmake", "-G", "Ninja", "-S", str(HERE), "-B", str(folder), *options])
+        _run(["ninja", "-C", str(folder)])
     return folder / "libtwin.so"
 
 
@@ -303,9 +295,12 @@ def compile_kernel(
     objects = {half: folder / f"{source.stem}-{key}-{half}.so" for half in halves}
 
     def compile_half(half: str) -> None:
-        if objects[half].exists():
-            return
-        partial = objects[half].with_suffix(f".{os.getpid()}.tmp")
+        with one_builder(objects[half]):
+            if not objects[half].exists():
+                compile_to(objects[half].with_suffix(".tmp"), half)
+                objects[half].with_suffix(".tmp").replace(objects[half])
+
+    def compile_to(partial: pathlib.Path, half: str) -> None:
         flags = [
             "-std=c++17",
             "-O1",
@@ -336,7 +331,6 @@ def compile_kernel(
                 *link,
             ]
         )
-        partial.replace(objects[half])
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         list(pool.map(compile_half, halves))

@@ -1,0 +1,13 @@
+"""Test runs beside each other share what they build in build/."""
+
+import contextlib
+import fcntl
+
+
+@contextlib.contextmanager
+def one_builder(target):
+    """Lets one process at a time build `target`, a path; the others wait and then find it built."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.with_name(f"{target.name}.lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
