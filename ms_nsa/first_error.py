@@ -1,7 +1,8 @@
 """The first value that breaks a rule, as the Ascend kernels leave it and as a sentence.
 
-On the CPU a kernel raises. On Ascend it cannot: a wrong index, page or length contributes nothing, and only where
-MS_NSA_DEBUG=1 was set when the Cell was built does the kernel leave a record of it, in an output that no user sees.
+On the CPU a kernel raises. On Ascend it cannot: a wrong index, page or length contributes nothing, nor does what lies
+beyond a mask, and only where MS_NSA_DEBUG=1 was set when the Cell was built does the kernel leave a record of it, in an
+output that no user sees.
 """
 
 import os
@@ -45,6 +46,7 @@ def sentence(operator, record, layout=None):
         f"{lengths} must end at {'T2' if of_keys else 'T1'} = {bound}, got {value}",
         f"{lengths} must be from 0 to {rows} = {bound}, got {value} at sequence {where[0]}",
         f"{lengths} must sum to T = {bound}, got {value}",
+        f"atten_mask must cover [max Sq, max Sk] = [{where[0]}, {where[1]}], got [{value}, {bound}]",
         f"topk_indices must be below ceil(Sk / select_block_size) = {bound}, got {value} at {place}",
         f"block_table must {pages}, got {value} at sequence {where[0]}, slot {where[1]}",
     ][rule]

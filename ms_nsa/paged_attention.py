@@ -61,8 +61,8 @@ class NsaSelectedAttentionInfer(nn.Cell):
         ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
         RuntimeError: If a value does not fit: lengths beyond S or the block table, an index that is not below
             ``ceil(kv / select_block_size)``, a page id that does not exist, a mask that is too small. In PyNative mode
-            it is raised when the result is read. On Ascend all but the mask is looked at, in PyNative mode, where
-            MS_NSA_DEBUG=1 is set when the Cell is made.
+            it is raised when the result is read. On Ascend values are looked at in PyNative mode, where MS_NSA_DEBUG=1
+            is set when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
 
     Supported Platforms:
         ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)

@@ -73,8 +73,8 @@ class NsaSelectAttentionGrad(nn.Cell):
         ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
         RuntimeError: If a value does not fit: prefix sums that decrease or do not end at T1 and T2, a mask that is
             too small, an index that is not below ``ceil(Sk / select_block_size)``. In PyNative mode it is raised
-            when the result is read. On Ascend prefix sums and indices are looked at, in PyNative mode, where
-            MS_NSA_DEBUG=1 is set when the Cell is made.
+            when the result is read. On Ascend values are looked at in PyNative mode, where MS_NSA_DEBUG=1 is set
+            when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
 
     Supported Platforms:
         ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
@@ -203,8 +203,8 @@ class NsaSelectAttention(nn.Cell):
         ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
         RuntimeError: If a value does not fit: prefix sums that decrease or do not end at T1 and T2, a mask that is
             too small, an index that is not below ``ceil(Sk / select_block_size)``. In PyNative mode it is raised
-            when the result is read. On Ascend prefix sums and indices are looked at, in PyNative mode, where
-            MS_NSA_DEBUG=1 is set when the Cell is made.
+            when the result is read. On Ascend values are looked at in PyNative mode, where MS_NSA_DEBUG=1 is set
+            when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
 
     Supported Platforms:
         ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)

@@ -14,11 +14,12 @@ struct AttentionParams {
   int64_t kv_rows;              // training: T2
   int64_t num_blocks;           // paged: pages of the cache
   int64_t max_blocks;           // paged: columns of block_table; training: select blocks of kv_rows
-  int64_t atten_mask_cols;      // row stride of atten_mask; 0: no mask
-  int32_t kv_heads;             // N2
-  int32_t group;                // G, query heads of a kv head
-  int32_t d1;                   // width of query and key
-  int32_t d2;                   // width of value and attention_out
+  int64_t atten_mask_rows;      // extents of atten_mask; 0: no mask
+  int64_t atten_mask_cols;
+  int32_t kv_heads;  // N2
+  int32_t group;     // G, query heads of a kv head
+  int32_t d1;        // width of query and key
+  int32_t d2;        // width of value and attention_out
   int32_t select_block_size;
   int32_t select_block_count;
   int32_t page_block_size;  // paged

@@ -1,4 +1,5 @@
-// Debugging: looks for what first_error.h records; lengths first, then indices and pages, token by token.
+// Debugging: looks for what first_error.h records; lengths first, then the mask's extents, then indices and
+// pages, token by token.
 #pragma once
 
 #include "first_error.h"
@@ -19,6 +20,7 @@ class ErrorFinder {
       if (p_.has_q_lens) FindInPrefixes(false, p_.tokens);
       if (p_.has_kv_lens) FindInPrefixes(true, p_.kv_rows);
     }
+    if (None() && p_.atten_mask_cols > 0) FindInMask();
     if (None()) FindInIndices();
     return found_;
   }
@@ -28,6 +30,11 @@ class ErrorFinder {
 
   MS_NSA_FN int64_t Length(bool of_keys, int64_t sequence) const {
     return of_keys ? source_.KvLen(sequence) : source_.QLen(sequence);
+  }
+
+  // Paged: of a sequence.
+  MS_NSA_FN int64_t Queries(int64_t sequence) const {
+    return p_.has_q_lens ? source_.QLen(sequence) : Max<int64_t>(p_.tokens_per_sequence, 1);
   }
 
   MS_NSA_FN void FindInPrefixes(bool of_keys, int64_t rows) {
@@ -45,7 +52,7 @@ class ErrorFinder {
     const int64_t padded = p_.tokens_per_sequence, most_queries = padded > 0 ? padded : p_.tokens;
     int64_t total = 0;
     for (int64_t b = 0; b < p_.batch && None(); ++b) {
-      const int64_t queries = p_.has_q_lens ? source_.QLen(b) : Max<int64_t>(padded, 1);
+      const int64_t queries = Queries(b);
       if (queries < 0 || queries > most_queries)
         found_ = {BrokenRule::kRange, 0, {b}, queries, most_queries, 0};
       if (None()) CheckRange(b, source_.KvLen(b), p_.max_blocks * p_.page_block_size);
@@ -56,6 +63,31 @@ class ErrorFinder {
 
   MS_NSA_FN void CheckRange(int64_t sequence, int64_t rows, int64_t most) {
     if (rows < 0 || rows > most) found_ = {BrokenRule::kRange, 1, {sequence}, rows, most, 0};
+  }
+
+  MS_NSA_FN void FindInMask() {
+    int64_t queries = 0, keys = 0;
+    if constexpr (Source::kPaged) {
+      for (int64_t b = 0; b < p_.batch; ++b) {
+        queries = Max(queries, Queries(b));
+        keys = Max(keys, source_.KvLen(b));
+      }
+    } else {
+      queries = p_.has_q_lens ? LongestOfPrefixes(false) : p_.tokens;
+      keys = p_.has_kv_lens ? LongestOfPrefixes(true) : p_.kv_rows;
+    }
+    if (p_.atten_mask_rows >= queries && p_.atten_mask_cols >= keys) return;
+    found_ = {BrokenRule::kMask, 0, {queries, keys}, p_.atten_mask_rows, p_.atten_mask_cols, 0};
+  }
+
+  MS_NSA_FN int64_t LongestOfPrefixes(bool of_keys) const {
+    int64_t last = 0, longest = 0;
+    for (int64_t b = 0; b < p_.batch; ++b) {
+      const int64_t end = Length(of_keys, b);
+      longest = Max(longest, end - last);
+      last = end;
+    }
+    return longest;
   }
 
   MS_NSA_FN void FindInIndices() {
@@ -69,10 +101,9 @@ class ErrorFinder {
   // Of the token's sequence; -1: the token fills a sequence up.
   MS_NSA_FN int64_t KvRows(const typename Source::Tokens& tokens) const {
     if constexpr (Source::kPaged) {
-      const int64_t b = (*tokens).sequence, padded = p_.tokens_per_sequence;
+      const int64_t b = (*tokens).sequence;
       if (b >= p_.batch) return -1;
-      const int64_t queries = p_.has_q_lens ? source_.QLen(b) : Max<int64_t>(padded, 1);
-      return (*tokens).index < queries ? source_.KvLen(b) : -1;
+      return (*tokens).index < Queries(b) ? source_.KvLen(b) : -1;
     } else {
       return tokens.kv_len();
     }

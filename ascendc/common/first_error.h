@@ -1,5 +1,5 @@
-// Debugging: the first length, index or page that the documented rules forbid. A kernel cannot raise; it
-// leaves this record in the output first_error, and Python raises with its words (ms_nsa/first_error.py).
+// Debugging: the first length, mask, index or page that the documented rules forbid. A kernel cannot raise;
+// it leaves this record in the output first_error, and Python raises with its words (ms_nsa/first_error.py).
 #pragma once
 
 #include <cstdint>
@@ -13,16 +13,17 @@ enum class BrokenRule : int64_t {
   kEnd,       // the last prefix sum is not the number of rows
   kRange,     // a sequence's length beyond 0 to bound
   kSum,       // lengths of all sequences are not the number of rows
+  kMask,      // atten_mask smaller than the longest sequences
   kIndex,     // a select block behind the sequence
   kPage,      // a page beyond the cache under a selected block
 };
 
 struct FirstError {  // a cache line
   BrokenRule rule;
-  int64_t of_keys;  // a length: 1 for actual_seq_kvlen, else 0
-  int64_t
-      where[3];  // sequence; kFalls: and the sum before; kIndex: token, kv head, slot; kPage: sequence, slot
-  int64_t value, bound;
+  int64_t of_keys;       // a length: 1 for actual_seq_kvlen, else 0
+  int64_t where[3];      // sequence; kFalls: and the sum before; kMask: longest query, longest key; kIndex:
+                         // token, kv head, slot; kPage: sequence, slot
+  int64_t value, bound;  // kMask: the rows and columns that there are
   int64_t unused;
 };
 static_assert(sizeof(FirstError) == 64, "a cache line");

@@ -3,16 +3,17 @@
 
 #include "attention_params.h"
 #include "integers.h"
+#include "mask_extents.h"
 #include "token.h"
 
 namespace ms_nsa {
 
 // Rows of a sequence that its token number `index` may see.
-MS_NSA_FN int64_t PackedVisible(int32_t sparse_mode, int64_t index, int64_t q_len, int64_t kv_len) {
+MS_NSA_FN int64_t PackedVisible(const AttentionParams& params, int64_t index, int64_t q_len, int64_t kv_len) {
   int64_t rows = kv_len;
-  if (sparse_mode == kLeftUpCausal) rows = index + 1;
-  if (sparse_mode == kRightDownCausal) rows = index + 1 + kv_len - q_len;
-  return Max<int64_t>(Min(rows, kv_len), 0);
+  if (params.sparse_mode == kLeftUpCausal) rows = index + 1;
+  if (params.sparse_mode == kRightDownCausal) rows = index + 1 + kv_len - q_len;
+  return VisibleInMask(params, index, Max<int64_t>(Min(rows, kv_len), 0));
 }
 
 // Lengths gives QLen(sequence) and KvLen(sequence), the prefix sums. Sums that contradict the shapes or
@@ -80,9 +81,7 @@ class PackedTokens {
     kv_len_ = kv_end_ - token_.kv_start;
   }
 
-  MS_NSA_FN int64_t Visible() const {
-    return PackedVisible(params_.sparse_mode, token_.index, q_len_, kv_len_);
-  }
+  MS_NSA_FN int64_t Visible() const { return PackedVisible(params_, token_.index, q_len_, kv_len_); }
 
   const AttentionParams& params_;
   const Lengths& lengths_;

@@ -3,6 +3,7 @@
 
 #include "attention_params.h"
 #include "integers.h"
+#include "mask_extents.h"
 #include "token.h"
 
 namespace ms_nsa {
@@ -59,7 +60,7 @@ class PagedTokens {
     if (token_.index >= q_len_) return 0;
     int64_t rows = kv_len_ - (q_len_ - 1 - token_.index);
     if (params_.sparse_mode == kLeftUpCausal) rows = Min(rows, token_.index + 1);
-    return Max<int64_t>(rows, 0);
+    return VisibleInMask(params_, token_.index, Max<int64_t>(rows, 0));
   }
 
   const AttentionParams& params_;

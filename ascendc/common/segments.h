@@ -11,8 +11,8 @@ struct Segment {
   int64_t index;                    // of the first token inside its sequence
   int64_t q_len, kv_len, kv_start;  // of the sequence
 
-  MS_NSA_FN int64_t Visible(int32_t sparse_mode, int64_t token) const {
-    return PackedVisible(sparse_mode, index + token, q_len, kv_len);
+  MS_NSA_FN int64_t Visible(const AttentionParams& params, int64_t token) const {
+    return PackedVisible(params, index + token, q_len, kv_len);
   }
   MS_NSA_FN int64_t Blocks(const AttentionParams& params) const {
     return CeilDiv<int64_t>(kv_len, params.select_block_size);

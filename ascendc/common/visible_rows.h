@@ -14,7 +14,7 @@ struct VisibleRows {
 template <class Source>
 MS_NSA_FN VisibleRows VisibleOf(const AttentionParams& params, const Source& source, const Segment& segment,
                                 int64_t token, int64_t start, int64_t whole) {
-  const int64_t rows = Max<int64_t>(Min(segment.Visible(params.sparse_mode, token) - start, whole), 0);
+  const int64_t rows = Max<int64_t>(Min(segment.Visible(params, token) - start, whole), 0);
   if (params.atten_mask_cols == 0) return {static_cast<int32_t>(rows), 0};
   VisibleRows visible{0, 0};
   uint64_t hidden = 0;

@@ -61,6 +61,7 @@ std::string CheckAttention(const char* op, const AttentionShapes& s, int32_t aic
 }
 
 void FillAttention(const AttentionShapes& s, AttentionParams& p) {
+  p.atten_mask_rows = s.atten_mask_rows;
   p.atten_mask_cols = s.atten_mask_cols;
   p.kv_heads = s.key_value_head_num;
   p.group = s.head_num / s.key_value_head_num;

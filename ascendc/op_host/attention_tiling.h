@@ -13,7 +13,7 @@ struct AttentionShapes {
   int64_t head_num, key_value_head_num;
   int64_t d1, d2;
   int64_t select_block_size, select_block_count;
-  int64_t atten_mask_cols;  // 0: no mask
+  int64_t atten_mask_rows, atten_mask_cols;  // 0: no mask
   int64_t sparse_mode;
   bool default_scale;  // scale is 1 / sqrt(d1)
   double scale_value;

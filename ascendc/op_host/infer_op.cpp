@@ -96,7 +96,8 @@ AttentionShapes ReadAttention(const TilingCall& call, Layout layout) {
   shapes.d2 = Width(call.Last(kValue), layout == Layout::kBsnd, shapes.key_value_head_num);
   shapes.select_block_size = call.Int(kSelectBlockSize);
   shapes.select_block_count = call.Int(kSelectBlockCount);
-  shapes.atten_mask_cols = call.MaskCols(kAttenMask);
+  shapes.atten_mask_rows = call.GivenExtent(kAttenMask, 0);
+  shapes.atten_mask_cols = call.GivenExtent(kAttenMask, 1);
   shapes.sparse_mode = call.Int(kSparseMode);
   shapes.default_scale = call.Int(kDefaultScale) != 0;
   shapes.scale_value = call.Float(kScaleValue);

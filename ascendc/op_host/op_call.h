@@ -71,7 +71,8 @@ class TilingCall {
     return rank > 0;
   }
   int64_t Last(size_t input) const { return Rank(input) ? Extent(input, Rank(input) - 1) : 0; }
-  int64_t MaskCols(size_t input) const { return Given(input) ? Extent(input, 1) : 0; }
+  // 0 for a tensor that is not given, whatever extents it has.
+  int64_t GivenExtent(size_t input, size_t dim) const { return Given(input) ? Extent(input, dim) : 0; }
   int64_t Int(size_t attribute) const { return Attribute<int64_t>(attribute); }
   float Float(size_t attribute) const { return Attribute<float>(attribute); }
 

@@ -36,7 +36,8 @@ SelectShapes ReadSelectShapes(const TilingCall& call, const SelectPlaces& at) {
   attention.d2 = call.Extent(at.value, 2);
   attention.select_block_size = call.Int(select_attribute::kSelectBlockSize);
   attention.select_block_count = call.Int(select_attribute::kSelectBlockCount);
-  attention.atten_mask_cols = call.MaskCols(at.atten_mask);
+  attention.atten_mask_rows = call.GivenExtent(at.atten_mask, 0);
+  attention.atten_mask_cols = call.GivenExtent(at.atten_mask, 1);
   attention.sparse_mode = call.Int(select_attribute::kSparseMode);
   attention.default_scale = call.Int(select_attribute::kDefaultScale) != 0;
   attention.scale_value = call.Float(select_attribute::kScaleValue);

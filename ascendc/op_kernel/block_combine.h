@@ -132,7 +132,7 @@ class BlockCombine {
 
   __aicore__ inline void Load() {
     Group& group = group_;
-    const int64_t token = group.item / p_.kv_heads, visible = segment_->Visible(p_.sparse_mode, token);
+    const int64_t token = group.item / p_.kv_heads, visible = segment_->Visible(p_, token);
     const int32_t head = group.item % p_.kv_heads, buffer = group.ordinal % kSlots;
     group.first = group.slot == 0;
     group.entries = 0;

@@ -27,6 +27,7 @@ class AttentionShapes(ctypes.Structure):
         ("d2", INTS),
         ("select_block_size", INTS),
         ("select_block_count", INTS),
+        ("atten_mask_rows", INTS),
         ("atten_mask_cols", INTS),
         ("sparse_mode", INTS),
         ("default_scale", ctypes.c_bool),
@@ -63,7 +64,10 @@ class SelectShapes(ctypes.Structure):
     ]
 
 
-WIDE = ["batch", "tokens", "tokens_per_sequence", "kv_rows", "num_blocks", "max_blocks", "atten_mask_cols"]
+WIDE = [
+    *["batch", "tokens", "tokens_per_sequence", "kv_rows", "num_blocks", "max_blocks"],
+    *["atten_mask_rows", "atten_mask_cols"],
+]
 NARROW = [
     *["kv_heads", "group", "d1", "d2", "select_block_size", "select_block_count", "page_block_size"],
     *["sparse_mode", "has_q_lens", "has_kv_lens", "chunk_rows", "segment_tokens"],
@@ -132,7 +136,7 @@ def tile(shapes, aic_cores, schedule="best"):
 
 def shapes_of(case, debug=False):
     """InferShapes of a PagedCase, SelectShapes of a SelectCase."""
-    mask = case.atten_mask
+    mask_rows, mask_cols = (0, 0) if case.atten_mask is None else case.atten_mask.shape
     attention = AttentionShapes(
         head_num=case.head_num,
         key_value_head_num=case.key_value_head_num,
@@ -140,7 +144,8 @@ def shapes_of(case, debug=False):
         d2=case.value_rows.shape[2],
         select_block_size=case.select_block_size,
         select_block_count=case.select_block_count,
-        atten_mask_cols=0 if mask is None else mask.shape[1],
+        atten_mask_rows=mask_rows,
+        atten_mask_cols=mask_cols,
         sparse_mode=case.sparse_mode,
         default_scale=case.scale_value is None,
         scale_value=case.scale_value or 0.0,

@@ -22,7 +22,11 @@ struct Arrays {
     return indices[(token * params->kv_heads + head) * params->select_block_count + slot];
   }
   int64_t Page(int64_t sequence, int64_t slot) const { return pages[sequence * params->max_blocks + slot]; }
-  bool Dropped(int64_t index, int64_t row) const { return mask[index * params->atten_mask_cols + row] != 0; }
+  // Who asks beyond the mask sees rows that nobody should.
+  bool Dropped(int64_t index, int64_t row) const {
+    const bool covered = index < params->atten_mask_rows && row < params->atten_mask_cols;
+    return covered && mask[index * params->atten_mask_cols + row] != 0;
+  }
 };
 
 struct PagedArrays : Arrays {

@@ -262,7 +262,7 @@ def test_calls_and_gradients_pass_through_the_cells(monkeypatch, mode, debug):
 def test_a_record_is_raised_where_python_runs(monkeypatch, operator):
     """From a forward or a backward pass in PyNative mode; without debugging nobody looks, a graph drops it."""
     expected = training_results("pynative")
-    records = {operator: [6, 0, 4, 1, 2, 77, 3, 0]}
+    records = {operator: [7, 0, 4, 1, 2, 77, 3, 0]}
     monkeypatch.setattr(primitives, "make", functools.partial(in_ascend_cells, records=records))
     for mode, debug in (("pynative", "0"), ("graph", "0"), ("graph", "1")):
         monkeypatch.setenv("MS_NSA_DEBUG", debug)

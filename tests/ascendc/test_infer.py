@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ascendc.device import run_infer
-from support import ASCEND, DTYPES, PAGED_CASES, check_forward, make_paged_case, random_paged_case
+from support import ASCEND, DTYPES, PAGED_CASES, check_forward, make_paged_case, random_paged_case, short_masks
 
 CORES = (1, 3, 20, 24)
 HALVES = ("float16", "bfloat16")
@@ -32,6 +32,16 @@ def case_of(dtype, kv_lens, seed=7, layout="BSND", s=1, q_lens=None, page_block_
 def test_random(seed, dtype):
     case = random_paged_case(np.random.default_rng(seed), DTYPES[dtype], ASCEND, poison=seed % 3 > 0)
     check(case, aic_cores=CORES[seed % 4], seed=seed, preempt=7 * (seed % 2))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("seed", range(400, 424))
+def test_beyond_a_mask_all_is_dropped(seed, dtype):
+    """Its elements there are not read either: the twin would say so."""
+    rng = np.random.default_rng(seed)
+    small, dropped = short_masks(rng, random_paged_case(rng, DTYPES[dtype], ASCEND))
+    attention_out, _ = run_infer(small, aic_cores=CORES[seed % 4], seed=seed, preempt=7 * (seed % 2))
+    check_forward(dropped, attention_out)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from ascendc.conftest import machine
 from ascendc.device import run_infer, run_select, run_select_grad
 from ascendc.twin_primitive import TwinPrimitive
 from ms_nsa import first_error, primitives
-from support import DTYPES, check_forward, check_gradients, make_paged_case, make_select_case, run_cells
+from support import DTYPES, check_forward, check_gradients, make_paged_case, make_select_case, run_cells, short_masks
 
 SIZES = {"n2": 2, "group": 2, "d1": 32, "d2": 16, "select_block_size": 16, "select_block_count": 3}
 LARGEST = 2**31 - 1
@@ -97,9 +97,57 @@ def test_sum_of_packed_lengths():
     assert f"{found}\n" in of_cpu(run_cells.run_forward, case)
 
 
+@pytest.mark.parametrize("shape", [(3, 40), (4, 39), (1, 160), (2, 9)], ids=str)
+@pytest.mark.parametrize("change", [{}, {"actual_seq_kvlen": (9, 50)}, ("topk_indices", (1, 1, 2), 1)], ids=str)
+def test_small_masks(shape, change):
+    """Behind wrong lengths, before wrong indices."""
+    good = training_case()
+    case = replace(broken(good, change), atten_mask=np.zeros(shape, bool))
+    found = first_error.sentence(FORWARD, run_select(case, debug=True)[-1].first_error)
+    assert ("atten_mask must cover" in found) == ("actual_seq_kvlen" not in change)
+    assert f"{found}\n" in of_cpu(run_cells.run_forward, case)
+    found = first_error.sentence(GRAD, run_select_grad(case, saved=good.saved, debug=True)[-1].first_error)
+    assert f"{found}\n" in of_cpu(run_cells.run_gradients, case, "pynative", "tuple", good.saved)
+
+
+@pytest.mark.parametrize("shape", [(5, 49), (6, 48)], ids=str)
+def test_small_masks_of_one_sequence(shape):
+    good = replace(training_case(), actual_seq_qlen=None, actual_seq_kvlen=None)
+    case = replace(good, atten_mask=np.ones(shape, np.uint8))
+    found = first_error.sentence(FORWARD, run_select(case, debug=True)[-1].first_error)
+    assert f"{found}\n" in of_cpu(run_cells.run_forward, case)
+    found = first_error.sentence(GRAD, run_select_grad(case, saved=good.saved, debug=True)[-1].first_error)
+    assert f"{found}\n" in of_cpu(run_cells.run_gradients, case, "pynative", "tuple", good.saved)
+
+
+@pytest.mark.parametrize("shape", [(2, 61), (3, 60), (1, 183)], ids=str)
+@pytest.mark.parametrize("layout", ["BSH", "BSND", "TND"])
+@pytest.mark.parametrize("change", [{}, {"actual_seq_kvlen": (61, -1)}, "index"], ids=str)
+def test_small_masks_of_paged_keys(shape, layout, change):
+    case = replace(paged_case(layout), atten_mask=np.zeros(shape, bool))
+    case = edited(case, "topk_indices", (-1, 0, 0), 50) if change == "index" else replace(case, **change)
+    found = first_error.sentence(INFER, run_infer(case, debug=True)[-1].first_error, layout)
+    assert ("atten_mask must cover" in found) == ("actual_seq_kvlen" not in change)
+    assert f"{found}\n" in of_cpu(run_cells.run_forward, case)
+
+
+def test_small_masks_of_as_many_queries_as_rows():
+    """Without query lengths each sequence has S."""
+    case = replace(paged_case(), actual_seq_qlen=None, atten_mask=np.zeros((2, 61), bool))
+    found = first_error.sentence(INFER, run_infer(case, debug=True)[-1].first_error, case.layout)
+    assert f"{found}\n" in of_cpu(run_cells.run_forward, case)
+
+
+def good_calls():
+    for mask in (None, np.zeros((4, 40), bool)):
+        case = replace(training_case(), atten_mask=mask)
+        yield from ((run_select, case), (run_select_grad, case))
+    yield from ((run_infer, replace(paged_case(), atten_mask=mask)) for mask in (None, np.zeros((3, 61), bool)))
+
+
 def test_good_calls_report_nothing():
     """Padding and unused pages, however wild, included. Without the flag the record stays as it was."""
-    for run, case in ((run_select, training_case()), (run_select_grad, training_case()), (run_infer, paged_case())):
+    for run, case in good_calls():
         *results, launched = run(case.poisoned(), debug=True)
         assert launched.first_error == [0] * 8
         *others, launched = run(case.poisoned())
@@ -178,6 +226,34 @@ def test_the_gradient_cell_names_a_wrong_index(on_twin):
     with pytest.raises(RuntimeError) as raised:
         cell(*grad_inputs(case, good.saved))
     assert str(raised.value).startswith(f"{GRAD}: topk_indices must be below")
+    assert f"{raised.value}\n" in message
+
+
+@pytest.mark.parametrize("operator", CASES)
+def test_a_cell_names_a_small_mask(on_twin, operator):
+    """From the Cell to its error; with no debugging all beyond the mask is dropped."""
+    small, dropped = short_masks(np.random.default_rng(8), CASES[operator][0]())
+    message = of_cpu(run_cells.run_forward, small)
+    on_twin("0")
+    check_forward(dropped, *arrays_of(build(operator, small), *run_cells.forward_inputs(small, "int64")))
+    on_twin("1")
+    cell = build(operator, small)
+    check_forward(dropped, *arrays_of(cell, *run_cells.forward_inputs(dropped, "int64")))
+    with pytest.raises(RuntimeError) as raised:
+        cell(*run_cells.forward_inputs(small, "int64"))
+    assert str(raised.value).startswith(f"{operator}: atten_mask must cover [max Sq, max Sk] = [")
+    assert f"{raised.value}\n" in message
+
+
+def test_the_gradient_cell_names_a_small_mask(on_twin):
+    small, dropped = short_masks(np.random.default_rng(9), training_case())
+    message = of_cpu(run_cells.run_gradients, small, "pynative", "tuple", dropped.saved)
+    on_twin("0")
+    check_gradients(dropped, *arrays_of(build(GRAD, small), *grad_inputs(small, dropped.saved)))
+    on_twin("1")
+    with pytest.raises(RuntimeError) as raised:
+        build(GRAD, small)(*grad_inputs(small, dropped.saved))
+    assert str(raised.value).startswith(f"{GRAD}: atten_mask must cover [max Sq, max Sk] = [")
     assert f"{raised.value}\n" in message
 
 

@@ -11,6 +11,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 SELECTION = [
     *(f"test_infer.py::test_random[{seed}-{dtype}]" for seed, dtype in ((1, "float16"), (2, "bfloat16"))),
     "test_infer.py::test_tails[7]",
+    *(f"test_{operator}.py::test_beyond_a_mask_all_is_dropped[401-float16]" for operator in ("infer", "select")),
     "test_infer.py::test_multi_token[TND]",
     *(f"test_select.py::test_{order}_outer[1-float16]" for order in ("token", "block")),
     *(f"test_select.py::test_{order}_outer[5-bfloat16]" for order in ("token", "block")),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ascendc.schedule import Schedule
-from support import ASCEND, DTYPES, make_paged_case, random_paged_case, random_select_case
+from support import ASCEND, DTYPES, make_paged_case, random_paged_case, random_select_case, short_masks
 
 CORES = (1, 3, 20, 24)
 
@@ -37,6 +37,16 @@ def expected_rows(case):
 def test_rows_are_those_of_the_reference(seed):
     case = (long_case, paged_case, packed_case)[seed % 3](seed)
     schedule, expected = Schedule(case, 1), expected_rows(case)
+    for token, head in np.ndindex(schedule.params.tokens, schedule.params.kv_heads):
+        found = np.sort(schedule.rows(token, head))
+        np.testing.assert_array_equal(found, expected.get((token, head), []))
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_nothing_beyond_a_mask_is_seen(seed):
+    make = (long_case, paged_case, packed_case)[seed % 3]
+    small, dropped = short_masks(np.random.default_rng(seed), make(seed))
+    schedule, expected = Schedule(small, 1), expected_rows(dropped)
     for token, head in np.ndindex(schedule.params.tokens, schedule.params.kv_heads):
         found = np.sort(schedule.rows(token, head))
         np.testing.assert_array_equal(found, expected.get((token, head), []))

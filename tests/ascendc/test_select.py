@@ -7,7 +7,7 @@ import pytest
 
 from ascendc import host
 from ascendc.device import run_select
-from support import ASCEND, DTYPES, SELECT_CASES, check_forward, make_select_case, random_select_case
+from support import ASCEND, DTYPES, SELECT_CASES, check_forward, make_select_case, random_select_case, short_masks
 
 CORES = (1, 3, 20, 24)
 HALVES = ("float16", "bfloat16")
@@ -40,6 +40,16 @@ def test_block_outer(seed, dtype):
     case.atten_mask = None
     case = case.poisoned() if seed % 3 else case
     check(case, aic_cores=CORES[seed % 4], schedule="block", seed=seed, preempt=7 * (seed % 2))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("seed", range(400, 424))
+def test_beyond_a_mask_all_is_dropped(seed, dtype):
+    """Its elements there are not read either: the twin would say so."""
+    rng = np.random.default_rng(seed)
+    small, dropped = short_masks(rng, random_select_case(rng, DTYPES[dtype], ASCEND))
+    *outputs, _ = run_select(small, aic_cores=CORES[seed % 4], seed=seed, preempt=7 * (seed % 2))
+    check_forward(dropped, *outputs)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 from ascendc import host
 from ascendc.device import run_select, run_select_grad
-from support import ASCEND, DTYPES, SELECT_CASES, check_gradients, make_select_case, random_select_case
+from support import ASCEND, DTYPES, SELECT_CASES, check_gradients, make_select_case, random_select_case, short_masks
 
 CORES = (1, 3, 20, 24)
 HALVES = ("float16", "bfloat16")
@@ -34,6 +34,16 @@ def same_bits(results):
 def test_random(seed, dtype):
     case = random_select_case(np.random.default_rng(seed), DTYPES[dtype], ASCEND, poison=seed % 3 > 0)
     check(case, aic_cores=CORES[seed % 4], seed=seed, preempt=7 * (seed % 2))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("seed", range(400, 424))
+def test_beyond_a_mask_all_is_dropped(seed, dtype):
+    """Its elements there are not read either: the twin would say so."""
+    rng = np.random.default_rng(seed)
+    small, dropped = short_masks(rng, random_select_case(rng, DTYPES[dtype], ASCEND))
+    options = {"aic_cores": CORES[seed % 4], "seed": seed, "preempt": 7 * (seed % 2)}
+    check_gradients(dropped, *run_select_grad(small, saved=dropped.saved, **options)[:3])
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from ascendc import host
 from ms_nsa import reference
-from support import ASCEND, DTYPES, make_select_case, random_select_case
+from support import ASCEND, DTYPES, make_select_case, random_select_case, short_masks
 
 CORES = (1, 3, 20, 24)
 INTS = ctypes.POINTER(ctypes.c_int64)
@@ -118,6 +118,13 @@ def test_every_visible_row_is_in_one_tile(seed, gradient):
     for tile in tiles:
         assert len(tile.entries) * group <= 64 and tile.rows <= tile.block_rows
         assert len(tile.entries) <= 1 or (tile.rows == tile.block_rows and tile.hidden == 0)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nothing_beyond_a_mask_is_in_a_tile(seed):
+    case = shared_case(seed) if seed % 4 == 0 else random_case(seed, mask=False)
+    small, dropped = short_masks(np.random.default_rng(seed), case)
+    assert rows_in(tile for core in tiles_of(small, True, CORES[seed % 4]) for tile in core) == expected_rows(dropped)
 
 
 @pytest.mark.parametrize("seed", range(20))

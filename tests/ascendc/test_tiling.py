@@ -15,7 +15,7 @@ CORES = (1, 3, 20, 24, 25)
 
 def attention(**changes):
     values = {"head_num": 8, "key_value_head_num": 2, "d1": 192, "d2": 128, "select_block_size": 64}
-    values.update(select_block_count=16, atten_mask_cols=0, sparse_mode=0, default_scale=True, scale_value=0.0)
+    values.update(select_block_count=16, sparse_mode=0, default_scale=True, scale_value=0.0)
     return host.AttentionShapes(**{**values, **changes})
 
 
@@ -45,7 +45,7 @@ def random_attention(rng):
         "d2": 16 * int(rng.integers(1, 17)),
         "select_block_size": 16 * int(rng.integers(1, 9)),
         "select_block_count": int(rng.integers(1, 33)),
-        "atten_mask_cols": int(rng.choice([0, 0, 5000])),
+        **dict(zip(("atten_mask_rows", "atten_mask_cols"), ((0, 0), (0, 0), (700, 5000))[int(rng.integers(3))])),
         "sparse_mode": int(rng.choice([0, 2, 3])),
         **scale,
     }
@@ -70,7 +70,8 @@ def round_up(value, unit):
 def check_params(shapes, params):
     given = shapes.attention
     assert params.group == given.head_num // given.key_value_head_num and params.kv_heads == given.key_value_head_num
-    for name in ("d1", "d2", "select_block_size", "select_block_count", "atten_mask_cols", "sparse_mode"):
+    dims = ("d1", "d2", "select_block_size", "select_block_count")
+    for name in (*dims, "atten_mask_rows", "atten_mask_cols", "sparse_mode"):
         assert getattr(params, name) == getattr(given, name)
     scale = 1 / math.sqrt(given.d1) if given.default_scale else given.scale_value
     assert params.scale_value == np.float32(scale)

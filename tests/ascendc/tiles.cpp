@@ -15,7 +15,11 @@ struct Arrays {
 
   int64_t QLen(int64_t sequence) const { return q_lens[sequence]; }
   int64_t KvLen(int64_t sequence) const { return kv_lens[sequence]; }
-  bool Dropped(int64_t index, int64_t row) const { return mask[index * params->atten_mask_cols + row] != 0; }
+  // Who asks beyond the mask sees rows that nobody should.
+  bool Dropped(int64_t index, int64_t row) const {
+    const bool covered = index < params->atten_mask_rows && row < params->atten_mask_cols;
+    return covered && mask[index * params->atten_mask_cols + row] != 0;
+  }
 };
 
 // What the device finds in the masks that it builds.

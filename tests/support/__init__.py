@@ -11,6 +11,7 @@ from .generators import (
     make_select_case,
     random_paged_case,
     random_select_case,
+    short_masks,
 )
 from .named_cases import NAMED_CASES, PAGED_CASES, SELECT_CASES
 from .term_scales import term_scales
@@ -36,5 +37,6 @@ __all__ = [
     "random_paged_case",
     "random_select_case",
     "scattered",
+    "short_masks",
     "term_scales",
 ]

@@ -1,6 +1,6 @@
 """Random cases: ragged lengths, odd sizes, every style of index row, every mask and scale."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -295,3 +295,22 @@ def _scatter_pages(rng, kv_lens, page_block_size, spare_pages, spare_slots):
     for b, count in enumerate(used):
         block_table[b, :count] = [next(pages) for _ in range(count)]
     return block_table, num_blocks
+
+
+def short_masks(rng, case):
+    """Twice the same case: with a mask that is too small, and with one that drops all that it does not cover.
+
+    Kv rows that nobody sees then are poisoned.
+    """
+    paged = isinstance(case, PagedCase)
+    q_lens = case.q_lens if paged else np.diff(case.q_ends, prepend=0)
+    kv_lens = case.actual_seq_kvlen if paged else np.diff(case.kv_ends, prepend=0)
+    longest = rows, cols = max(q_lens), max(kv_lens)
+    short = rng.choice(["rows", "columns", "both"] if rows > 1 else ["columns"])
+    rows = rows if short == "columns" else int(rng.integers(1, rows))
+    cols = cols if short == "rows" else int(rng.integers(1, max(cols, 2)))
+    mask = rng.random((rows, cols)) < 0.3 if rng.random() < 0.5 else np.zeros((rows, cols), bool)
+    whole = np.ones(np.maximum(longest, mask.shape), bool)
+    whole[:rows, :cols] = mask
+    dropped = replace(case, atten_mask=whole).poisoned()
+    return replace(dropped, atten_mask=mask), dropped
