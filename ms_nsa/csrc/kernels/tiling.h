@@ -28,13 +28,14 @@ constexpr int64_t kRowsAhead = 8;
 // and stored once a step; 96 keeps that under a tenth of the products and all operands of the step within L2.
 constexpr int kBackwardRows = 96;
 
-// Bytes of per-row scratch (operand rows and fp32 results) of one token chunk.
-constexpr int64_t kChunkBytes = int64_t{4} << 20;
+// Bytes of per-row scratch (operand rows and fp32 results) of one token chunk. With half of it, long sequences
+// of keys, whose blocks few tokens of a chunk share, took 10 % longer.
+constexpr int64_t kChunkBytes = int64_t{8} << 20;
 
 // A chunk wants about this many rows per select block, so that packing the block is a small part of the work
-// (with 256 the forward took 1 to 2 % longer; packing every block once for all chunks gained nothing, and
-// lost 6 % at one head a group)...
-constexpr int64_t kRowsPerBlock = 512;
+// (with 256 the forward took 1 to 3 % longer, with 512 as well; packing every block once for all chunks
+// gained nothing, and lost 6 % at one head a group)...
+constexpr int64_t kRowsPerBlock = 384;
 
 // ...but not more tokens than this, so that there are chunks enough to share out.
 constexpr int64_t kMaxChunkTokens = 4096;
