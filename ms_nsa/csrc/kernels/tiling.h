@@ -28,8 +28,8 @@ constexpr int64_t kRowsAhead = 8;
 // and stored once a step; 96 keeps that under a tenth of the products and all operands of the step within L2.
 constexpr int kBackwardRows = 96;
 
-// Bytes of per-row scratch (operand rows and fp32 results) of one token chunk. With half of it, long sequences
-// of keys, whose blocks few tokens of a chunk share, took 10 % longer.
+// Bytes of per-row scratch (operand rows and fp32 results) of one token chunk. With half of it, long
+// sequences of keys, whose blocks few tokens of a chunk share, took 10 % longer.
 constexpr int64_t kChunkBytes = int64_t{8} << 20;
 
 // A chunk wants about this many rows per select block, so that packing the block is a small part of the work
