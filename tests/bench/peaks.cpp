@@ -1,5 +1,7 @@
 // What this machine can do at best: multiply-adds and loads without anything else, and a MindSpore custom
 // operator that does nothing. Every probe returns the seconds from the common start to the last thread's end.
+#include <sched.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -29,12 +31,32 @@ constexpr int kChains = 12;
 
 std::atomic<uint64_t> sink{0};  // keeps results alive
 
+// Binds a thread to one of the processors that it may use: the system would at times let two members share
+// one.
+class Bound {
+ public:
+  explicit Bound(int member) {
+    sched_getaffinity(0, sizeof before_, &before_);
+    int skip = member % CPU_COUNT(&before_), cpu = 0;
+    while (!CPU_ISSET(cpu, &before_) || skip-- > 0) ++cpu;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof one, &one);
+  }
+  ~Bound() { sched_setaffinity(0, sizeof before_, &before_); }
+
+ private:
+  cpu_set_t before_;
+};
+
 template <class Work>
 double Time(int threads, const Work& work) {
   using Clock = std::chrono::steady_clock;
   std::atomic<int> waiting{threads};
   std::vector<Clock::time_point> start(threads), end(threads);
   auto run = [&](int member) {
+    const Bound bound(member);
     waiting.fetch_sub(1);
     while (waiting.load() > 0) std::this_thread::yield();
     start[member] = Clock::now();

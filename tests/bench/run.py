@@ -71,10 +71,12 @@ class Bench:
     def _time(self, result, made, call):
         """Times the case and looks whether a timed call returns what the gate has seen."""
         before = _bits(call, result.case)
-        sampler = measure.sampler(self.machine, result.case, made, result.isa)
-        result.timing = measure.interleave(call, sampler, self.repeats)
+        result.timing = measure.time_case(self.machine, result.case, made, call, result.isa, self.repeats)
+        if result.timing.disturbed:
+            result.note = "; ".join(filter(None, [result.note, "the machine did other work meanwhile"]))
         if result.case.operator == DECODE and result.case.batch == 1:
-            bare = calls.seconds_after(lambda: sampler(1), calls.bare_decode(call), self.repeats)
+            row_loads = measure.RowLoadSampler(self.machine, result.case, made)
+            bare = calls.seconds_after(lambda: row_loads(1), calls.bare_decode(call), self.repeats)
             # A machine busy with other work may show a bare call longer than ours.
             result.overhead = min(bare, result.seconds() / 2)
         if _bits(call, result.case) != before:

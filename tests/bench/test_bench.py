@@ -226,3 +226,14 @@ def test_peers_compute_the_same(library, operator):
             with pytest.raises(AssertionError, match="RMS"):
                 is_right(out * 1.1)
     assert ways or (library, operator) == ("mindspore", cases.TRAINING)
+
+
+def test_calls_beside_other_work_do_not_count(monkeypatch):
+    times = iter([0.5, 0.5, 0.5, *[1.0, 9.0, 1.2, 8.0, 1.1, 1.3]])
+    monkeypatch.setattr(measure, "seconds_of", lambda call: next(times))
+    peak = iter([100, 95, 40, 100, 96, 99, 97, 98])
+    timing = measure.undisturbed(None, lambda: next(peak), repeats=3)
+    assert (timing.seconds, timing.disturbed) == ([1.0, 8.0, 1.1], False)
+    times, peak = iter([0.5] * 3 + [2.0, 3.0, 4.0]), iter([100, 50, 100, 50])
+    timing = measure.undisturbed(None, lambda: next(peak), repeats=1)
+    assert (timing.seconds, timing.peak, timing.disturbed) == ([2.0, 3.0, 4.0], [100], True)
