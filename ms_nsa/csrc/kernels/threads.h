@@ -5,6 +5,7 @@
 #include <omp.h>
 #endif
 
+#include "../placement.h"
 #include "../work_offer.h"
 #include "buffer.h"
 
@@ -51,8 +52,12 @@ struct Team {
       joining->member(joining->number);
     };
     const WorkOffer offer(joinable ? static_cast<WorkOffer::Work>(work) : nullptr, &join);
+    const int processor = CurrentProcessor();
 #pragma omp parallel num_threads(threads) if (threads > 1)
-    member(TeamMember());
+    {
+      LeaveProcessor(processor, TeamMember());
+      member(TeamMember());
+    }
   }
 
   int threads;
