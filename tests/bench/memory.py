@@ -14,7 +14,7 @@ import sys
 
 from bench.cases import BACKWARD, FORWARD, TrainingCase
 
-WORKSPACE_BYTES = 11 << 20  # a chunk of 8 MB, its inverse index, packed tiles
+WORKSPACE_BYTES = 8 << 20
 # Memory that the C library keeps from freed arrays would hide what a call takes.
 _FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 _STATUS = pathlib.Path("/proc/self/status")
