@@ -4,36 +4,33 @@
 namespace ms_nsa {
 namespace {
 
+// The polynomial with these coefficients, that of the highest power first.
+template <class V, class... Floats>
+inline typename V::Reg Polynomial(typename V::Reg x, float highest, Floats... lower) {
+  auto p = V::Set1(highest);
+  ((p = V::Fma(p, x, V::Set1(lower))), ...);
+  return p;
+}
+
 // exp(f), |f| <= ln(2)/2; minimax, relative error 1.9e-9 before rounding.
 template <class V>
 inline typename V::Reg ExpPolynomial(typename V::Reg f) {
-  auto p = V::Set1(1.3836845994464334e-3f);
-  p = V::Fma(p, f, V::Set1(8.374815804268722e-3f));
-  p = V::Fma(p, f, V::Set1(4.166822556945535e-2f));
-  p = V::Fma(p, f, V::Set1(1.6666420169849727e-1f));
-  p = V::Fma(p, f, V::Set1(4.999999207981681e-1f));
-  p = V::Fma(p, f, V::Set1(1.0000000363231984f));
-  return V::Fma(p, f, V::Set1(1.0f));
+  return Polynomial<V>(f, 1.3836845994464334e-3f, 8.374815804268722e-3f, 4.166822556945535e-2f,
+                       1.6666420169849727e-1f, 4.999999207981681e-1f, 1.0000000363231984f, 1.0f);
 }
 
 // 2^f, |f| <= 1/2; minimax, relative error 2.6e-6: far below the rounding of a 16-bit probability.
 template <class V>
 inline typename V::Reg Exp2Polynomial(typename V::Reg f) {
-  auto p = V::Set1(9.570101911157996e-3f);
-  p = V::Fma(p, f, V::Set1(5.59178603193868e-2f));
-  p = V::Fma(p, f, V::Set1(2.4024744827864009e-1f));
-  p = V::Fma(p, f, V::Set1(6.931218147366894e-1f));
-  return V::Fma(p, f, V::Set1(9.999992614457122e-1f));
+  return Polynomial<V>(f, 9.570101911157996e-3f, 5.59178603193868e-2f, 2.4024744827864009e-1f,
+                       6.931218147366894e-1f, 9.999992614457122e-1f);
 }
 
 // 2^f, 0 <= f < 1, as above.
 template <class V>
 inline typename V::Reg Exp2OfFraction(typename V::Reg f) {
-  auto p = V::Set1(1.3534167916065001e-2f);
-  p = V::Fma(p, f, V::Set1(5.201146061043225e-2f));
-  p = V::Fma(p, f, V::Set1(2.4144275689143233e-1f));
-  p = V::Fma(p, f, V::Set1(6.930038344699887e-1f));
-  return V::Fma(p, f, V::Set1(1.000002593370694f));
+  return Polynomial<V>(f, 1.3534167916065001e-2f, 5.201146061043225e-2f, 2.4144275689143233e-1f,
+                       6.930038344699887e-1f, 1.000002593370694f);
 }
 
 constexpr float kNegativeInfinity = -__builtin_inff();
