@@ -9,6 +9,7 @@
 #include "custom_aot.h"
 #include "dispatch.h"
 #include "errors.h"
+#include "long_call_team.h"
 #include "progress.h"
 #include "short_calls.h"
 #include "validate.h"
@@ -65,8 +66,9 @@ void RunKernel(void (*kernel)(const Params&), Params& params, Inputs& in, const 
   const int64_t rows = std::min(in.select_block_size * in.select_block_count, cache_rows);
   const bool is_short = tokens * in.n2 < LongItems(op, in.n1 / in.n2, rows);
   in.max_threads = is_short ? ShortCallThreads() : 0;
+  if (is_short) return kernel(params);
+  const LongCallTeam team;
   kernel(params);
-  if (!is_short) EndTeam();
 }
 
 int64_t MaskRows(const Tensor& mask) {

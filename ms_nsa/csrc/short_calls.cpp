@@ -18,9 +18,6 @@ constexpr int64_t kLeastShare = 16;
 
 constexpr int kBusyThreads = 2;  // of MindSpore
 
-// Starting a thread takes about 10 us; a larger team costs more than its spinning does.
-constexpr int kSmallTeam = 8;
-
 }  // namespace
 
 int64_t LongItems(const std::string& op, int64_t group, int64_t rows) {
@@ -35,10 +32,6 @@ int64_t SharedItems(const std::string& op, int64_t group, int64_t rows) {
 
 int ShortCallThreads() {
   return std::max(1, omp_get_num_procs() - kBusyThreads);
-}
-
-void EndTeam() {
-  if (omp_get_max_threads() <= kSmallTeam) omp_pause_resource_all(omp_pause_soft);
 }
 
 }  // namespace ms_nsa

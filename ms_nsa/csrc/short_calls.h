@@ -1,8 +1,7 @@
 // Short calls and long ones share the processors with MindSpore in different ways. While a call runs in
 // PyNative mode, up to two of MindSpore's threads wait in busy loops: the one that queues calls and the one
 // that reads results. A short call leaves them their processors, and Python prepares the next call meanwhile.
-// During a long one Python sleeps (progress.h), all processors work on it, and no thread of the team spins on
-// when it has ended.
+// During a long one Python sleeps (progress.h), and all processors work on it (long_call_team.h).
 #pragma once
 
 #include <cstdint>
@@ -19,8 +18,5 @@ int64_t SharedItems(const std::string& op, int64_t group, int64_t rows);
 
 // Most threads of a short call besides Python's.
 int ShortCallThreads();
-
-// Ends the threads of the calling thread's team instead of letting them spin. A small team soon starts again.
-void EndTeam();
 
 }  // namespace ms_nsa

@@ -154,6 +154,7 @@ INLINE void ForRows(const RowLoads& loads, int64_t unit, const Visit& visit) {
 
 INLINE void PrefetchRow(const uint8_t* row, int64_t bytes) {
   for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at);
+  __builtin_prefetch(row + bytes - 1);  // a row need not begin with a line
 }
 
 // Row by row: loads one of this block, prefetches one of the block `ahead` units later.

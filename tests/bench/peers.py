@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import json
 import os
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -127,13 +128,23 @@ def dense(library, causal):
     """Times dense attention at growing lengths, the fastest way of a library at each."""
     from bench import inputs
 
-    seconds = 0
+    seconds, failed = 0, set()
     for length in LENGTHS:
         if 4 * seconds > _DENSE_SECONDS:
             break
         case = TrainingCase(f"dense T={length}", FORWARD, 4, t1=length, t2=length)
-        ways = _dense_ways(library, inputs.select_inputs(case), causal)
-        times = {name: min(_seconds(run) for _ in range(1 + _REPEATS)) for name, run in ways.items()}
+        times = {}
+        for name, prepare in _dense_ways(library, inputs.select_inputs(case), causal).items():
+            if name in failed:
+                continue
+            try:
+                run = prepare()
+                times[name] = min(_seconds(run) for _ in range(1 + _REPEATS))
+            except (MemoryError, RuntimeError) as error:  # PyTorch's of too little memory is a RuntimeError
+                failed.add(name)
+                _report(name=name, failure=f"T={length}: {(str(error).splitlines() or [''])[0][:200]}")
+        if not times:
+            break
         name = min(times, key=times.get)
         seconds = times[name]
         _report(name=name, t=length, seconds=seconds)
@@ -143,12 +154,16 @@ def _dense_ways(library, made, causal):
     if library == "mindspore":
         from bench import peers_mindspore as peer
 
-        ways = peer.dense_ways(peer.Problem(made))
-    else:
-        from bench import peers_torch as peer
+        return peer.dense_ways(peer.Problem(made))
+    from bench import peers_torch as peer
 
-        ways = peer.dense_ways(peer.Problem(made), causal)
-    return {name: prepare() for name, prepare in ways.items()}
+    return peer.dense_ways(peer.Problem(made), causal)
+
+
+def _limit_memory():
+    """Lets a way that needs more memory than there is fail instead of being killed, maybe along with others."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    resource.setrlimit(resource.RLIMIT_DATA, (memory * 3 // 4, resource.RLIM_INFINITY))
 
 
 def main():
@@ -160,6 +175,7 @@ def main():
     parser.add_argument("--t1", type=int)
     parser.add_argument("--causal", action="store_true")
     arguments = parser.parse_args()
+    _limit_memory()
     if arguments.library == "torch":
         import torch
 

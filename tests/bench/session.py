@@ -85,7 +85,7 @@ def _measure_dense(bench):
         bench.run.dense[causal] = [(line["t"], line["seconds"]) for line in lines if "failure" not in line]
         for line in lines:
             if "failure" in line:
-                bench.say(f"dense attention of {library} not measured: {line['failure']}")
+                bench.say(f"dense attention of {line['name']} not measured: {line['failure']}")
             else:
                 bench.run.dense_name = line["name"].split(",")[0]
 

@@ -1,6 +1,7 @@
 """The kernels of every ISA, run between guard pages on poisoned memory, against the float64 reference."""
 
 import itertools
+import platform
 import subprocess
 from dataclasses import replace
 from functools import cache
@@ -178,11 +179,23 @@ def test_unknown_isa_is_refused():
     assert message.strip() == f"ms_nsa: MS_NSA_ISA must be one of {names} on this machine, got sse9"
 
 
-def test_isa_units_share_no_code():
-    """A symbol that two units define could be taken from the one with the wider instructions."""
+def unit_objects():
     objects = list((native_runner().build / "csrc").glob("**/isa/*.o"))
     assert objects
-    for path in objects:
+    return objects
+
+
+def test_compilers_keep_the_prefetches():
+    """GCC drops the calls of functions that only prefetch."""
+    near, far = ("prefetcht0", "prefetcht1") if platform.machine() == "x86_64" else ("pldl1keep", "pldl2keep")
+    for path in unit_objects():
+        code = subprocess.run(["objdump", "-d", str(path)], capture_output=True, text=True, check=True).stdout
+        assert near in code and far in code, path.name
+
+
+def test_isa_units_share_no_code():
+    """A symbol that two units define could be taken from the one with the wider instructions."""
+    for path in unit_objects():
         lines = subprocess.run(["nm", "-C", "--defined-only", str(path)], capture_output=True, text=True, check=True)
         symbols = [line.split(maxsplit=2)[1:] for line in lines.stdout.splitlines()]
         shared = [name for kind, name in symbols if kind in "TWVu" and not name.startswith("DW.ref")]

@@ -43,12 +43,12 @@ class FewHeads {
     state_.Reset();
   }
 
-  // Meanwhile this tile's values are fetched, then the next one's keys; the one after that must find its
-  // pages in the TLB.
+  // Meanwhile this tile's values are fetched, then the next one's keys; those of the one after that must find
+  // their pages in the TLB (values' pages touched as well: 2 to 4 % longer).
   void Add(RowTile<S>& tile, const RowTile<S>& next, const RowTile<S>& after_next) {
     const int64_t keys = RoundUp(tile.count, kTileStep);
     ScatteredPrefetch<S> values(tile.value, tile.count, value_width_, keys / kKeys);
-    TouchPages(after_next.key, after_next.count, key_width_);
+    TouchPages(after_next.key, after_next.count);
     keys_.Pad(tile.key, tile.count, keys);
     Score(tile.key, keys, values);
     for (int64_t i = 0; i < state_.groups(); ++i) {
@@ -56,7 +56,6 @@ class FewHeads {
       DecodeSoftmax<Dot, kHeads>(score_ + at, keys / Layout::kVectorKeys, tile.count, scale_,
                                  state_.statistics(i), probability_ + at, factor_ + i * V::kLanes);
     }
-    TouchPages(after_next.value, after_next.count, value_width_);
     values_.Pad(tile.value, tile.count, RoundUp(tile.count, Dot::kPair));
     AddValues(tile, next);
   }

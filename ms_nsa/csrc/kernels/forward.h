@@ -47,6 +47,7 @@ class ForwardWorker {
 
   void Run(const ChunkList::Item& chunk) {
     index_.Build(in_, chunk);
+    fetch_rows_ = chunk.tokens * group_ * BytesPerRow(in_) > kNearBytes;
     Start(chunk);
     for (int64_t block = index_.Next(0), next; block < index_.blocks(); block = next) {
       next = index_.Next(block + 1);
@@ -107,6 +108,7 @@ class ForwardWorker {
       const bool masked = !batch.all_visible || tile.keys % V::kLanes != 0;
       ScoreBatch(batch, tile.keys, masked);
       if (prefetch_wait_ <= 0) next_value_.Advance(prefetch_rows_);
+      if (fetch_rows_) FetchQueries(batch);
       if (finite || batch.all_visible) {
         const PackedB<Dot> values{value_, CeilDiv(tile.keys, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
         Gemm<Dot>(batch.count, probability_row_, Dot::kPair, values, out_row_, Init::kScale, factor_);
@@ -120,6 +122,7 @@ class ForwardWorker {
     for (int64_t r = 0; r < batch.count; ++r) {
       query_row_[r] = query_ + batch.row[r] * query_stride_;
       out_row_[r] = out_ + batch.row[r] * out_stride_;
+      if (fetch_rows_) FetchLines(out_row_[r], out_stride_ * sizeof(float));
     }
     const PackedB<Dot> packed{key_, CeilDiv(in_.d1, Dot::kPair), CeilDiv(keys, V::kLanes)};
     Gemm<Dot>(batch.count, query_row_, Dot::kPair, packed, score_row_, Init::kZero);
@@ -129,6 +132,14 @@ class ForwardWorker {
     } else {
       OnlineSoftmax<Dot, false>(batch, packed.vectors, in_.scale_value, scores_, probabilities_, statistics_,
                                 factor_);
+    }
+  }
+
+  // Of the next batch.
+  void FetchQueries(const RowBatch<kForwardRows>& batch) const {
+    const int64_t tokens = Min(batch.later, CeilDiv(kForwardRows, group_)), stride = group_ * query_stride_;
+    for (int64_t i = 0; i < tokens; ++i) {
+      FetchLines(query_ + batch.next[i].token * stride, stride * sizeof(Operand));
     }
   }
 
@@ -182,6 +193,7 @@ class ForwardWorker {
   RowBatch<kForwardRows> batch_;
   StridedPrefetch next_key_, next_value_;
   int64_t prefetch_rows_ = 0, prefetch_wait_ = 0;
+  bool fetch_rows_ = false;  // the chunk's own
   const Operand* query_row_[kForwardRows];
   const Operand* probability_row_[kForwardRows];
   float* score_row_[kForwardRows];

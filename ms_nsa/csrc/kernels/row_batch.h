@@ -16,10 +16,12 @@ struct KeyTile {
 template <int kRows>
 struct RowBatch {
   int64_t count;
-  bool all_visible;         // every row sees every key of the tile
-  int64_t row[kRows];       // token of the chunk * group + query head of the group
-  uint64_t visible[kRows];  // never 0
-  float log_count[kRows];   // ln of how often the token lists the block
+  bool all_visible;                 // every row sees every key of the tile
+  int64_t row[kRows];               // token of the chunk * group + query head of the group
+  uint64_t visible[kRows];          // never 0
+  float log_count[kRows];           // ln of how often the token lists the block
+  const InverseIndex::Entry* next;  // tokens after the batch's
+  int64_t later;                    // number of those
 };
 
 template <class F>
@@ -39,7 +41,8 @@ inline void ForEachBatch(const SelectAttentionInputs& in, const ChunkList::Item&
   batch.count = 0;
   batch.all_visible = true;
   const InverseIndex::Entry* entries = index.entries(block);
-  for (int64_t e = 0; e < index.count(block); ++e) {
+  const int64_t count = index.count(block);
+  for (int64_t e = 0; e < count; ++e) {
     const int64_t s = chunk.first_token + entries[e].token;
     const int64_t limit = VisibleLimit(in.sparse_mode, chunk.seq, s);
     const uint64_t visible = VisibleKeys(in, limit, s, tile.first_key, tile.keys);
@@ -51,11 +54,14 @@ inline void ForEachBatch(const SelectAttentionInputs& in, const ChunkList::Item&
       batch.log_count[batch.count] = log_count;
       batch.all_visible = batch.all_visible && visible == all;
       if (++batch.count < kRows) continue;
+      batch.next = entries + e + 1;
+      batch.later = count - e - 1;
       f(batch);
       batch.count = 0;
       batch.all_visible = true;
     }
   }
+  batch.later = 0;
   if (batch.count > 0) f(batch);
 }
 

@@ -2,7 +2,7 @@
 // computed. Rows of one head lie a whole token apart, which hardware prefetchers do not follow.
 #pragma once
 
-#include "buffer.h"
+#include "fetch_lines.h"
 
 namespace ms_nsa {
 namespace {
@@ -14,9 +14,7 @@ class StridedPrefetch {
       : next_(static_cast<const char*>(first)), row_bytes_(row_bytes), stride_(stride_bytes), left_(rows) {}
 
   void Advance(int64_t rows) {
-    for (rows = Min(rows, left_); rows > 0; --rows, --left_, next_ += stride_) {
-      for (int64_t i = 0; i < row_bytes_; i += kAlignment) __builtin_prefetch(next_ + i, 0, 2);
-    }
+    for (rows = Min(rows, left_); rows > 0; --rows, --left_, next_ += stride_) FetchLines(next_, row_bytes_);
   }
 
  private:

@@ -5,7 +5,6 @@
 #include <omp.h>
 #endif
 
-#include "../placement.h"
 #include "../work_offer.h"
 #include "buffer.h"
 
@@ -52,12 +51,8 @@ struct Team {
       joining->member(joining->number);
     };
     const WorkOffer offer(joinable ? static_cast<WorkOffer::Work>(work) : nullptr, &join);
-    const int processor = CurrentProcessor();
 #pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-      LeaveProcessor(processor, TeamMember());
-      member(TeamMember());
-    }
+    member(TeamMember());
   }
 
   int threads;

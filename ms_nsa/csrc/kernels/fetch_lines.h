@@ -1,0 +1,22 @@
+// Software prefetch. GCC takes a function that only prefetches for one without any effect and drops its
+// calls, unless it is inlined early: such functions are always_inline.
+#pragma once
+
+#include "buffer.h"
+
+namespace ms_nsa {
+namespace {
+
+// Every line of a row, into the second-level cache: one that does not begin with a line ends in one more.
+// (MindSpore's tensors made from NumPy arrays begin 16 bytes into a line; without the last lines decode took
+// 15 to 20 % longer.)
+[[gnu::always_inline]] inline void FetchLines(const void* first, int64_t bytes) {
+  constexpr uintptr_t kLine = kAlignment;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(first), end = begin + bytes;
+  for (uintptr_t line = begin & ~(kLine - 1); line < end; line += kLine) {
+    __builtin_prefetch(reinterpret_cast<const void*>(line), 0, 2);
+  }
+}
+
+}  // namespace
+}  // namespace ms_nsa
