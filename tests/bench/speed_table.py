@@ -11,16 +11,21 @@ HEADINGS = {
     "README.md": ("case", "time", "rate", "of its peak", "bar", "the best PyTorch way"),
     "README_CN.md": ("用例", "时间", "速率", "占峰值", "目标", "相对 PyTorch 最快写法"),
 }
+LIMITS = {
+    "README.md": ("limit", "measured", "bar", "at most", "at least"),
+    "README_CN.md": ("其他指标", "测得", "目标", "不超过", "不低于"),
+}
+MISSED = {"README.md": " (missed)", "README_CN.md": "（未达到）"}
 SENTENCES = {
     "README.md": (
         "Machine: {machine}; {threads} threads, {isa}; {versions}; {date}.",
-        "Dense attention ({dense}) is faster below T = {all_rows} without a causal rule; with one, {causal}.",
+        "Dense attention ({dense}), without a causal rule: {all_rows}; with one: {causal}.",
         "selected attention is faster at every length measured (from T = {first} on)",
         "it is faster below T = {length}",
     ),
     "README_CN.md": (
         "机器：{machine}；{threads} 线程，{isa}；{versions}；{date}。",
-        "不带因果规则时，稠密注意力（{dense}）在 T < {all_rows} 时更快；带因果规则时，{causal}。",
+        "稠密注意力（{dense}），不带因果规则时：{all_rows}；带因果规则时：{causal}。",
         "选择注意力在所有测得的长度上都更快（从 T = {first} 起）",
         "T < {length} 时稠密更快",
     ),
@@ -36,21 +41,38 @@ def _rows():
 
 
 def _time(seconds):
+    if seconds >= 1:
+        return f"{seconds:.3g} s"
     return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} us"
 
 
 def _ratio(row):
-    """The smallest of the ratios to PyTorch's ways that read a whole case."""
-    found = [float(ratio) for ratio in re.findall(r"PyTorch[^,]*?(?:, first \d+ tokens)? ([\d.]+)x", row["peers"])]
+    """The smallest of the ratios to PyTorch's ways, whose names may hold commas."""
+    ways = [way for way in re.split(r"(?<=\dx), ", row["peers"]) if way.startswith("PyTorch")]
+    found = [float(way.rsplit(" ", 1)[1][:-1]) for way in ways]
     return f"{min(found):.1f}x" if found else ""
 
 
-def _cells(row):
-    bar = f"{float(row['bar']):.0%}" if row["bar"] else ""
-    missed = " (missed)" if row["holds"] == "MISSES" else ""
+def _bar(row, bar, readme):
+    return bar + (MISSED[readme] if row["holds"] == "MISSES" else "")
+
+
+def _cells(row, readme):
     rate = f"{float(row['value']):.3g} {row['unit']}"
     share = f"{float(row['fraction']):.0%} of {row['peak']}"
-    return [row["name"], _time(float(row["p50_s"])), rate, share, bar + missed, _ratio(row)]
+    bar = _bar(row, f"{float(row['bar']):.0%}", readme)
+    return [row["name"], _time(float(row["p50_s"])), rate, share, bar, _ratio(row)]
+
+
+def _limit_cells(row, readme):
+    at_most, at_least = LIMITS[readme][3:]
+    bound = at_least if row["unit"] == "x" else at_most
+    measured, bar = (f"{float(row[name]):.3g} {row['unit']}".rstrip() for name in ("value", "bar"))
+    return [row["name"], measured, _bar(row, f"{bound} {bar}", readme)]
+
+
+def _table(heading, rows):
+    return ["| " + " | ".join(cells) + " |" for cells in (heading, ["---"] * len(heading), *rows)]
 
 
 def _break_even(rows, selection, dense):
@@ -72,17 +94,17 @@ def text(readme):
         return ""
     machine, dense_line, never, below = SENTENCES[readme]
     cases = [row for row in rows if row["fraction"] and row["bar"]]
-    table = [HEADINGS[readme], ["---"] * len(HEADINGS[readme]), *map(_cells, cases)]
-    lines = [machine.format(**cases[0]), "", *("| " + " | ".join(row) + " |" for row in table)]
+    limits = [row for row in rows if row["bar"] and not row["fraction"]]
+    lines = [machine.format(**cases[0]), ""]
+    lines += [*_table(HEADINGS[readme], [_cells(row, readme) for row in cases]), ""]
+    lines += _table(LIMITS[readme][:3], [_limit_cells(row, readme) for row in limits])
     dense = [row for row in rows if row["operator"] == "dense"]
     if dense:
-        causal, first = _break_even(rows, "local", "causal"), min(int(row["tokens"]) for row in dense)
-        lines += [
-            "",
-            dense_line.format(
-                dense=dense[0]["name"].rsplit(" T=", 1)[0],
-                all_rows=_break_even(rows, "random", "all rows"),
-                causal=below.format(length=causal) if causal else never.format(first=first),
-            ),
-        ]
+        first = min(int(row["tokens"]) for row in dense)
+        sentences = []
+        for selection, rows_of_dense in (("random", "all rows"), ("local", "causal")):
+            length = _break_even(rows, selection, rows_of_dense)
+            sentences.append(below.format(length=length) if length else never.format(first=first))
+        name = dense[0]["name"].rsplit(" T=", 1)[0]
+        lines += ["", dense_line.format(dense=name, all_rows=sentences[0], causal=sentences[1])]
     return "\n".join(lines)

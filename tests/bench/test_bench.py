@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import cases, inputs, measure, operators, peaks, peers, report, session, work
+from bench import cases, inputs, measure, operators, peaks, peers, report, session, speed_table, work
 from bench.results import Check, Result
 from ms_nsa import backend
 
@@ -185,6 +185,13 @@ def test_the_row_loop_reads_every_selected_byte(ahead):
                 words = np.ascontiguousarray(array[rows, head]).view(np.uint64)
                 expected += int(words.sum(dtype=np.uint64))
     assert (machine.loaded_sum() - before) % 2**64 == expected % 2**64
+
+
+def test_the_best_way_of_a_peer_counts():
+    """Names of ways hold commas."""
+    peers = "PyTorch gather + bmm 45.6x, PyTorch masked SDPA, value padded, first 8 tokens 10.4x, MindSpore, fp32 2.0x"
+    assert speed_table._ratio({"peers": peers}) == "10.4x"
+    assert speed_table._ratio({"peers": ""}) == ""
 
 
 def test_percentiles_and_break_even():
