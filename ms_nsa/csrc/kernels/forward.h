@@ -136,7 +136,7 @@ class ForwardWorker {
   }
 
   // Of the next batch.
-  [[gnu::always_inline]] void FetchQueries(const RowBatch<kForwardRows>& batch) const {
+  void FetchQueries(const RowBatch<kForwardRows>& batch) const {
     const int64_t tokens = Min(batch.later, CeilDiv(kForwardRows, group_)), stride = group_ * query_stride_;
     for (int64_t i = 0; i < tokens; ++i) {
       FetchLines(query_ + batch.next[i].token * stride, stride * sizeof(Operand));

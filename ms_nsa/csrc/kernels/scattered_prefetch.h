@@ -55,7 +55,7 @@ class PacedPrefetch {
   // of decode at 16 heads a group; 4, 8, 16 and 32 rows differ by 1 %).
   static constexpr int64_t kAgain = 16;
 
-  [[gnu::always_inline]] void Fetch(int64_t i) const {
+  void Fetch(int64_t i) const {
     if (i < first_.count) FetchLines(first_.row[i], first_.width * sizeof(S));
     if (i < second_.count) FetchLines(second_.row[i], second_.width * sizeof(S));
   }
@@ -67,7 +67,8 @@ class PacedPrefetch {
 
 // One line of every page in which rows begin, so that the TLB has them when the rows are fetched.
 template <class S>
-[[gnu::always_inline]] inline void TouchPages(const S* const* row, int64_t count) {
+inline void TouchPages(const S* const* row, int64_t count) {
+  KeepCalls();
   constexpr int kPageBits = 12;
   uintptr_t touched = 0;
   for (int64_t i = 0; i < count; ++i) {
