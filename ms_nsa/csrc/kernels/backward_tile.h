@@ -93,7 +93,7 @@ class BackwardTile {
     const PackedB<Dot> value{value_t_, CeilDiv(in_.d2, Dot::kPair), vectors};
     Gemm<Dot>(batch.count, query_row_, Dot::kPair, key, score_row_, Init::kZero);
     Gemm<Dot>(batch.count, grad_row_, Dot::kPair, value, dp_row_, Init::kZero);
-    if (batch.all_visible && keys_ % V::kLanes == 0) {
+    if (batch.all_visible && !batch.repeated && keys_ % V::kLanes == 0) {
       SoftmaxGrad<Dot, false>(batch, vectors, in_.scale_value, scores_, dp_, saved, operands_);
     } else {
       SoftmaxGrad<Dot, true>(batch, vectors, in_.scale_value, scores_, dp_, saved, operands_);

@@ -105,7 +105,7 @@ class ForwardWorker {
     ForEachBatch(in_, chunk, index_, block, tile, batch_, [&](const RowBatch<kForwardRows>& batch) {
       prefetch_wait_ -= batch.count;
       if (prefetch_wait_ <= 0) next_key_.Advance(prefetch_rows_);
-      const bool masked = !batch.all_visible || tile.keys % V::kLanes != 0;
+      const bool masked = !batch.all_visible || batch.repeated || tile.keys % V::kLanes != 0;
       ScoreBatch(batch, tile.keys, masked);
       if (prefetch_wait_ <= 0) next_value_.Advance(prefetch_rows_);
       if (fetch_rows_) FetchQueries(batch);

@@ -31,37 +31,45 @@ inline typename V::Reg RowMaxima(float* score, int64_t vectors, typename V::Reg 
   return max;
 }
 
-// exp(scale * score - shift) of rows of scores. One that is not precise takes scale and shift times log2(e).
+// exp(z - shift) of rows of scores, where z = scale * score is rounded first, as RowMaxima and the gradient
+// see it: the row's own maximum weighs exactly 1, however large it is.
 template <class Dot, bool kMasked>
 class RowExp {
  public:
   using V = typename Dot::Vec;
-  static constexpr float kUnit = Dot::kPreciseExp ? 1.0f : kLog2E;
 
-  explicit RowExp(float scale) : scale_(V::Set1(kMasked ? kUnit : scale * kUnit)) {}
+  explicit RowExp(float scale) : scale_(V::Set1(scale)) {}
 
   // Writes a row as an operand row and returns the lanes' sums. The masked variant, whose scores are scaled,
-  // also leaves the results in score.
-  typename V::Reg operator()(float* score, int64_t vectors, float shift,
+  // multiplies by `listed` and leaves the results in score.
+  typename V::Reg operator()(float* score, int64_t vectors, float shift, float listed,
                              typename Dot::Operand* probability) const {
-    const auto by = V::Set1(-shift * kUnit);
+    const Row row{V::Set1(shift), V::Set1(listed)};
     auto sum = V::Zero();
     int64_t v = 0;
     for (; v + 2 <= vectors; v += 2) {  // whose conversion to operands is one
-      const auto first = Term(score + v * V::kLanes, by, sum),
-                 second = Term(score + (v + 1) * V::kLanes, by, sum);
+      const auto first = Term(score + v * V::kLanes, row, sum),
+                 second = Term(score + (v + 1) * V::kLanes, row, sum);
       Dot::StoreRow(probability + v * V::kLanes, first, second);
     }
-    if (v < vectors) Dot::StoreRow(probability + v * V::kLanes, Term(score + v * V::kLanes, by, sum));
+    if (v < vectors) Dot::StoreRow(probability + v * V::kLanes, Term(score + v * V::kLanes, row, sum));
     return sum;
   }
 
  private:
-  typename V::Reg Term(float* score, typename V::Reg by, typename V::Reg& sum) const {
-    const auto x = V::Fma(V::Load(score), scale_, by);
-    const auto e = Dot::kPreciseExp ? Exp<V, true>(x) : Exp2<V>(x);
+  struct Row {
+    typename V::Reg shift, listed;
+  };
+
+  typename V::Reg Term(float* score, const Row& row, typename V::Reg& sum) const {
+    auto z = V::Load(score);
+    if constexpr (!kMasked) z = V::Mul(z, scale_);
+    auto e = Exp<V, Dot::kPreciseExp>(V::Sub(z, row.shift));
+    if constexpr (kMasked) {
+      e = V::Mul(e, row.listed);
+      V::Store(score, e);
+    }
     sum = V::Add(sum, e);
-    if constexpr (kMasked) V::Store(score, e);
     return e;
   }
 
@@ -70,7 +78,8 @@ class RowExp {
 
 // Replaces the scores [row][kKeyTile] by probabilities and advances the statistics; factor[r] corrects older
 // results. In the masked variant the scores become the probabilities in fp32. Rows are taken kLanes at a
-// time, so that their maxima and sums are folded together.
+// time, so that their maxima and sums are folded together. Batches with repeated blocks need the masked
+// variant.
 template <class Dot, bool kMasked, int kRows>
 inline void OnlineSoftmax(const RowBatch<kRows>& batch, int64_t vectors, float scale, float* scores,
                           typename Dot::Operand* probabilities, const RowStatistics& statistics,
@@ -96,7 +105,7 @@ inline void OnlineSoftmax(const RowBatch<kRows>& batch, int64_t vectors, float s
     }
     V::Store(factor + first, Exp<V, Dot::kPreciseExp>(V::Sub(V::Load(old), V::Load(shift))));
     for (int64_t r = 0; r < rows; ++r) {
-      lanes[r] = row_exp(scores + (first + r) * kKeyTile, vectors, shift[r] - batch.log_count[first + r],
+      lanes[r] = row_exp(scores + (first + r) * kKeyTile, vectors, shift[r], batch.listed[first + r],
                          probabilities + (first + r) * kKeyTile);
     }
     V::Store(sum, V::SumEach(lanes));

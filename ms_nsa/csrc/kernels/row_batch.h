@@ -1,8 +1,6 @@
 // The query rows (token x group) that meet one key tile, a bounded number at a time.
 #pragma once
 
-#include <cmath>
-
 #include "inverse_index.h"
 
 namespace ms_nsa {
@@ -19,7 +17,8 @@ struct RowBatch {
   bool all_visible;                 // every row sees every key of the tile
   int64_t row[kRows];               // token of the chunk * group + query head of the group
   uint64_t visible[kRows];          // never 0
-  float log_count[kRows];           // ln of how often the token lists the block
+  bool repeated;                    // some row's token lists the block more than once
+  float listed[kRows];              // how often the token lists the block: a factor of the row's exponentials
   const InverseIndex::Entry* next;  // tokens after the batch's
   int64_t later;                    // number of those
 };
@@ -40,6 +39,7 @@ inline void ForEachBatch(const SelectAttentionInputs& in, const ChunkList::Item&
   const uint64_t all = LowBits(tile.keys);
   batch.count = 0;
   batch.all_visible = true;
+  batch.repeated = false;
   const InverseIndex::Entry* entries = index.entries(block);
   const int64_t count = index.count(block);
   for (int64_t e = 0; e < count; ++e) {
@@ -47,11 +47,11 @@ inline void ForEachBatch(const SelectAttentionInputs& in, const ChunkList::Item&
     const int64_t limit = VisibleLimit(in.sparse_mode, chunk.seq, s);
     const uint64_t visible = VisibleKeys(in, limit, s, tile.first_key, tile.keys);
     if (visible == 0) continue;
-    const float log_count = entries[e].count == 1 ? 0.0f : std::log(static_cast<float>(entries[e].count));
     for (int64_t g = 0; g < group; ++g) {
       batch.row[batch.count] = entries[e].token * group + g;
       batch.visible[batch.count] = visible;
-      batch.log_count[batch.count] = log_count;
+      batch.listed[batch.count] = static_cast<float>(entries[e].count);
+      batch.repeated = batch.repeated || entries[e].count > 1;
       batch.all_visible = batch.all_visible && visible == all;
       if (++batch.count < kRows) continue;
       batch.next = entries + e + 1;
@@ -59,6 +59,7 @@ inline void ForEachBatch(const SelectAttentionInputs& in, const ChunkList::Item&
       f(batch);
       batch.count = 0;
       batch.all_visible = true;
+      batch.repeated = false;
     }
   }
   batch.later = 0;

@@ -30,15 +30,18 @@ struct GradRow {
   template <int kRows>
   GradRow(const RowBatch<kRows>& batch, int64_t r, const SavedStatistics& saved, float scale)
       : scale_(V::Set1(scale)),
-        shift_(V::Set1(saved.shift[batch.row[r]] - batch.log_count[r])),
+        shift_(V::Set1(saved.shift[batch.row[r]])),
         inverse_(V::Set1(saved.inverse[batch.row[r]])),
+        listed_(V::Set1(batch.listed[r])),
         delta_(V::Set1(saved.delta[batch.row[r]])),
         visible_(batch.visible[r]) {}
 
   // score and dp at vector v of the row become P and dS.
   void Run(float* score, float* dp, int64_t v, Reg& p, Reg& ds) const {
     const auto z = V::Mul(V::Load(score + v * V::kLanes), scale_);
-    p = V::Mul(Exp<V, Dot::kPreciseExp>(V::Sub(z, shift_)), inverse_);
+    p = Exp<V, Dot::kPreciseExp>(V::Sub(z, shift_));
+    if constexpr (kMasked) p = V::Mul(p, listed_);
+    p = V::Mul(p, inverse_);
     ds = V::Mul(V::Mul(p, scale_), V::Sub(V::Load(dp + v * V::kLanes), delta_));
     if constexpr (kMasked) {
       const auto bits = static_cast<uint32_t>(visible_ >> (v * V::kLanes)) & ((1u << V::kLanes) - 1);
@@ -50,11 +53,11 @@ struct GradRow {
   }
 
  private:
-  Reg scale_, shift_, inverse_, delta_;
+  Reg scale_, shift_, inverse_, listed_, delta_;
   uint64_t visible_;
 };
 
-// In the masked variant scores and dp become P and dS in fp32.
+// In the masked variant scores and dp become P and dS in fp32; batches with repeated blocks need it.
 template <class Dot, bool kMasked, int kRows>
 inline void SoftmaxGrad(const RowBatch<kRows>& batch, int64_t vectors, float scale, float* scores, float* dp,
                         const SavedStatistics& saved, const GradOperands<Dot>& out) {

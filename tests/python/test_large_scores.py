@@ -1,0 +1,65 @@
+"""Scores far from 0: a row's own maximum weighs exactly 1, and a block listed twice exactly twice, on every ISA."""
+
+from dataclasses import replace
+
+import ml_dtypes
+import numpy as np
+import pytest
+from test_kernels_isa import DTYPES, isa, runner  # noqa: F401
+
+from support import SelectCase
+from support.case_file import select_call, select_grad_call
+
+BF16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def scored_case(dtype, scores, value, block_size, blocks, scale=1.0):
+    """One query of ones; key j scores `scores[j]`, whose halves are exact in `dtype`."""
+    key = np.repeat(np.array(scores, np.float64)[:, None, None] / 2, 2, axis=2).astype(dtype)
+    ones = np.ones((1, 1, 2), dtype)
+    value = np.array(value, np.float64)[:, None, None].astype(dtype)
+    indices = np.array(blocks, np.int32)[None, None]
+    return SelectCase(ones, key, value, np.ones((1, 1, 1), dtype), indices, block_size, scale)
+
+
+@pytest.mark.parametrize(("dtype", "size", "scale"), [(BF16, 133120, None), (BF16, 59904, 1), (np.float16, 60000, 1)])
+def test_one_key_weighs_one(runner, isa, tmp_path, dtype, size, scale):  # noqa: F811
+    array = np.full((1, 1, 64), size, dtype)
+    value = np.full((1, 1, 64), 3, dtype)
+    case = SelectCase(array, array, value, value, np.zeros((1, 1, 1), np.int32), 1, scale)
+    ((out, _, total),) = runner.run(tmp_path, isa, [select_call(case)])[0]
+    assert (out == value).all() and (total == 1).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("score", "scale"), [(1000, 1.3), (4094, -24.7), (1024, 97.3)])
+def test_equal_keys_weigh_the_same(runner, isa, tmp_path, dtype, score, scale):  # noqa: F811
+    case = scored_case(dtype, [score] * 64, [1] * 64, 64, [0], scale)
+    (forward,), (gradient,) = runner.run(tmp_path, isa, [select_call(case), select_grad_call(case)])
+    assert (forward[2] == 64).all()
+    assert (gradient[2] == 1 / 64).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_block_listed_twice_weighs_twice(runner, isa, tmp_path, dtype):  # noqa: F811
+    case = scored_case(dtype, [4096, 4096], [3, 0], 1, [0, 1, 0], 17.3)
+    (forward,), (gradient,) = runner.run(tmp_path, isa, [select_call(case), select_grad_call(case)])
+    exact = np.array([2 / 3, 1 / 3])
+    precision = {2: 4e-3 if case.dtype == BF16 else 5e-4, 4: 1e-6}[case.dtype.itemsize]
+    assert (forward[2] == 3).all() and forward[0].item() == 2
+    np.testing.assert_allclose(gradient[2].astype(np.float64).ravel(), exact, rtol=precision)
+
+
+def test_the_gradient_sees_the_weights_of_the_forward(runner, isa, tmp_path):  # noqa: F811
+    """One channel that all tokens share makes every score about -7e4; dq multiplies what P falls short of 1 by it."""
+    rng = np.random.default_rng(0)
+    query, key, value, grad = (rng.standard_normal((n, 1, 64)).astype(np.float32) for n in (40, 128, 128, 40))
+    query[..., 0], key[..., 0] = 750, -750
+    indices = np.tile(np.arange(2, dtype=np.int32), (40, 1, 1))
+    case = SelectCase(query, key, value, grad, indices, 64, 0.12)
+    forward = runner.run(tmp_path, isa, [select_call(case)])[0][0]
+    own = replace(case)
+    own.__dict__["forward"] = tuple(array.astype(np.float64) for array in forward)
+    dq = runner.run(tmp_path, isa, [select_grad_call(own)])[0][0][0]
+    error = np.sqrt(((dq - case.gradients[0]) ** 2).sum() / (case.gradients[0] ** 2).sum())
+    assert error < 0.03
