@@ -165,7 +165,7 @@ def make(operator, error, argument, rule, got, base=None, **changes):
 
 
 def attribute_calls():
-    sizes = dict.fromkeys((FORWARD, GRAD), ["head_num", "select_block_size", "select_block_count"])
+    sizes = {operator: ["head_num", "select_block_size", "select_block_count"] for operator in (FORWARD, GRAD)}
     sizes[INFER] = [*sizes[GRAD], "key_value_head_num", "page_block_size"]
     for operator, names in sizes.items():
         for name in names:
