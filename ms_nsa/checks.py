@@ -6,9 +6,9 @@ csrc/arguments.cpp, because graphs with dynamic shapes meet them with no Python 
 
 import ctypes
 import functools
-import numbers
 
 import mindspore as ms
+import numpy as np
 from mindspore import ops
 
 from ms_nsa import backend, first_error
@@ -17,6 +17,7 @@ from ms_nsa.registry import load, outputs
 _LAYOUTS = ("BSH", "BSND", "TND")
 _SPARSE_MODES = (0, 2, 3)
 _LARGEST, _LARGEST_INT64 = 2**31 - 1, 2**63 - 1
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_OUTPUT_EXTENTS = 16
 
 
@@ -25,8 +26,13 @@ def fail(error, operator, argument, rule, value):
     raise error(f"{operator}: {argument} must {rule}, got {value!r}")
 
 
+def _is_int(value):
+    """Python's or NumPy's; bool is none, nor is anything that merely equals an int."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def _size(operator, argument, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if not _is_int(value):
         fail(TypeError, operator, argument, "be an int", value)
     if not 1 <= value <= _LARGEST:
         fail(ValueError, operator, argument, f"be from 1 to {_LARGEST}", value)
@@ -36,13 +42,17 @@ def _size(operator, argument, value):
 def _scale(operator, value):
     if value is None:
         return 1, 1.0
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not _is_int(value) and not isinstance(value, (float, np.floating)):
         fail(TypeError, operator, "scale_value", "be a float or None", value)
+    if not abs(value) <= _LARGEST_FLOAT32:
+        fail(ValueError, operator, "scale_value", "be finite in float32", value)
     return 0, float(value)
 
 
 def _choice(operator, argument, value, choices):
-    if isinstance(value, bool) or value not in choices:
+    """The choice that `value` is, by type before by value: an array or a Tensor is compared with nothing."""
+    fits = isinstance(value, str) if isinstance(choices[0], str) else _is_int(value)
+    if not fits or value not in choices:
         fail(ValueError, operator, argument, "be " + " or ".join(map(repr, choices)), value)
     return choices[choices.index(value)]
 
@@ -85,6 +95,14 @@ def training_attributes(operator, head_num, scale_value, select_block_size, sele
         "debug": int(first_error.wanted()),
     }
     return attributes, device
+
+
+def refuse_unhashable(make, *arguments):
+    """Before a cache of Cells: what cannot be hashed is no valid argument, and the Cell says of which name."""
+    try:
+        hash(arguments)
+    except TypeError:
+        make(*arguments)
 
 
 def infer_attributes(operator, key_value_head_num, page_block_size, layout, **training):
@@ -149,7 +167,7 @@ def _int64_tensor(values):
 def lengths_tensor(operator, argument, values):
     """An int64 Tensor of a tuple or list of lengths, made once for the same values."""
     for value in values:  # before the cache, which takes True and 1.0 for 1
-        if type(value) is not int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
+        if not _is_int(value):
             fail(TypeError, operator, argument, "hold ints", value)
         if not -_LARGEST_INT64 <= value <= _LARGEST_INT64:
             fail(ValueError, operator, argument, "hold 64-bit ints", value)

@@ -2,7 +2,7 @@
 
 import functools
 
-from mindspore import nn
+from mindspore import nn, ops
 
 from ms_nsa import checks, primitives
 
@@ -151,6 +151,11 @@ def _cell(head_num, key_value_head_num, select_block_size, select_block_count, p
     )
 
 
+@ops.constexpr
+def _check_hashable(*attributes):
+    checks.refuse_unhashable(NsaSelectedAttentionInfer, *attributes)
+
+
 def nsa_select_attention_infer(
     query,
     key,
@@ -216,13 +221,7 @@ def nsa_select_attention_infer(
         >>> print(attention_out.shape)
         (2, 1, 8, 20)
     """
-    cell = _cell(
-        head_num,
-        key_value_head_num,
-        select_block_size,
-        select_block_count,
-        page_block_size,
-        scale_value,
-        layout,
-    )
+    attributes = head_num, key_value_head_num, select_block_size, select_block_count, page_block_size
+    _check_hashable(*attributes, scale_value, layout)
+    cell = _cell(*attributes, scale_value, layout)
     return cell(query, key, value, topk_indices, block_table, actual_seq_qlen, actual_seq_kvlen, atten_mask)

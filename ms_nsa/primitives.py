@@ -27,6 +27,10 @@ _DATA_TYPES = {
     "bool": DataType.BOOL_Default,
 }
 
+# Shape of the empty tensor that stands for None: far from any that an input may have, so that every tensor a user gives
+# is checked, an empty one too (kAbsentRank in csrc/arguments.h).
+_ABSENT = (0,) * 7
+
 _PATIENCE_MS = 200  # for a call that failed before its kernel started
 
 
@@ -48,12 +52,12 @@ in_graph = _InGraph()
 
 def no_mask():
     """The empty tensor that stands for an absent atten_mask."""
-    return ms.Tensor(np.zeros((0, 0), np.uint8))
+    return ms.Tensor(np.zeros(_ABSENT, np.uint8))
 
 
 def no_lengths():
     """The empty tensor that stands for absent sequence lengths."""
-    return ms.Tensor(np.zeros((0,), np.int64))
+    return ms.Tensor(np.zeros(_ABSENT, np.int64))
 
 
 def check_tensors(operator, names, inputs):
@@ -119,7 +123,8 @@ def _infer_functions(operator, attributes, device, target="cpu"):
 
 
 def _halves(shape):
-    return (shape[0] // 2,), (shape[0] - shape[0] // 2,)
+    first, *rest = shape
+    return (first // 2, *rest), (first - first // 2, *rest)
 
 
 def _twice(dtype):
@@ -290,7 +295,7 @@ class _AscendGradNode(_AscendNode):
 def _is_absent(lengths):
     if shapes_unknown(lengths):
         return False
-    return lengths.shape[0] == 0
+    return lengths.shape == _ABSENT
 
 
 def join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key):

@@ -289,6 +289,11 @@ def _cell(head_num, scale_value, select_block_size, select_block_count):
     return NsaSelectAttention(head_num, scale_value, select_block_size, select_block_count)
 
 
+@ops.constexpr
+def _check_hashable(*attributes):
+    checks.refuse_unhashable(NsaSelectAttention, *attributes)
+
+
 def nsa_select_attention(
     query,
     key,
@@ -351,5 +356,6 @@ def nsa_select_attention(
         >>> print(attention_out.shape)
         (6, 8, 16)
     """
+    _check_hashable(head_num, scale_value, select_block_size, select_block_count)
     cell = _cell(head_num, scale_value, select_block_size, select_block_count)
     return cell(query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen)

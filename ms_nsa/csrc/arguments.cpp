@@ -1,5 +1,6 @@
 #include "arguments.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "errors.h"
@@ -50,8 +51,23 @@ class Checker {
     if (!mask.absent()) Rank("atten_mask", mask, 2, "[max Sq, max Sk]");
   }
 
+  // Some sequence has a row where there are rows at all: a mask without any is too small whatever the
+  // lengths.
+  void MaskCovers(const Tensor& mask, int64_t t1, int64_t t2) const {
+    if (mask.absent() ||
+        (mask.shape[0] >= std::min<int64_t>(t1, 1) && mask.shape[1] >= std::min<int64_t>(t2, 1)))
+      return;
+    Fail(op_, "atten_mask", "cover [max Sq, max Sk]", "shape " + Text(mask.shape));
+  }
+
   void Lengths(const char* name, const Tensor& lengths) const {
     if (!lengths.absent()) Rank(name, lengths, 1, "[B]");
+  }
+
+  void SomeLengths(const char* name, const Tensor& lengths) const {
+    Lengths(name, lengths);
+    if (!lengths.absent() && lengths.size() == 0)
+      Fail(op_, name, "hold at least one length", "shape " + Text(lengths.shape));
   }
 
  private:
@@ -82,8 +98,8 @@ void CheckAttributes(const Checker& check, const Attributes& attributes) {
 }
 
 void CheckSelectBatch(const Checker& check, const SelectTensors& in) {
-  check.Lengths("actual_seq_qlen", in.actual_seq_qlen);
-  check.Lengths("actual_seq_kvlen", in.actual_seq_kvlen);
+  check.SomeLengths("actual_seq_qlen", in.actual_seq_qlen);
+  check.SomeLengths("actual_seq_kvlen", in.actual_seq_kvlen);
   const auto entries = [](const Tensor& lengths) { return lengths.absent() ? int64_t{1} : lengths.size(); };
   check.Equal("actual_seq_kvlen", "have as many entries as actual_seq_qlen", entries(in.actual_seq_qlen),
               entries(in.actual_seq_kvlen));
@@ -107,6 +123,7 @@ void CheckSelect(const char* op, const Attributes& attributes, const SelectTenso
   check.Shape("topk_indices", in.topk_indices, "[T1, N2, select_block_count]",
               {t1, n2, attributes.select_block_count});
   check.Mask(in.atten_mask);
+  check.MaskCovers(in.atten_mask, t1, t2);
   CheckSelectBatch(check, in);
   const int64_t batch = in.actual_seq_qlen.absent() ? 1 : in.actual_seq_qlen.size();
   CheckLimits(op, attributes.limits,
@@ -129,6 +146,13 @@ const T* Data(const Tensor& tensor) {
   return static_cast<const T*>(tensor.data);
 }
 
+// nullptr for an absent mask only: a given one without elements may come with no memory, and is checked.
+const uint8_t* MaskData(const Tensor& mask) {
+  static constexpr uint8_t kNoElement = 0;
+  if (mask.absent()) return nullptr;
+  return mask.data == nullptr ? &kNoElement : Data<uint8_t>(mask);
+}
+
 float ScaleOf(const Attributes& attributes, int64_t d1) {
   return attributes.default_scale ? static_cast<float>(1.0 / std::sqrt(static_cast<double>(d1)))
                                   : attributes.scale_value;
@@ -140,7 +164,7 @@ void FillSelect(const Attributes& attributes, const SelectTensors& in, std::vect
   out->key = in.key.data;
   out->value = in.value.data;
   out->topk_indices = Data<int32_t>(in.topk_indices);
-  out->atten_mask = in.atten_mask.absent() ? nullptr : Data<uint8_t>(in.atten_mask);
+  out->atten_mask = MaskData(in.atten_mask);
   out->atten_mask_cols = in.atten_mask.absent() ? 0 : in.atten_mask.shape[1];
   out->t1 = in.query.shape[0], out->n1 = in.query.shape[1], out->d1 = in.query.shape[2];
   out->t2 = in.key.shape[0], out->n2 = in.key.shape[1], out->d2 = in.value.shape[2];
@@ -261,8 +285,6 @@ void CheckTopk(const Checker& check, const Attributes& attributes, const InferEx
 
 void CheckInferLengths(const Checker& check, const Attributes& attributes, const InferExtents& extents,
                        const Tensor& qlen, const Tensor& kvlen) {
-  check.Lengths("actual_seq_qlen", qlen);
-  check.Lengths("actual_seq_kvlen", kvlen);
   const char* wanted = attributes.layout == "TND" ? "have one entry per sequence: B"
                                                   : "have one entry per sequence: B of query";
   if (!qlen.absent()) check.Equal("actual_seq_qlen", wanted, extents.batch, qlen.size());
@@ -286,6 +308,8 @@ static Shapes CheckInfer(const Attributes& attributes, const std::vector<Tensor>
   check.Positive("key_value_head_num", attributes.key_value_head_num);
   check.Positive("page_block_size", attributes.page_block_size);
   check.Multiple(attributes.head_num, attributes.key_value_head_num, "key_value_head_num");
+  check.Lengths("actual_seq_qlen", in[kActualSeqQlen]);
+  check.Lengths("actual_seq_kvlen", in[kActualSeqKvlen]);
   const InferExtents extents = ReadQuery(check, attributes, in[kQuery], in[kActualSeqQlen]);
   const int64_t d1 = ReadCache(check, attributes, "key", "H of key", in[kKey]);
   const int64_t d2 = ReadCache(check, attributes, "value", "H of value", in[kValue]);
@@ -320,7 +344,7 @@ void FillInfer(const Attributes& attributes, const std::vector<Tensor>& in, Infe
   out.value = in[kValue].data;
   out.topk_indices = Data<int32_t>(in[kTopkIndices]);
   out.block_table = Data<int32_t>(in[kBlockTable]);
-  out.atten_mask = in[kAttenMask].absent() ? nullptr : Data<uint8_t>(in[kAttenMask]);
+  out.atten_mask = MaskData(in[kAttenMask]);
   out.atten_mask_cols = in[kAttenMask].absent() ? 0 : in[kAttenMask].shape[1];
   out.kv_len = Data<int64_t>(in[kActualSeqKvlen]);
   out.batch = extents.batch, out.tokens = extents.tokens, out.d1 = extents.d1;

@@ -10,13 +10,17 @@
 
 namespace ms_nsa {
 
+// Rank of the empty tensor that stands for None (primitives.py): far from any that an input may have, so that
+// every tensor a user gives is checked, an empty one too.
+constexpr size_t kAbsentRank = 7;
+
 struct Tensor {
   std::vector<int64_t> shape;
   std::string dtype;  // MindSpore's name, e.g. "bfloat16"; empty where it is not known (shape inference)
   const void* data = nullptr;  // nullptr while only shapes are checked
 
   int64_t size() const;
-  bool absent() const { return size() == 0; }  // optional inputs: an empty tensor stands for None
+  bool absent() const { return shape == std::vector<int64_t>(kAbsentRank, 0); }
 };
 
 struct Attributes {

@@ -174,7 +174,7 @@ Shapes InferAscendForward(int* ndims, int64_t** shapes, AotExtra* extra) {
 Shapes InferAscendGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
   std::vector<Tensor> in = ReadTensors(grad_input::kCount - 1, nullptr, ndims, shapes, nullptr);
   Tensor q_lens = in.back();
-  if (q_lens.shape.size() == 1 && q_lens.shape[0] >= 0) {
+  if (!q_lens.shape.empty() && q_lens.shape[0] >= 0) {
     q_lens.shape[0] /= 2;
     in.back().shape[0] -= q_lens.shape[0];
   }

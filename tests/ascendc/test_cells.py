@@ -103,13 +103,13 @@ VALUES = {
     "NsaSelectedAttentionInfer": (8, 2, 64, 16, 128, 2, 0, 0.3, 2, 0),
 }
 SHAPES = {
-    "NsaSelectAttention": [(9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 2, 16), (0, 0), (3,), (3,)],
+    "NsaSelectAttention": [(9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 2, 16), (0,) * 7, (3,), (3,)],
     "NsaSelectAttentionGrad": [
         *[(9, 8, 128), (9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 8, 128), (9, 8, 8), (9, 8, 8), (9, 2, 16)],
-        *[(0, 0), (6,)],
+        *[(0,) * 7, (6,)],
     ],
     "NsaSelectedAttentionInfer": [
-        *[(9, 8, 192), (7, 128, 384), (7, 128, 256), (9, 2, 16), (0, 0), (3, 5), (3,), (3,)],
+        *[(9, 8, 192), (7, 128, 384), (7, 128, 256), (9, 2, 16), (0,) * 7, (3, 5), (3,), (3,)],
     ],
 }
 OUTPUTS = {
@@ -309,7 +309,7 @@ class Joined(nn.Cell):
         return primitives.join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key)
 
 
-NONE = np.zeros(0, np.int64)
+NONE = primitives.no_lengths().asnumpy()
 LENGTHS = [
     ([2, 5], [9, 11], [2, 5, 9, 11]),
     (NONE, NONE, NONE),

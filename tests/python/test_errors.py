@@ -1,5 +1,7 @@
 """Malformed calls raise the documented error with its exact sentence, and the process goes on and computes right."""
 
+import decimal
+import fractions
 import inspect
 import json
 import subprocess
@@ -53,6 +55,50 @@ def expected():
     check_gradients(good_case(), *results[GRAD])
     check_forward(good_case("BSND"), *results[INFER])
     return results
+
+
+ODD = [2.0, 2 + 0j, decimal.Decimal(2), fractions.Fraction(2), np.bool_(True), np.array([0, 2]), ms.Tensor(2), [2], {}]
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+@pytest.mark.parametrize("operator", GOOD)
+def test_attributes_are_taken_by_type(operator, value):
+    """Whatever equals a right value, cannot be compared with one or cannot be hashed is refused by name."""
+    for name in {"sparse_mode", "limits", "layout", "head_num", "scale_value"} & set(attributes_of(operator)):
+        if name == "scale_value" and isinstance(value, float):
+            continue
+        with pytest.raises((TypeError, ValueError), match=f"^{operator}: {name} must be .*, got "):
+            getattr(ms_nsa, operator)(**{**GOOD[operator][0], name: value})
+
+
+def attributes_of(operator):
+    return inspect.signature(getattr(ms_nsa, operator).__init__).parameters
+
+
+@pytest.mark.parametrize(
+    "value", [10**400, -(10**400), 1e39, float("inf"), -np.inf, np.nan, np.float64(1e300)], ids=str
+)
+@pytest.mark.parametrize("operator", GOOD)
+def test_scales_are_finite_in_float32(operator, value):
+    with pytest.raises(ValueError, match=f"^{operator}: scale_value must be finite in float32, got "):
+        getattr(ms_nsa, operator)(**GOOD[operator][0], scale_value=value)
+
+
+@pytest.mark.parametrize("value", [np.float16(0.5), np.float32(0.5), np.int8(1), 3.4028234e38, -1, 0])
+def test_numpy_numbers_are_numbers(value):
+    attributes = {"head_num": np.int64(6), "select_block_size": np.uint8(4), "sparse_mode": np.int32(3)}
+    ms_nsa.NsaSelectAttention(**attributes, scale_value=value)
+
+
+@pytest.mark.parametrize("value", [[6], {}, np.array([6, 6])], ids=repr)
+def test_functional_forms_name_what_cannot_be_hashed(value):
+    """The cache of Cells would only say what it cannot hash."""
+    for name in ("head_num", "select_block_size", "scale_value"):
+        sizes = {"head_num": 6, "select_block_size": 4, "select_block_count": 3, "scale_value": None, name: value}
+        with pytest.raises(TypeError, match=f"^{FORWARD}: {name} must be "):
+            ms_nsa.nsa_select_attention(*[None] * 4, **sizes)
+        with pytest.raises(TypeError, match=f"^{INFER}: {name} must be "):
+            ms_nsa.nsa_select_attention_infer(*[None] * 4, **sizes, key_value_head_num=2, page_block_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +195,10 @@ def test_dtypes_are_checked_in_dynamic_graphs(operator, name, dtype, rule, got):
         (FORWARD, "rank", "query", rows(7, 30), "have rank 3 [T1, N1, D1]", "shape [7, 30]"),
         (FORWARD, "extents", "value", rows(20, 3, 8), "have shape [T2, N2, D2] = [20, 2, 8]", "shape [20, 3, 8]"),
         (GRAD, "extents", "grad", rows(7, 6, 7), "have shape [T1, N1, D2] = [7, 6, 8]", "shape [7, 6, 7]"),
+        (FORWARD, "extents", "atten_mask", np.zeros((0, 40), bool), "cover [max Sq, max Sk]", "shape [0, 40]"),
+        (FORWARD, "rank", "atten_mask", np.zeros((0, 3, 3), bool), "have rank 2 [max Sq, max Sk]", "shape [0, 3, 3]"),
+        (GRAD, "extents", "actual_seq_qlen", np.zeros(0, np.int64), "hold at least one length", "shape [0]"),
+        (INFER, "extents", "atten_mask", np.zeros((6, 0), bool), "cover [max Sq, max Sk] = [2, 20]", "[6, 0]"),
         (INFER, "extents", "value", rows(8, 8, 2, 7), "equal num_blocks of key = 9", "8"),
         (INFER, "extents", "actual_seq_qlen", np.int64([2, 3, 2]), "be from 0 to S = 2", "3 at sequence 1"),
     ],

@@ -85,11 +85,10 @@ def good_case(layout=None):
     if layout is None:
         mask = rng.random((4, 11)) < 0.2
         return make_select_case(rng, np.float32, [3, 4], [9, 11], d2=8, atten_mask=mask, **sizes)
-    case = make_paged_case(
+    return make_paged_case(
         rng, np.float32, layout, 2, [2, 1, 2], [20, 9, 5], d2=7, page_block_size=8, spare_pages=3,
         atten_mask=rng.random((2, 20)) < 0.2, **sizes,
     )  # fmt: skip
-    return case
 
 
 def good_select(operator=FORWARD):
@@ -166,13 +165,8 @@ def make(operator, error, argument, rule, got, base=None, **changes):
 
 
 def attribute_calls():
-    sizes = {
-        FORWARD: ["head_num", "select_block_size", "select_block_count"],
-        GRAD: ["head_num", "select_block_size", "select_block_count"],
-        INFER: [
-            "head_num", "key_value_head_num", "select_block_size", "select_block_count", "page_block_size",
-        ],
-    }  # fmt: skip
+    sizes = {operator: ["head_num", "select_block_size", "select_block_count"] for operator in (FORWARD, GRAD)}
+    sizes[INFER] = [*sizes[GRAD], "key_value_head_num", "page_block_size"]
     for operator, names in sizes.items():
         for name in names:
             for value in (2.0, True, "4", None):
@@ -354,6 +348,27 @@ def infer_shape_calls(layout, base):
         yield bad(name, "have rank 1 [B]", "shape [1, 3]", **{name: value})
 
 
+def empty_calls():
+    """A given tensor without elements is checked like any other: only None means that there is none."""
+    for operator in GOOD:
+        for shape in ((0,), (0, 3, 3)):
+            changes = {"rule": "have rank 2 [max Sq, max Sk]", "got": f"shape {list(shape)}"}
+            yield make(operator, ValueError, "atten_mask", **changes, atten_mask=Array(shape))
+        for name in ("actual_seq_qlen", "actual_seq_kvlen"):
+            for shape in ((0, 3), (2, 0)):
+                value = Tensor(np.zeros(shape, np.int64))
+                yield make(operator, ValueError, name, "have rank 1 [B]", f"shape {list(shape)}", **{name: value})
+            several = "have one entry per sequence: B of query = 3", 0
+            rule, got = several if operator == INFER else ("hold at least one length", "shape [0]")
+            yield make(operator, ValueError, name, rule, got, **{name: Tensor(np.zeros(0, np.int64))})
+    for shape in ((0, 40), (6, 0), (0, 0)):
+        for operator in (FORWARD, GRAD):
+            got = f"shape {list(shape)}"
+            yield make(operator, ValueError, "atten_mask", "cover [max Sq, max Sk]", got, atten_mask=Array(shape))
+        rule = "cover [max Sq, max Sk] = [2, 20]"
+        yield make(INFER, RuntimeError, "atten_mask", rule, list(shape), atten_mask=Array(shape))
+
+
 def value_calls():
     """What only the kernel's side can see: the values of tensors."""
     for operator in (FORWARD, GRAD):
@@ -458,7 +473,7 @@ def limit_calls():
         yield make(operator, TypeError, "query", rule, "float32", base)
 
 
-CALLS = [*attribute_calls(), *type_calls(), *shape_calls(), *value_calls(), *limit_calls()]
+CALLS = [*attribute_calls(), *type_calls(), *shape_calls(), *empty_calls(), *value_calls(), *limit_calls()]
 REFUSED_BY_KERNELS = [call for call in CALLS if call.by_kernel]
 
 
