@@ -9,6 +9,7 @@
 #include "custom_aot.h"
 #include "dispatch.h"
 #include "errors.h"
+#include "float_environment.h"
 #include "long_call_team.h"
 #include "progress.h"
 #include "short_calls.h"
@@ -219,6 +220,7 @@ using ms_nsa::Shapes;
   MS_NSA_EXPORT int Name(int, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, \
                          void* extra) {                                                                \
     const ms_nsa::KernelRun run;                                                                       \
+    const ms_nsa::FloatEnvironment environment;                                                        \
     const auto in = ms_nsa::ReadTensors(ms_nsa::Inputs::kCount, params, ndims, shapes, dtypes);        \
     ms_nsa::Run(ms_nsa::AttributesOf(extra), in, params + ms_nsa::Inputs::kCount);                     \
     return 0;                                                                                          \

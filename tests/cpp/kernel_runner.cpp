@@ -1,6 +1,7 @@
 // Runs the kernels of one ISA on the cases of a file, without Python or MindSpore.
 //   kernel_runner --isas                        names of the ISAs this machine runs
 //   kernel_runner ISA THREADS[,THREADS...] IN OUT
+//     with KERNEL_RUNNER_ROUNDING set from threads that round upward and, on x86, flush subnormals
 //   kernel_runner --together REPEATS IN OUT     all records at once, each in a thread of its own
 //   kernel_runner --joined REPEATS IN OUT       on one thread which another joins; prints how often it did
 // IN: records as tests/support/case_file.py writes them. OUT: for each record, for each number of threads
@@ -10,6 +11,7 @@
 #include <omp.h>
 
 #include <atomic>
+#include <cfenv>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -18,11 +20,16 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "../../ms_nsa/csrc/dispatch.h"
 #include "../../ms_nsa/csrc/work_offer.h"
 #include "guarded_buffer.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 namespace ms_nsa {
 namespace {
@@ -111,13 +118,37 @@ SelectAttentionInputs SelectInputs(const Arguments& a) {
   return in;
 }
 
+constexpr unsigned kFlush = 0x8040;  // of results and of operands
+
+bool HasAnotherEnvironment() {
+#if defined(__x86_64__)
+  if ((_mm_getcsr() & kFlush) != kFlush) return false;
+#endif
+  return std::fegetround() == FE_UPWARD;
+}
+
+// Calls the kernel; if so told, from a thread with another float environment, which threads that OpenMP
+// starts inherit.
+template <class Params>
+void Call(void (*kernel)(const Params&), const std::common_type_t<Params>& params) {
+  if (std::getenv("KERNEL_RUNNER_ROUNDING") == nullptr) return kernel(params);
+  std::fesetround(FE_UPWARD);
+#if defined(__x86_64__)
+  _mm_setcsr(_mm_getcsr() | kFlush);
+#endif
+  kernel(params);
+  const bool kept = HasAnotherEnvironment();
+  std::fesetenv(FE_DFL_ENV);
+  if (!kept) throw std::runtime_error("the kernel changed its caller's float environment");
+}
+
 void RunSelect(const Arguments& a) {
-  Kernels().select_attention({SelectInputs(a), a.Out<void>(0), a.Out<float>(1), a.Out<float>(2)});
+  Call(Kernels().select_attention, {SelectInputs(a), a.Out<void>(0), a.Out<float>(1), a.Out<float>(2)});
 }
 
 void RunSelectGrad(const Arguments& a) {
-  Kernels().select_attention_grad({SelectInputs(a), a.In<void>(7), a.In<void>(8), a.In<float>(9),
-                                   a.In<float>(10), a.Out<void>(0), a.Out<void>(1), a.Out<void>(2)});
+  Call(Kernels().select_attention_grad, {SelectInputs(a), a.In<void>(7), a.In<void>(8), a.In<float>(9),
+                                         a.In<float>(10), a.Out<void>(0), a.Out<void>(1), a.Out<void>(2)});
 }
 
 void RunPaged(const Arguments& a) {
@@ -140,7 +171,7 @@ void RunPaged(const Arguments& a) {
   p.scale_value = static_cast<float>(a.record.scale);
   p.max_threads = max_threads;
   p.attention_out = a.Out<void>(0);
-  Kernels().paged_attention(p);
+  Call(Kernels().paged_attention, p);
 }
 
 void RunRecord(const Record& record, Placement placement, std::ostream& out) {

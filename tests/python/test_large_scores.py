@@ -1,4 +1,4 @@
-"""Scores far from 0: a row's own maximum weighs exactly 1, and a block listed twice exactly twice, on every ISA."""
+"""Scores and values far from 0: on every ISA a row's own maximum weighs exactly 1, a block listed twice exactly twice."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from test_kernels_isa import DTYPES, isa, runner  # noqa: F401
 
-from support import SelectCase
-from support.case_file import select_call, select_grad_call
+from support import PagedCase, SelectCase, check_forward, make_paged_case, make_select_case
+from support.case_file import paged_call, select_call, select_grad_call
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -63,3 +63,35 @@ def test_the_gradient_sees_the_weights_of_the_forward(runner, isa, tmp_path):  #
     dq = runner.run(tmp_path, isa, [select_grad_call(own)])[0][0][0]
     error = np.sqrt(((dq - case.gradients[0]) ** 2).sum() / (case.gradients[0] ** 2).sum())
     assert error < 0.03
+
+
+@pytest.mark.parametrize("dtype", [BF16, np.dtype(np.float32)], ids=str)
+def test_values_near_the_largest_finite_number(runner, isa, tmp_path, dtype):  # noqa: F811
+    """Their undivided sum does not fit in float32; hidden rows, a block listed twice and other heads are about."""
+    rng = np.random.default_rng(5)
+    indices = np.array([[[2, 0, 2, -1]], [[1, 0, -1, 0]]], np.int32)
+    sizes = {"n2": 1, "group": 3, "d1": 24, "d2": 20, "select_block_size": 16, "select_block_count": 4}
+    select = make_select_case(rng, dtype, [2], [44], scale_value=0.1, sparse_mode=3, **sizes)
+    select = replace(select, topk_indices=indices, value=(select.value * 1e37).astype(dtype))
+    select.value[::2, :, :7] = 3e38
+    paged = make_paged_case(rng, dtype, "BSND", 2, None, [44], page_block_size=16, scale_value=0.1, **sizes)
+    paged = replace(paged, topk_indices=indices[None], value=(paged.value * 1e37).astype(dtype))
+    paged.value[:, ::2, :, :7] = 3e38
+    (forward,), (decode,) = runner.run(tmp_path, isa, [select_call(select), paged_call(paged)])
+    assert np.isfinite(forward[0].astype(np.float64)).all() and np.isfinite(decode[0].astype(np.float64)).all()
+    check_forward(select, *forward)
+    check_forward(paged, decode[0].reshape(paged.attention_out_shape))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_decode_of_the_lowest_scores(runner, isa, tmp_path, dtype):  # noqa: F811
+    """Every score lies near the end of float32's range, below -3e38."""
+    score = -np.finfo(np.float32).max
+    query, key = np.full((1, 1, 1, 1), 64, dtype), np.full((1, 16, 1, 1), 64, dtype)
+    value = np.arange(16, dtype=np.float32).reshape(1, 16, 1, 1).astype(dtype)
+    case = PagedCase(
+        query, key, value, np.zeros((1, 1, 1, 1), np.int32), np.zeros((1, 1), np.int32), None, (16,), 1, 1, 16, 16,
+        scale_value=float(score / 4096),
+    )  # fmt: skip
+    ((decode,),) = runner.run(tmp_path, isa, [paged_call(case)])
+    assert decode[0].item() == 7.5

@@ -5,6 +5,7 @@ itself gives wrong results or ends with a segmentation fault when two Python thr
 once, be it `Tensor.add` on tensors of their own, in PyNative and in Graph mode.
 """
 
+import ml_dtypes
 import numpy as np
 import pytest
 from mindspore import nn
@@ -39,6 +40,23 @@ def test_repeats_in_graph_mode_agree_with_pynative_mode():
         plain = run_cells.run_operator(case)
         for _ in range(3):
             assert same_bits(plain, run_cells.run_operator(case, "graph")), name
+
+
+def test_the_float_environment_of_the_caller(tmp_path):
+    """From threads that round upward and flush subnormals come the same bits, and they keep their environment."""
+    rng = np.random.default_rng(3)
+    calls = []
+    for dtype in (np.float32, ml_dtypes.bfloat16):
+        select = make_select_case(rng, dtype, [70, 9], [90, 41], sparse_mode=3, **SIZES)
+        select.value[..., 0] = 1e-39  # subnormal, and so are its weighted sums
+        paged = make_paged_case(rng, dtype, "BSND", 2, None, [90, 41], page_block_size=32, **SIZES)
+        calls += calls_of(select) + calls_of(paged)
+    runner = native_runner()
+    for isa in runner.isas():
+        plain = runner.run(tmp_path, isa, calls, threads=(1, 2))
+        other = runner.run(tmp_path, isa, calls, threads=(1, 2), KERNEL_RUNNER_ROUNDING="upward")
+        for mine, its in zip(plain, other):
+            assert all(same_bits(a, b) for a, b in zip(mine, its))
 
 
 def small_cases(count=3):

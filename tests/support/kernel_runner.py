@@ -24,11 +24,11 @@ class KernelRunner:
     def isas(self):
         return self._run("--isas").stdout.split()
 
-    def run(self, folder, isa, calls, threads=(1,)):
+    def run(self, folder, isa, calls, threads=(1,), **variables):
         """Outputs of each call under each number of threads, as case_file.read_outputs gives them."""
         case_path, out_path = folder / "cases", folder / "outputs"
         case_file.write_calls(case_path, calls)
-        done = self._run(isa, ",".join(map(str, threads)), str(case_path), str(out_path))
+        done = self._run(isa, ",".join(map(str, threads)), str(case_path), str(out_path), **variables)
         assert done.returncode == 0, f"kernel_runner {isa} ended with {done.returncode}: {done.stderr}"
         return case_file.read_outputs(out_path, calls, len(threads))
 

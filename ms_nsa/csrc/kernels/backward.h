@@ -22,18 +22,19 @@ class Backward {
         in_(p.in),
         chunks_(in_, Worker::BytesPerRow(in_)),
         owners_(in_.batch * in_.n2),
-        parts_(Max(1, CeilDiv(kBackwardTasks, Max(1, owners_)))),
+        parts_(Max(1, CeilDiv(kBackwardTasks, in_.n2))),
+        shared_(parts_ > 1 && owners_ < kBackwardTasks),
         dq_stride_(RoundUp(in_.d1, V::kLanes)),
         dq_size_(chunks_.max_tokens() * (in_.n1 / in_.n2) * dq_stride_),
         dk_stride_(RoundUp(in_.d1, V::kLanes)),
         dv_stride_(RoundUp(in_.d2, V::kLanes)),
-        threads_(Team(owners_ * parts_, in_.max_threads).threads),
+        threads_(Team(shared_ ? owners_ * parts_ : owners_, in_.max_threads).threads),
         scratch_size_(ScratchSize()),
         memory_(Layout(nullptr)) {
     Layout(memory_.get());
   }
 
-  void Run() { parts_ == 1 ? RunOwners() : RunParts(); }
+  void Run() { shared_ ? RunParts() : RunOwners(); }
 
  private:
   // Owners enough: each goes through its chunks alone.
@@ -42,10 +43,12 @@ class Backward {
     LongestFirst(order.get());
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
     {
+      const FloatEnvironment environment;
       Arena arena(scratch_ + TeamMember() * scratch_size_);
       Worker worker(arena, p_, chunks_);
 #pragma omp for schedule(dynamic, 1)
-      for (int64_t i = 0; i < owners_; ++i) RunOwner(worker, order[i], dq_ + TeamMember() * dq_size_);
+      for (int64_t i = 0; i < owners_; ++i)
+        RunOwner(worker, order[i], dq_ + TeamMember() * parts_ * dq_size_);
     }
   }
 
@@ -53,19 +56,19 @@ class Backward {
     ClearKv(owner, 0, 1);
     for (int64_t c = 0; c < chunks_.count(owner / in_.n2); ++c) {
       const auto chunk = chunks_.At(owner / in_.n2, owner % in_.n2, c);
-      worker.Run(chunk, 0, 1, GradsOf(owner), dq);
-      for (int64_t token = 0; token < chunk.tokens; ++token) WriteQuery(chunk, token, dq, 1);
+      worker.Run(chunk, {0, 1}, GradsOf(owner), {dq, dq_size_, parts_});
+      for (int64_t token = 0; token < chunk.tokens; ++token) WriteQuery(chunk, token, dq);
     }
     WriteKv(owner, 0, 1);
   }
 
-  // Few owners: their kv blocks are dealt out to parts, all at the same chunk, whose shares of dQ are then
-  // added up in the order of the parts.
+  // Few owners: their kv blocks are dealt out to parts, all at the same chunk.
   void RunParts() {
     const int64_t tasks = owners_ * parts_;
     const int64_t rounds = chunks_.max_count(), tokens = chunks_.max_tokens();
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
     {
+      const FloatEnvironment environment;
       Arena arena(scratch_ + TeamMember() * scratch_size_);
       Worker worker(arena, p_, chunks_);
 #pragma omp for schedule(dynamic, 1)
@@ -75,16 +78,15 @@ class Backward {
         for (int64_t i = 0; i < tasks; ++i) {
           const int64_t owner = i / parts_;
           if (c >= chunks_.count(owner / in_.n2)) continue;
-          worker.Run(chunks_.At(owner / in_.n2, owner % in_.n2, c), i % parts_, parts_, GradsOf(owner),
-                     dq_ + i * dq_size_);
+          worker.Run(chunks_.At(owner / in_.n2, owner % in_.n2, c), {i % parts_, parts_}, GradsOf(owner),
+                     {dq_ + i * dq_size_, dq_size_, 1});
         }
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < owners_ * tokens; ++i) {
           const int64_t owner = i / tokens;
           if (c >= chunks_.count(owner / in_.n2)) continue;
           const auto chunk = chunks_.At(owner / in_.n2, owner % in_.n2, c);
-          if (i % tokens < chunk.tokens)
-            WriteQuery(chunk, i % tokens, dq_ + owner * parts_ * dq_size_, parts_);
+          if (i % tokens < chunk.tokens) WriteQuery(chunk, i % tokens, dq_ + owner * parts_ * dq_size_);
         }
       }
 #pragma omp for schedule(dynamic, 1)
@@ -97,7 +99,7 @@ class Backward {
     Arena arena(memory);
     dk_ = arena.Take<float>(in_.t2 * in_.n2 * dk_stride_);
     dv_ = arena.Take<float>(in_.t2 * in_.n2 * dv_stride_);
-    dq_ = arena.Take<float>((parts_ == 1 ? threads_ : owners_ * parts_) * dq_size_);
+    dq_ = arena.Take<float>((shared_ ? owners_ : threads_) * parts_ * dq_size_);
     scratch_ = arena.Take<char>(threads_ * scratch_size_);
     return arena.used();
   }
@@ -146,12 +148,12 @@ class Backward {
   }
 
   // Adds the parts' shares into the first and stores it.
-  void WriteQuery(const ChunkList::Item& chunk, int64_t token, float* dq, int64_t parts) const {
+  void WriteQuery(const ChunkList::Item& chunk, int64_t token, float* dq) const {
     const int64_t group = in_.n1 / in_.n2;
     const int64_t to = (chunk.seq.q_start + chunk.first_token + token) * in_.n1 + chunk.head * group;
     for (int64_t g = 0; g < group; ++g) {
       float* row = dq + (token * group + g) * dq_stride_;
-      for (int64_t part = 1; part < parts; ++part) {
+      for (int64_t part = 1; part < parts_; ++part) {
         for (int64_t i = 0; i < dq_stride_; i += V::kLanes) {
           V::Store(row + i, V::Add(V::Load(row + i), V::Load(row + part * dq_size_ + i)));
         }
@@ -163,13 +165,17 @@ class Backward {
   const SelectAttentionGradParams& p_;
   const SelectAttentionInputs& in_;
   const ChunkList chunks_;
-  const int64_t owners_, parts_;
+  const int64_t owners_;  // (sequence, kv head) pairs
+  // dQ is the sum of so many shares, block b belonging to share b % parts_, in this order. That follows from
+  // the heads alone, so that a sequence's gradient does not depend on the batch.
+  const int64_t parts_;
+  const bool shared_;  // an owner's parts are tasks of their own
   const int64_t dq_stride_, dq_size_, dk_stride_, dv_stride_;
   const int threads_;
   const int64_t scratch_size_;
   float* dk_;
   float* dv_;
-  float* dq_;  // of a chunk: one for each thread, or for each part
+  float* dq_;  // of a chunk, in shares: one for each thread, or for each owner
   char* scratch_;
   const Buffer<char> memory_;
 };

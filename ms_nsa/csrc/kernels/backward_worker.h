@@ -8,6 +8,17 @@
 namespace ms_nsa {
 namespace {
 
+// Blocks first, first + step, first + 2 step ...
+struct Blocks {
+  int64_t first, step;
+};
+
+// dQ of a chunk as the sum of `count` shares, each [chunk row][dq stride]; block b adds to share b % count.
+struct QueryGradShares {
+  float* first;
+  int64_t size, count;
+};
+
 template <class Dot, class E>
 class BackwardWorker {
  public:
@@ -39,16 +50,19 @@ class BackwardWorker {
     rows_.saved.delta = arena.Take<float>(rows);
   }
 
-  // Adds blocks part, part + parts, ... of the chunk to the kv gradients, and their share of dQ to dq, which
-  // is overwritten: [chunk row][dq stride].
-  void Run(const ChunkList::Item& chunk, int64_t part, int64_t parts, const KvGrads& grads, float* dq) {
+  // Adds every step-th block of the chunk from the first on to the kv gradients, and to the shares of dQ,
+  // which are overwritten.
+  void Run(const ChunkList::Item& chunk, const Blocks& blocks, const KvGrads& grads,
+           const QueryGradShares& dq) {
     index_.Build(in_, chunk);
     Start(chunk);
-    rows_.dq = dq;
-    std::memset(dq, 0, chunk.tokens * group_ * rows_.dq_stride * sizeof(float));
-    for (int64_t block = Next(part, parts), next; block < index_.blocks(); block = next) {
-      next = Next(block + parts, parts);
+    for (int64_t share = 0; share < dq.count; ++share) {
+      std::memset(dq.first + share * dq.size, 0, chunk.tokens * group_ * rows_.dq_stride * sizeof(float));
+    }
+    for (int64_t block = Next(blocks.first, blocks.step), next; block < index_.blocks(); block = next) {
+      next = Next(block + blocks.step, blocks.step);
       PlanPrefetch(chunk, block, next, grads);
+      rows_.dq = dq.first + block % dq.count * dq.size;
       ForEachKeyTile(block, in_.select_block_size, chunk.seq.kv_len, [&](const KeyTile& tile) {
         tile_.Open(chunk.seq, chunk.head, tile, grads);
         ForEachBatch(in_, chunk, index_, block, tile, batch_, [&](const RowBatch<kBackwardRows>& batch) {
@@ -65,8 +79,8 @@ class BackwardWorker {
            row % group_;
   }
 
-  int64_t Next(int64_t block, int64_t parts) const {
-    while (block < index_.blocks() && index_.count(block) == 0) block += parts;
+  int64_t Next(int64_t block, int64_t step) const {
+    while (block < index_.blocks() && index_.count(block) == 0) block += step;
     return block;
   }
 

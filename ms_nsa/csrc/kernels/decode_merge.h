@@ -1,58 +1,62 @@
-// Results of the parts of split items, and their merge in the order of the parts.
+// Merge of the results of an item's parts, one after another.
 #pragma once
 
-#include <cmath>
-
 #include "decode_tasks.h"
-#include "element.h"
 #include "exp.h"
 
 namespace ms_nsa {
 namespace {
 
-// What one task found for the query heads of its kv head.
+// What parts of the rows gave the query heads of one kv head.
 struct HeadResults {
   float* out;  // [head][width], not divided by the sum
   float* max;  // of the scaled scores
-  float* sum;  // of exp(score - max)
+  float* sum;  // of exp(score - max); 0: no row was seen
 };
 
-// One record of HeadResults for each task; no memory where items have one part.
-class PartialResults {
+// HeadResults of so many tasks.
+class ResultRecords {
  public:
-  PartialResults(const DecodeTasks& tasks, int64_t group, int64_t width)
-      : group_(group), width_(width), memory_(tasks.parts() > 1 ? tasks.size() * group * (width + 2) : 0) {}
+  ResultRecords(float* memory, int64_t group, int64_t width)
+      : memory_(memory), group_(group), width_(width) {}
 
-  HeadResults At(int64_t task) const {
-    float* record = memory_.get() + task * group_ * (width_ + 2);
+  static int64_t Size(int64_t records, int64_t group, int64_t width) { return records * group * (width + 2); }
+
+  HeadResults At(int64_t i) const {
+    float* record = memory_ + Size(i, group_, width_);
     return {record, record + group_ * width_, record + group_ * (width_ + 1)};
   }
 
  private:
+  float* const memory_;
   const int64_t group_, width_;
-  const Buffer<float> memory_;
 };
 
-// Adds the results of one head from the parts of an item into the first part's; returns the sum.
-template <class V>
-inline float MergeParts(const PartialResults& partial, int64_t first_task, int64_t parts, int64_t head,
-                        int64_t width) {
-  float max = kNegativeInfinity;
-  for (int64_t i = 0; i < parts; ++i) max = std::fmax(max, partial.At(first_task + i).max[head]);
-  float* out = partial.At(first_task).out + head * width;
-  float total = 0.0f;
-  for (int64_t i = 0; i < parts; ++i) {
-    const HeadResults part = partial.At(first_task + i);
-    if (part.sum[head] == 0.0f) continue;  // saw nothing: its results are zeros
-    const float weight = std::exp(part.max[head] - max);
-    total += weight * part.sum[head];
-    const float* from = part.out + head * width;
-    for (int64_t c = 0; c < width; c += V::kLanes) {
-      const auto term = V::Mul(V::Set1(weight), V::Load(from + c));
-      V::Store(out + c, i == 0 ? term : V::Add(V::Load(out + c), term));
-    }
+inline void Clear(const HeadResults& results, int64_t group) {
+  for (int64_t h = 0; h < group; ++h) results.sum[h] = 0.0f;
+}
+
+// Adds one head's results of the next part, which are the three last arguments.
+template <class V, bool kPrecise>
+inline void MergeHead(const HeadResults& to, int64_t head, int64_t width, const float* out, float max,
+                      float sum) {
+  float* merged = to.out + head * width;
+  if (sum == 0.0f && to.sum[head] != 0.0f) return;
+  if (to.sum[head] == 0.0f) {
+    for (int64_t c = 0; c < width; c += V::kLanes) V::Store(merged + c, V::Load(out + c));
+    to.max[head] = max, to.sum[head] = sum;
+    return;
   }
-  return total;
+  const float top = to.max[head] < max ? max : to.max[head];
+  const auto old_weight = Exp<V, kPrecise>(V::Set1(to.max[head] - top));
+  const auto new_weight = Exp<V, kPrecise>(V::Set1(max - top));
+  for (int64_t c = 0; c < width; c += V::kLanes) {
+    const auto old = V::Mul(V::Load(merged + c), old_weight);
+    V::Store(merged + c, V::Fma(V::Load(out + c), new_weight, old));
+  }
+  float lane[V::kLanes];
+  V::Store(lane, V::Fma(V::Set1(sum), new_weight, V::Mul(V::Set1(to.sum[head]), old_weight)));
+  to.max[head] = top, to.sum[head] = lane[0];
 }
 
 }  // namespace

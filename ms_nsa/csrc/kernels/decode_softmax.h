@@ -76,9 +76,10 @@ inline void DecodeSoftmax(float* score, int64_t vectors, int64_t count, float sc
   constexpr bool kPrecise = Dot::kPreciseExp;
   const auto tile_max = MaxOverKeys<V, kHeads>(ScaleScores<Dot, kHeads>(score, vectors, count, scale));
   const auto max = V::Max(statistics.max, tile_max);
-  // -inf as long as all scores are: then any finite shift does, and this one keeps NaN out.
-  const auto shift = V::Max(V::Set1(-3e38f), max);
-  const auto correction = Exp<V, kPrecise>(V::Sub(V::Max(V::Set1(-3.1e38f), statistics.max), shift));
+  // The least finite number stands in for -inf, which is the maximum as long as all scores are: subtracting
+  // it keeps NaN out.
+  const auto shift = V::Max(V::Set1(kLeastFinite), max);
+  const auto correction = Exp<V, kPrecise>(V::Sub(statistics.max, shift));
   auto sum = V::Mul(statistics.sum, correction);
   for (int64_t v = 0; v < vectors; v += Dot::kPair) {
     typename Dot::Reg e[2];

@@ -1,5 +1,5 @@
-// Division of a decode call into tasks: one query token and kv head, and where there are few of those, a part
-// of the selected blocks.
+// Division of a decode call into items, one query token and kv head each, and of these into parts of the
+// selected blocks. Whether a task is an item or a part is a matter of speed only.
 #pragma once
 
 #include "../params.h"
@@ -11,7 +11,7 @@ namespace {
 
 struct DecodeTask {
   int64_t sequence, token, head;  // the token counts from the start of its sequence
-  int64_t part, index;
+  int64_t item, part;             // part 0 where the task is the whole item
 };
 
 // Row of the task's token in query, topk_indices and attention_out.
@@ -26,6 +26,11 @@ inline int64_t VisibleRows(const PagedAttentionParams& p, const DecodeTask& task
   return p.sparse_mode == SparseMode::kLeftUpCausal ? Min(limit, task.token + 1) : limit;
 }
 
+// How many parts a token has whose selected blocks, `count` of them, hold so many rows.
+inline int64_t PartsOf(int64_t count, int64_t rows) {
+  return Max(1, Min(Min(count, kMaxParts), rows / kMinPartRows));
+}
+
 class DecodeTasks {
  public:
   explicit DecodeTasks(const PagedAttentionParams& p) : p_(p), start_(p.batch + 1) {
@@ -34,12 +39,17 @@ class DecodeTasks {
       start_[b + 1] = start_[b] + p.q_len[b] * p.n2;
       max_kv_len_ = Max(max_kv_len_, p.kv_len[b]);
     }
-    if (items() > 0 && p.select_block_count > 1) parts_ = CeilDiv(kDecodeTasks, items());
   }
 
-  int64_t items() const { return start_[p_.batch]; }  // (token, kv head) pairs
-  int64_t parts() const { return parts_; }  // of one item, at most; by shapes alone, never by threads
-  int64_t size() const { return items() * parts_; }
+  // Makes tasks of parts where there are too few items for so many threads.
+  void ShareOut(int64_t threads) {
+    const int64_t rows = p_.select_block_count * Min(p_.select_block_size, max_kv_len_);
+    if (threads > 1 && items() < kWholeItems * threads) max_parts_ = PartsOf(p_.select_block_count, rows);
+  }
+
+  int64_t items() const { return start_[p_.batch]; }
+  int64_t max_parts() const { return max_parts_; }  // of one item; 1 where tasks are whole items
+  int64_t size() const { return items() * max_parts_; }
 
   // Upper bound of the bytes read from the cache.
   int64_t CacheBytes(int64_t element_bytes) const {
@@ -50,19 +60,19 @@ class DecodeTasks {
   // Tokens of one sequence follow one another for the same head: they tend to select the same blocks. Then
   // come the sequence's other heads, which share its pages.
   DecodeTask At(int64_t i) const {
-    const int64_t item = i / parts_;
+    const int64_t item = i / max_parts_;
     int64_t low = 0, high = p_.batch;
     while (high - low > 1) {
       const int64_t middle = (low + high) / 2;
       (start_[middle] <= item ? low : high) = middle;
     }
     const int64_t q_len = p_.q_len[low], at = item - start_[low];
-    return {low, at % q_len, at / q_len, i % parts_, i};
+    return {low, at % q_len, at / q_len, item, i % max_parts_};
   }
 
  private:
   const PagedAttentionParams& p_;
-  int64_t parts_ = 1, max_kv_len_ = 0;
+  int64_t max_parts_ = 1, max_kv_len_ = 0;
   Buffer<int64_t> start_;
 };
 

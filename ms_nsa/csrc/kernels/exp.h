@@ -35,6 +35,7 @@ inline typename V::Reg Exp2OfFraction(typename V::Reg f) {
 }
 
 constexpr float kNegativeInfinity = -__builtin_inff();
+constexpr float kLeastFinite = -__FLT_MAX__;
 constexpr float kLog2E = 1.44269504088896341f;
 
 // 2^x, to about 2^-18.

@@ -3,9 +3,9 @@
 // in cache.
 #pragma once
 
-#include "careful.h"
 #include "online_softmax.h"
 #include "pack.h"
+#include "row_result.h"
 #include "strided_prefetch.h"
 #include "threads.h"
 
@@ -163,20 +163,28 @@ class ForwardWorker {
     for (int64_t token = 0, row = 0; token < chunk.tokens; ++token, out += in_.n1 * in_.d2) {
       next.Advance(1);
       for (int64_t g = 0; g < group_; ++g, ++row) {
-        const float sum = statistics_.sum[row];
-        StoreRow<V, E>(out + g * in_.d2, out_ + row * out_stride_, in_.d2, sum == 0.0f ? 1.0f : sum);
-        StoreStatistics(QueryRow(chunk, token) + g, row);
+        const float max = statistics_.max[row], sum = statistics_.sum[row];
+        const bool finite =
+            StoreRow<V, E>(out + g * in_.d2, out_ + row * out_stride_, in_.d2, sum == 0.0f ? 1.0f : sum);
+        if (!finite && MayHaveOverflown(max, sum)) StoreScaled(chunk, token, g, out + g * in_.d2);
+        StoreStatistics(p_.softmax_max, p_.softmax_sum, QueryRow(chunk, token) + g, max, sum);
       }
     }
   }
 
-  void StoreStatistics(int64_t to, int64_t row) {
-    const float sum = statistics_.sum[row];
-    const float max = sum == sum || statistics_.max[row] == -kNegativeInfinity ? statistics_.max[row] : sum;
-    for (int64_t lane = 0; lane < kStatLanes; ++lane) {
-      p_.softmax_max[to * kStatLanes + lane] = max;
-      p_.softmax_sum[to * kStatLanes + lane] = sum;
-    }
+  void StoreScaled(const ChunkList::Item& chunk, int64_t token, int64_t g, Storage* out) {
+    const auto* key = static_cast<const Storage*>(in_.key);
+    const auto* value = static_cast<const Storage*>(in_.value);
+    const auto for_each_row = [&](const auto& f) {
+      index_.ForEachRow(in_, chunk, token, [&](int64_t row) {
+        const int64_t at = (chunk.seq.kv_start + row) * in_.n2 + chunk.head;
+        f(key + at * in_.d1, value + at * in_.d2);
+      });
+    };
+    const int64_t row = QueryRow(chunk, token) + g;
+    const auto* query = static_cast<const Storage*>(in_.query) + row * in_.d1;
+    AttendScaled<V, E>(query, in_.d1, in_.d2, in_.scale_value, for_each_row,
+                       out_ + (token * group_ + g) * out_stride_, out);
   }
 
   const SelectAttentionParams& p_;

@@ -41,7 +41,30 @@ class InverseIndex {
   int64_t count(int64_t block) const { return end_[block] - start_[block]; }
   const Entry* entries(int64_t block) const { return entries_ + start_[block]; }
 
+  // Calls f(row) for every row that a token of the chunk sees, ascending, as often as its block is listed.
+  // Slow: for what is rare.
+  template <class F>
+  void ForEachRow(const SelectAttentionInputs& in, const ChunkList::Item& chunk, int64_t token, F f) const {
+    const int64_t s = chunk.first_token + token, limit = VisibleLimit(in.sparse_mode, chunk.seq, s);
+    for (int64_t block = Next(0); block < blocks_; block = Next(block + 1)) {
+      const int32_t times = TimesListed(block, token);
+      const int64_t first = block * in.select_block_size,
+                    end = first + (times == 0 ? 0 : in.select_block_size);
+      for (int64_t row = first; row < Min(end, limit); ++row) {
+        if (VisibleKeys(in, limit, s, row, 1) == 0) continue;
+        for (int32_t i = 0; i < times; ++i) f(row);
+      }
+    }
+  }
+
  private:
+  int32_t TimesListed(int64_t block, int64_t token) const {
+    for (int64_t i = 0; i < count(block); ++i) {
+      if (entries(block)[i].token == token) return entries(block)[i].count;
+    }
+    return 0;
+  }
+
   template <class F>
   void ForEachPick(const SelectAttentionInputs& in, const ChunkList::Item& chunk, F f) const {
     for (int64_t i = 0; i < chunk.tokens; ++i) {

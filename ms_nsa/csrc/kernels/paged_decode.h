@@ -3,16 +3,58 @@
 #pragma once
 
 #include "decode_merge.h"
-#include "element.h"
 #include "few_heads.h"
 #include "many_heads.h"
 #include "paged_rows.h"
+#include "row_result.h"
 #include "threads.h"
 
 namespace ms_nsa {
 namespace {
 
-// Heads is the way to work on a tile: FewHeads or ManyHeads.
+// Writes what an item's parts gave, merged.
+template <class V, class E>
+class DecodeResults {
+ public:
+  using S = typename E::Storage;
+
+  explicit DecodeResults(const PagedAttentionParams& p) : p_(p), group_(p.n1 / p.n2) {}
+
+  void Store(const DecodeTask& item, const HeadResults& results, int64_t width) const {
+    const int64_t first = TokenRow(p_, item) * p_.n1 + item.head * group_;
+    S* out = static_cast<S*>(p_.attention_out) + first * p_.d2;
+    for (int64_t h = 0; h < group_; ++h, out += p_.d2) {
+      const float max = results.max[h], sum = results.sum[h];
+      const bool finite = StoreRow<V, E>(out, results.out + h * width, p_.d2, sum == 0.0f ? 1.0f : sum);
+      if (!finite && MayHaveOverflown(max, sum)) StoreScaled(item, first + h, out);
+    }
+  }
+
+ private:
+  void StoreScaled(const DecodeTask& item, int64_t row, S* out) const {
+    const Buffer<int32_t> blocks(p_.select_block_count);
+    const Buffer<float> sums(RoundUp(p_.d2, V::kLanes));
+    Arena arena(reinterpret_cast<char*>(blocks.get()));
+    PagedRows<S> rows(arena, p_);
+    rows.Start(item);
+    const auto for_each_row = [&](const auto& f) {
+      RowTile<S> tile;
+      for (rows.Select(0, rows.parts()); !rows.done();) {
+        tile.count = 0;
+        rows.Fill(tile, kDecodeRows);
+        for (int64_t i = 0; i < tile.count; ++i) f(tile.key[i], tile.value[i]);
+      }
+    };
+    const S* query = static_cast<const S*>(p_.query) + row * p_.d1;
+    AttendScaled<V, E>(query, p_.d1, p_.d2, p_.scale_value, for_each_row, sums.get(), out);
+  }
+
+  const PagedAttentionParams& p_;
+  const int64_t group_;
+};
+
+// Heads is the way to work on a tile: FewHeads or ManyHeads. Tasks that are parts leave their results in
+// records, for MergeItem.
 template <class Dot, class E, class Heads>
 class DecodeWorker {
  public:
@@ -20,23 +62,26 @@ class DecodeWorker {
   using S = typename E::Storage;
 
   DecodeWorker(Arena& arena, const PagedAttentionParams& p, const DecodeTasks& tasks,
-               const PartialResults& partial)
+               const ResultRecords* records)
       : p_(p),
         tasks_(tasks),
-        partial_(partial),
+        records_(records),
+        results_(p),
         group_(p.n1 / p.n2),
-        split_(tasks.parts() > 1),
         rows_(arena, p),
-        heads_(arena, p) {}
+        heads_(arena, p),
+        width_(heads_.state().width()),
+        merged_(
+            ResultRecords(arena.Take<float>(ResultRecords::Size(1, group_, width_)), group_, width_).At(0)) {}
 
   // Takes tasks from next_task, which all threads share, until there are none.
   void Run(int64_t* next_task) {
     for (RowTile<S>& tile : tile_) NextTile(next_task, tile);
     for (int i = 0; !tile_[i].empty; i = (i + 1) % kTiles) {
       RowTile<S>& tile = tile_[i];
-      if (tile.first) heads_.Start(static_cast<const S*>(p_.query) + FirstRow(tile.task) * p_.d1);
+      if (tile.first) Start(tile.task);
       if (tile.count > 0) heads_.Add(tile, tile_[(i + 1) % kTiles], tile_[(i + 2) % kTiles]);
-      if (tile.last) Finish(tile.task);
+      if (tile.last) Finish(tile);
       NextTile(next_task, tile);
     }
   }
@@ -45,93 +90,109 @@ class DecodeWorker {
   void NextTile(int64_t* next_task, RowTile<S>& tile) {
     tile.count = 0;
     tile.first = rows_done_;
-    if (rows_done_) {
-      const int64_t i = TakeTask(next_task);
-      tile.empty = i >= tasks_.size();
-      if (tile.empty) return;
-      task_ = tasks_.At(i);
-      rows_.Start(task_, tasks_.parts());
+    if (rows_done_ && !NextPart(next_task)) {
+      tile.empty = true;
+      return;
     }
     tile.empty = false;
     tile.task = task_;
     rows_.Fill(tile, heads_.tile_rows());
     tile.last = rows_done_ = rows_.done();
+    tile.ends_task = tile.last && (records_ != nullptr || task_.part + 1 >= rows_.parts());
   }
 
-  // Of the task's first query head in query and attention_out.
-  int64_t FirstRow(const DecodeTask& task) const { return TokenRow(p_, task) * p_.n1 + task.head * group_; }
-
-  void Finish(const DecodeTask& task) {
-    const auto& state = heads_.state();
-    const HeadResults part = partial_.At(task.index);
-    S* out = static_cast<S*>(p_.attention_out) + FirstRow(task) * p_.d2;
-    for (int64_t h = 0; h < group_; ++h, out += p_.d2) {
-      const float sum = state.Sum(h);
-      if (split_) {
-        std::memcpy(part.out + h * state.width(), state.out(h), state.width() * sizeof(float));
-        part.max[h] = state.Max(h);
-        part.sum[h] = sum;
-      } else {
-        StoreRow<V, E>(out, state.out(h), p_.d2, sum == 0.0f ? 1.0f : sum);
-      }
+  // The next part of the item that the task is, or the next task.
+  bool NextPart(int64_t* next_task) {
+    if (records_ == nullptr && task_.part + 1 < rows_.parts()) {
+      ++task_.part;
+    } else {
+      const int64_t i = TakeTask(next_task);
+      if (i >= tasks_.size()) return false;
+      task_ = tasks_.At(i);
+      rows_.Start(task_);
     }
+    rows_.Select(task_.part, 1);
+    return true;
+  }
+
+  void Start(const DecodeTask& task) {
+    const int64_t row = TokenRow(p_, task) * p_.n1 + task.head * group_;
+    heads_.Start(static_cast<const S*>(p_.query) + row * p_.d1);
+  }
+
+  void Finish(const RowTile<S>& tile) {
+    const auto& state = heads_.state();
+    const HeadResults to =
+        records_ == nullptr ? merged_ : records_->At(tile.task.item * tasks_.max_parts() + tile.task.part);
+    if (records_ != nullptr || tile.task.part == 0) Clear(to, group_);
+    for (int64_t h = 0; h < group_; ++h) {
+      MergeHead<V, Dot::kPreciseExp>(to, h, width_, state.out(h), state.Max(h), state.Sum(h));
+    }
+    if (records_ == nullptr && tile.ends_task) results_.Store(tile.task, merged_, width_);
   }
 
   const PagedAttentionParams& p_;
   const DecodeTasks& tasks_;
-  const PartialResults& partial_;
+  const ResultRecords* const records_;  // nullptr: tasks are whole items
+  const DecodeResults<V, E> results_;
   const int64_t group_;
-  const bool split_;
   PagedRows<S> rows_;
   Heads heads_;
+  const int64_t width_;
+  const HeadResults merged_;
   DecodeTask task_{};
   bool rows_done_ = true;
   static constexpr int kTiles = 3;  // the one that is worked on and the next two
   RowTile<S> tile_[kTiles];
 };
 
-template <class V, class E>
-inline void MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks, const PartialResults& partial,
+// Merges the parts' records of an item into the first and writes the result.
+template <class Dot, class E>
+inline void MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks, const ResultRecords& records,
                       int64_t item, int64_t width) {
-  const int64_t first_task = item * tasks.parts(), group = p.n1 / p.n2;
-  const DecodeTask task = tasks.At(first_task);
-  auto* out = static_cast<typename E::Storage*>(p.attention_out);
-  const int64_t row = TokenRow(p, task) * p.n1 + task.head * group;
-  for (int64_t h = 0; h < group; ++h) {
-    const float sum = MergeParts<V>(partial, first_task, tasks.parts(), h, width);
-    StoreRow<V, E>(out + (row + h) * p.d2, partial.At(first_task).out + h * width, p.d2,
-                   sum == 0.0f ? 1.0f : sum);
+  using V = typename Dot::Vec;
+  const int64_t first = item * tasks.max_parts(), group = p.n1 / p.n2;
+  const HeadResults merged = records.At(first);
+  for (int64_t part = 1; part < tasks.max_parts(); ++part) {
+    const HeadResults next = records.At(first + part);
+    for (int64_t h = 0; h < group; ++h) {
+      MergeHead<V, Dot::kPreciseExp>(merged, h, width, next.out + h * width, next.max[h], next.sum[h]);
+    }
   }
+  DecodeResults<V, E>(p).Store(tasks.At(first), merged, width);
 }
 
 template <class Dot, class E, class Heads>
-void DecodeWith(const PagedAttentionParams& p, const DecodeTasks& tasks) {
+void DecodeWith(const PagedAttentionParams& p, DecodeTasks& tasks) {
   using Worker = DecodeWorker<Dot, E, Heads>;
-  const int64_t value_width = RowStride<Dot>(p.d2);
-  const PartialResults partial(tasks, p.n1 / p.n2, value_width);
-  Arena sizing;
-  Worker(sizing, p, tasks, partial);
-  const int64_t size = sizing.used();
   const bool small = tasks.CacheBytes(sizeof(typename E::Storage)) < kOneThreadBytes;
+  tasks.ShareOut(small ? 1 : Team(tasks.items() * kMaxParts, p.max_threads).members());
+  const bool split = tasks.max_parts() > 1;
+  const int64_t group = p.n1 / p.n2, width = RowStride<Dot>(p.d2);
+  const Buffer<float> record_memory(split ? ResultRecords::Size(tasks.size(), group, width) : 0);
+  const ResultRecords records(record_memory.get(), group, width);
   const Team team(small ? 1 : tasks.size(), p.max_threads);
+  Arena sizing;
+  Worker(sizing, p, tasks, nullptr);
+  const int64_t size = sizing.used();
   const Buffer<char> memory(team.members() * size);
   int64_t next_task = 0;
   team.Run([&](int member) {
     Arena arena(memory.get() + member * size);
-    Worker(arena, p, tasks, partial).Run(&next_task);
+    Worker(arena, p, tasks, split ? &records : nullptr).Run(&next_task);
   });
-  if (tasks.parts() == 1) return;
+  if (!split) return;
   int64_t next_item = 0;
   team.Run([&](int) {
     for (int64_t i; (i = TakeTask(&next_item)) < tasks.items();) {
-      MergeItem<typename Dot::Vec, E>(p, tasks, partial, i, value_width);
+      MergeItem<Dot, E>(p, tasks, records, i, width);
     }
   });
 }
 
 template <class Dot, class E>
 void PagedAttention(const PagedAttentionParams& p) {
-  const DecodeTasks tasks(p);
+  DecodeTasks tasks(p);
   if (tasks.items() < p.tokens * p.n2) {
     std::memset(p.attention_out, 0, p.tokens * p.n1 * p.d2 * sizeof(typename E::Storage));
   }

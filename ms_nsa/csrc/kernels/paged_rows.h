@@ -13,30 +13,36 @@ template <class S>
 struct RowTile {
   DecodeTask task;
   bool empty;        // there was no task left
-  bool first, last;  // of the task
+  bool first, last;  // of a part
+  bool ends_task;    // besides, there is no later part in it
   int64_t count;
   const S* key[kDecodeRows];
   const S* value[kDecodeRows];
 };
 
-// Walks through the selected blocks of one task.
+// Walks through the selected blocks of one item, or of some of its parts.
 template <class S>
 class PagedRows {
  public:
   PagedRows(Arena& arena, const PagedAttentionParams& p)
       : p_(p), block_(arena.Take<int32_t>(p.select_block_count)) {}
 
-  void Start(const DecodeTask& task, int64_t max_parts) {
+  void Start(const DecodeTask& task) {
     head_ = task.head;
     limit_ = VisibleRows(p_, task);
     drop_ = p_.atten_mask == nullptr ? nullptr : p_.atten_mask + task.token * p_.atten_mask_cols;
     table_ = p_.block_table + task.sequence * p_.max_blocks;
-    const int64_t count = SortBlocks(TokenRow(p_, task));
+    count_ = SortBlocks(TokenRow(p_, task));
     // The parts follow from the blocks that are there: absent slots must not move their borders.
-    const int64_t rows = count * Min(p_.select_block_size, limit_);
-    const int64_t parts = Max(1, Min(Min(max_parts, count), rows / kMinPartRows));
-    next_ = Min(task.part, parts) * count / parts;
-    end_ = Min(task.part + 1, parts) * count / parts;
+    parts_ = PartsOf(count_, count_ * Min(p_.select_block_size, limit_));
+  }
+
+  int64_t parts() const { return parts_; }
+
+  // The rows are now those of parts [first, first + count); none where there is no such part.
+  void Select(int64_t first, int64_t count) {
+    next_ = Min(first, parts_) * count_ / parts_;
+    end_ = Min(first + count, parts_) * count_ / parts_;
     row_ = row_end_ = 0;
     FindRow();
   }
@@ -92,7 +98,8 @@ class PagedRows {
 
   const PagedAttentionParams& p_;
   int32_t* block_;  // visible selected blocks, ascending
-  int64_t head_, limit_, next_, end_, row_, row_end_;
+  int64_t parts_ = 0;
+  int64_t head_, limit_, count_, next_, end_, row_, row_end_;
   const uint8_t* drop_;
   const int32_t* table_;
 };

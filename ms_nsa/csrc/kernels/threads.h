@@ -5,6 +5,7 @@
 #include <omp.h>
 #endif
 
+#include "../float_environment.h"
 #include "../work_offer.h"
 #include "buffer.h"
 
@@ -48,11 +49,15 @@ struct Team {
     } join{member, threads};
     const auto work = [](void* context) {
       const auto* joining = static_cast<Join*>(context);
+      const FloatEnvironment environment;
       joining->member(joining->number);
     };
     const WorkOffer offer(joinable ? static_cast<WorkOffer::Work>(work) : nullptr, &join);
 #pragma omp parallel num_threads(threads) if (threads > 1)
-    member(TeamMember());
+    {
+      const FloatEnvironment environment;
+      member(TeamMember());
+    }
   }
 
   int threads;

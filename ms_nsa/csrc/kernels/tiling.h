@@ -47,8 +47,9 @@ constexpr int64_t kMinChunkTokens = 16;
 // Entries of one chunk's inverse index (8 bytes each).
 constexpr int64_t kMaxChunkEntries = int64_t{1} << 18;
 
-// The backward is split into parts of the kv blocks until there are about this many tasks. Every part has its
-// own dQ of the chunk and packs the chunk's rows again: 16 tasks instead of 4 cost 15 to 20 % on two threads.
+// With fewer kv heads than this the backward divides the kv blocks into parts, so that a single sequence
+// gives about as many tasks. Every task packs the chunk's rows again: 16 tasks instead of 4 cost 15 to 20 %
+// on two threads.
 constexpr int64_t kBackwardTasks = 4;
 
 // Cache rows that decode scores and then weighs together, at most...
@@ -62,11 +63,14 @@ constexpr int64_t DecodeRows(int64_t group) {
 // Rows of the weighted sum between handing out prefetches.
 constexpr int64_t kWeightedRows = 16;
 
-// Decode splits its items into parts until there are about this many tasks...
-constexpr int64_t kDecodeTasks = 64;
-
-// ...but not below this many rows, next to which merging two partial results is nothing.
+// Decode works through a token's rows in parts of at least so many, whose results are then merged. The parts
+// follow from the token's own rows, so that its result does not depend on what else is in the batch; merging
+// costs next to nothing.
 constexpr int64_t kMinPartRows = 128;
+constexpr int64_t kMaxParts = 32;
+
+// A thread takes whole tokens where there are so many for each thread, single parts otherwise.
+constexpr int64_t kWholeItems = 8;
 
 // A decode call that reads less from the cache than this (about 20 us) runs on one thread.
 constexpr int64_t kOneThreadBytes = 200000;
