@@ -141,7 +141,8 @@ def new_tokens(query, layout, head_num, block_table, actual_seq_qlen):
     if len(q_lens) != batch or not fits:
         raise ValueError(f"actual_seq_qlen must fit {batch} sequences and query {query.shape}, got {q_lens}")
     starts = np.cumsum([0, *q_lens[:-1]]) if layout == "TND" else np.arange(batch) * each
-    return Tokens(query.reshape(math.prod(shape), head_num, -1), shape, starts.tolist(), q_lens)
+    d1 = math.prod(query.shape[len(shape) :]) // head_num
+    return Tokens(query.reshape(math.prod(shape), head_num, d1), shape, starts.tolist(), q_lens)
 
 
 def raw_lengths(q_lens, windows, cmp_lens, kv_lens):
@@ -216,8 +217,8 @@ def heads_of(input, weight, cache_layout):
 
 
 def like_query(attention_out, layout, tokens):
-    rows = (-1,) if layout == "BSH" else attention_out.shape[1:]
-    return attention_out.reshape(*tokens.shape, *rows)
+    row = attention_out.shape[1:]
+    return attention_out.reshape(*tokens.shape, *((math.prod(row),) if layout == "BSH" else row))
 
 
 def statistics_of(tokens, statistics, wanted):
