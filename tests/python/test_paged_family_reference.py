@@ -184,11 +184,11 @@ def test_decoding_equals_training():
             np.testing.assert_array_equal(topk, trained[1][tokens])
 
 
-def infer(tokens=1, **changed):
+def infer(tokens=1, select_block_size=5, **changed):
     """One sequence of 14 raw rows, 3 compressed ones (windows of 6 rows, every 4) in pages of 2, blocks of 5."""
     rest = {"block_table": [[1, 0]], "actual_sel_seq_kvlen": [14], "layout": "TND", **changed}
     query, cache = np.ones((tokens, 1, 1)), np.arange(4.0).reshape(2, 2, 1, 1)
-    return nsa_compress_attention_infer(query, cache, cache, 0.0, 1, 1, 5, 3, 2, 6, 4, **rest)
+    return nsa_compress_attention_infer(query, cache, cache, 0.0, 1, 1, select_block_size, 3, 2, 6, 4, **rest)
 
 
 def test_raw_lengths_that_are_not_given_are_the_least_possible():
@@ -199,9 +199,10 @@ def test_raw_lengths_that_are_not_given_are_the_least_possible():
     for mine, its in zip(least, infer()):
         np.testing.assert_array_equal(mine, its)
     # No compressed row: there are at least the new tokens, which have their own blocks.
-    few = {"tokens": 2, "actual_seq_qlen": [2], "actual_sel_seq_kvlen": None, "actual_cmp_seq_kvlen": [0]}
-    out, topk = infer(**few)
-    assert not out.any() and topk[:, 0].tolist() == [[0, -1, -1]] * 2
+    few = {"select_block_size": 1, "actual_sel_seq_kvlen": None, "actual_cmp_seq_kvlen": [0]}
+    assert infer(**few)[1].ravel().tolist() == [0, -1, -1]
+    out, topk = infer(3, **few, actual_seq_qlen=[3])
+    assert not out.any() and topk[:, 0].tolist() == [[0, -1, -1], [0, 1, -1], [0, 1, 2]]
 
 
 @pytest.mark.parametrize(
@@ -211,6 +212,7 @@ def test_raw_lengths_that_are_not_given_are_the_least_possible():
         ({"actual_cmp_seq_kvlen": [2]}, r"actual_cmp_seq_kvlen must be \[3\], got \[2\]"),
         ({"block_table": None}, "block_table must be given"),
         ({"block_table": [[1, 2]]}, r"block_table must name pages below 2, got \[1, 1, 2\]"),
+        ({"block_table": [[-1, 0]]}, "block_table must name pages below 2"),
         ({"block_table": [[1]]}, "block_table must have a page for row 2"),
         ({"actual_seq_qlen": [2]}, "actual_seq_qlen must fit 1 sequences"),
         ({"actual_sel_seq_kvlen": [14, 3]}, "lengths of keys must be 1 numbers"),
