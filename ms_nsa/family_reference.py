@@ -27,21 +27,18 @@ from ms_nsa.family_rules import (
     Sliding,
     Windows,
     attend_and_choose,
-    attend_grad,
     block_count,
     block_importance,
     compress_window,
     compressed_sequences,
-    float64,
     input_and_weight,
     packed_ends,
     raw_sequences,
     visible_selections,
     window_count,
     window_starts,
-    with_lanes,
 )
-from ms_nsa.reference import attend
+from ms_nsa.reference import attend, attend_grad, float64, with_lanes
 
 
 def nsa_compress(input, weight, compress_block_size, compress_stride, actual_seq_len=None):

@@ -5,7 +5,7 @@ from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
-from ms_nsa.reference import STAT_LANES, attend, group_of, scale_of, softmax
+from ms_nsa.reference import attend, float64, group_of, scale_of, softmax, with_lanes
 
 
 class Sequences(NamedTuple):
@@ -150,40 +150,6 @@ def choose(importance, forced, count):
     return np.sort(best[:count])
 
 
-def attend_grad(grads, query, key, value, scale_value, selections):
-    """dq, dk, dv of reference.attend's three results; ``grads`` are theirs, None for a statistic without one.
-
-    A statistic's gradient is [T, N1, lanes] and counts with the sum over its lanes. The maximum is the first of
-    the largest scores.
-    """
-    scale = scale_of(scale_value, query.shape[2])
-    grad = np.asarray(grads[0]).astype(np.float64)
-    dq, dk, dv = np.zeros_like(query), np.zeros_like(key), np.zeros_like(value)
-    of_statistics = [lane_sums(given, query.shape[:2]) for given in grads[1:]]
-    for token, head, rows, count in selections:
-        group = group_of(head, query.shape[1], key.shape[1])
-        weights, _, total = softmax(query[token, group], key[rows, head], scale, count)
-        dweights = grad[token, group] @ value[rows, head].T
-        dscores = weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))
-        dtop, dtotal = (given[token, group] for given in of_statistics)
-        if dtop.any() or dtotal.any():
-            largest = (query[token, group] @ key[rows, head].T * scale).argmax(axis=1)
-            dscores += dtotal * weights * total
-            dscores[np.arange(len(largest)), largest] += (dtop - dtotal * total)[:, 0]
-        dq[token, group] = scale * dscores @ key[rows, head]
-        dk[rows, head] += scale * dscores.T @ query[token, group]
-        dv[rows, head] += weights.T @ grad[token, group]
-    return dq, dk, dv
-
-
-def lane_sums(grad, shape):
-    return np.zeros((*shape, 1)) if grad is None else np.asarray(grad).astype(np.float64).sum(axis=2, keepdims=True)
-
-
-def with_lanes(attention_out, softmax_max, softmax_sum):
-    return attention_out, np.repeat(softmax_max, STAT_LANES, axis=2), np.repeat(softmax_sum, STAT_LANES, axis=2)
-
-
 def compressed_sequences(query, key, head_num, windows, q_ends, kv_ends, cmp_ends=None):
     """Packed sequences whose keys are compressed rows."""
     q_ends = packed_ends("actual_seq_qlen", q_ends, len(query))
@@ -248,11 +214,7 @@ def compress_window(rows, weight):
 
 def input_and_weight(input, weight, compress_block_size):
     """Both in float64; no weight means the mean of a window."""
-    input = np.asarray(input).astype(np.float64)
+    (input,) = float64(input)
     if weight is None:
         return input, np.full((compress_block_size, input.shape[-2]), 1 / compress_block_size)
     return input, np.asarray(weight).astype(np.float64)
-
-
-def float64(*arrays):
-    return [np.asarray(array).astype(np.float64) for array in arrays]

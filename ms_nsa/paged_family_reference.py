@@ -22,9 +22,8 @@ from ms_nsa.family_rules import (
     input_and_weight,
     visible_selections,
     window_count,
-    with_lanes,
 )
-from ms_nsa.reference import attend
+from ms_nsa.reference import attend, with_lanes
 
 
 def nsa_compress_infer(
