@@ -40,18 +40,19 @@ def select_attention(
     >>> out.ravel().round(4).tolist(), top[..., 0].ravel().tolist(), total[..., 0].ravel().tolist()
     ([2.0, 3.6667, 0.0], [0.0, 0.0, -inf], [2.0, 3.0, 0.0])
     """
-    query, key, value = _float64(query, key, value)
+    query, key, value = float64(query, key, value)
     lengths = actual_seq_qlen, actual_seq_kvlen, len(key)
     selections = packed_selections(topk_indices, select_block_size, atten_mask, *lengths, sparse_mode)
-    attention_out, top, total = attend(query, key, value, scale_value, selections)
-    return attention_out, np.repeat(top, STAT_LANES, axis=2), np.repeat(total, STAT_LANES, axis=2)
+    return with_lanes(*attend(query, key, value, scale_value, selections))
 
 
 def select_attention_grad(
     grad, query, key, value, topk_indices, scale_value, select_block_size,
     atten_mask=None, actual_seq_qlen=None, actual_seq_kvlen=None, sparse_mode=0,
+    softmax_max_grad=None, softmax_sum_grad=None,
 ):  # fmt: skip
-    """Exact gradient of select_attention's attention_out, given ``grad`` [T1, N1, D2]: dq, dk, dv.
+    """Exact gradient of select_attention: dq, dk, dv for ``grad`` [T1, N1, D2] of attention_out and, if given, the
+    gradients [T1, N1, 8] of the statistics.
 
     Softmax and attention_out are recomputed in float64 instead of being taken from the forward, whose stored
     results are rounded: what a kernel loses by using the stored ones is part of its error.
@@ -61,20 +62,11 @@ def select_attention_grad(
     >>> [gradient.ravel().tolist() for gradient in gradients]
     [[0.0], [-2.0, 2.0], [2.0, 2.0]]
     """
-    grad, query, key, value = _float64(grad, query, key, value)
-    scale = scale_of(scale_value, query.shape[2])
-    dq, dk, dv = np.zeros_like(query), np.zeros_like(key), np.zeros_like(value)
+    query, key, value = float64(query, key, value)
     lengths = actual_seq_qlen, actual_seq_kvlen, len(key)
     selections = packed_selections(topk_indices, select_block_size, atten_mask, *lengths, sparse_mode)
-    for token, head, rows, count in selections:
-        group = group_of(head, query.shape[1], key.shape[1])
-        weights, _, _ = softmax(query[token, group], key[rows, head], scale, count)
-        dweights = grad[token, group] @ value[rows, head].T
-        dscores = weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))
-        dq[token, group] = scale * dscores @ key[rows, head]
-        dk[rows, head] += scale * dscores.T @ query[token, group]
-        dv[rows, head] += weights.T @ grad[token, group]
-    return dq, dk, dv
+    grads = grad, softmax_max_grad, softmax_sum_grad
+    return attend_grad(grads, query, key, value, scale_value, selections)
 
 
 def selected_attention_infer(
@@ -100,7 +92,7 @@ def selected_attention_infer(
     >>> selected_attention_infer(*args).ravel().tolist()
     [5.0, 1.5]
     """
-    query, key, value = _float64(query, key, value)
+    query, key, value = float64(query, key, value)
     n1, n2, batch = head_num, key_value_head_num, len(actual_seq_kvlen)
     d1, d2 = (math.prod(cache.shape[2:]) // n2 for cache in (key, value))
     leading = query.shape[: 1 if layout == "TND" else 2]
@@ -189,6 +181,40 @@ def attend(query, key, value, scale_value, selections):
     return attention_out, softmax_max, softmax_sum
 
 
+def attend_grad(grads, query, key, value, scale_value, selections):
+    """dq, dk, dv for the gradients of attend's three results, None for a statistic without one.
+
+    A statistic's gradient is [T, N1, lanes] and counts with the sum over its lanes. The maximum is the first of
+    the largest scores.
+    """
+    scale = scale_of(scale_value, query.shape[2])
+    grad = np.asarray(grads[0]).astype(np.float64)
+    dq, dk, dv = np.zeros_like(query), np.zeros_like(key), np.zeros_like(value)
+    of_statistics = [lane_sums(given, query.shape[:2]) for given in grads[1:]]
+    for token, head, rows, count in selections:
+        group = group_of(head, query.shape[1], key.shape[1])
+        weights, _, total = softmax(query[token, group], key[rows, head], scale, count)
+        dweights = grad[token, group] @ value[rows, head].T
+        dscores = weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))
+        dtop, dtotal = (given[token, group] for given in of_statistics)
+        if dtop.any() or dtotal.any():
+            largest = (query[token, group] @ key[rows, head].T * scale).argmax(axis=1)
+            dscores += dtotal * weights * total
+            dscores[np.arange(len(largest)), largest] += (dtop - dtotal * total)[:, 0]
+        dq[token, group] = scale * dscores @ key[rows, head]
+        dk[rows, head] += scale * dscores.T @ query[token, group]
+        dv[rows, head] += weights.T @ grad[token, group]
+    return dq, dk, dv
+
+
+def lane_sums(grad, shape):
+    return np.zeros((*shape, 1)) if grad is None else np.asarray(grad).astype(np.float64).sum(axis=2, keepdims=True)
+
+
+def with_lanes(attention_out, softmax_max, softmax_sum):
+    return attention_out, np.repeat(softmax_max, STAT_LANES, axis=2), np.repeat(softmax_sum, STAT_LANES, axis=2)
+
+
 def softmax(query, key, scale, count):
     """Weights [G, R] of the visible rows, row r counted count[r] times, and the statistics [G, 1]."""
     scores = scale * (query @ key.T)
@@ -204,7 +230,7 @@ def group_of(head, n1, n2):
     return slice(head * (n1 // n2), (head + 1) * (n1 // n2))
 
 
-def _float64(*arrays):
+def float64(*arrays):
     return [np.asarray(array).astype(np.float64) for array in arrays]
 
 

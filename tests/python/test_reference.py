@@ -119,6 +119,28 @@ def test_gradient_equals_differences_along_random_directions(seed):
         assert abs((ahead - behind) / (2 * step) - (gradient * direction).sum()) <= 1e-6 * (1 + size), str(case)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_gradient_of_the_statistics_equals_differences(seed):
+    """Repeated blocks included; every lane of a statistic has a gradient of its own."""
+    rng = np.random.default_rng([8, seed])
+    case, step = random_select_case(rng, np.float32), 1e-6
+    case.scale_value = float(np.clip(case.scale, -1, 1))
+    grad_max, grad_sum = rng.standard_normal((2, *case.forward[1].shape))
+    sees = case.forward[2] > 0
+    gradients = reference.select_attention_grad(
+        0 * case.grad, **case.arguments, softmax_max_grad=grad_max, softmax_sum_grad=grad_sum
+    )
+    assert not gradients[2].any()
+    for name, gradient in zip(("query", "key"), gradients):
+        start, direction = getattr(case, name).astype(np.float64), rng.standard_normal(gradient.shape)
+        ahead, behind = (
+            np.where(sees, reference.select_attention(**{**case.arguments, name: start + s * direction})[1:], 0)
+            for s in (step, -step)
+        )
+        found = ((ahead - behind) * (grad_max, grad_sum)).sum() / (2 * step)
+        assert found == pytest.approx((gradient * direction).sum(), rel=1e-4, abs=1e-4), str(case)
+
+
 @pytest.mark.parametrize("sparse_mode", [0, 2, 3])
 def test_gradient_equals_differences_in_every_element(sparse_mode):
     rng = np.random.default_rng(sparse_mode)
