@@ -2,9 +2,8 @@
 
 import functools
 
-from mindspore import ops
-
 from ms_nsa import backend
+from ms_nsa.copies import CopyableCustom
 from ms_nsa.registry import load
 
 _PATIENCE_MS = 200  # for a call that failed before its kernel started
@@ -32,7 +31,7 @@ def _inference_of_calls(infer_shape, infer_dtype):
     return infer
 
 
-class CpuKernel(ops.Custom):
+class CpuKernel(CopyableCustom):
     """A primitive whose calls in PyNative mode know what was inferred before, and do not wait in a busy loop.
 
     MindSpore's readers of a result do, which takes a processor away from a kernel that could use it. So Python sleeps

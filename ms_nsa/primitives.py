@@ -14,6 +14,7 @@ from mindspore import nn, ops
 from mindspore.ops import CustomRegOp, DataType, PrimitiveWithInfer
 
 from ms_nsa import backend, checks, first_error, registry, vendor
+from ms_nsa.copies import CopyableCustom, copyable
 from ms_nsa.cpu_kernel import CpuKernel, cpu_function
 from ms_nsa.registry import load
 
@@ -245,13 +246,12 @@ class _AscendKernel(nn.Cell):
     the kernel; a compiled graph has nobody to raise an error, and drops it.
     """
 
-    def __init__(self, operator, node, attributes, bprop=None):
+    def __init__(self, operator, node, attributes, gradient=None):
         super().__init__(auto_prefix=False)
         self._node = node
         self._operator = operator
         self._debug = bool(attributes["debug"])
         self._layout = attributes.get("layout")
-        self._bprop = bprop
 
     def construct(self, *tensors):
         return self._results(self._node(*tensors))
@@ -265,6 +265,19 @@ class _AscendKernel(nn.Cell):
 class _AscendForward(_AscendKernel):
     """The forward operator: a primitive whose attributes are inputs would owe gradients for them, a Cell does not."""
 
+    def __init__(self, operator, node, attributes, gradient=None):
+        super().__init__(operator, node, attributes)
+        self._gradient = gradient
+        self._bprop = _bprop(gradient)
+
+    def __getstate__(self):
+        base, state = super().__getstate__()
+        return base, {name: value for name, value in state.items() if name != "_bprop"}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._bprop = _bprop(self._gradient)
+
     def construct(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen):
         tensors = query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen
         return self._results(self._node(*tensors))
@@ -277,36 +290,53 @@ _ASCEND_NODES = {"NsaSelectAttentionGrad": _AscendGradNode}
 _ASCEND_CELLS = {"NsaSelectAttention": _AscendForward}
 
 
-def _ascend_primitive(operator, attributes, infer_shape, infer_dtype):
+def _bprop(gradient):
+    """The gradient function of a primitive; made here because Graph mode wants a function, and those do not pickle."""
+    if gradient is None:
+        return None
+    make_bprop, grad_cell = gradient
+    return make_bprop(grad_cell)
+
+
+@copyable
+def _ascend_primitive(operator, attributes, device, known):
     """Inference in C++ is the CPU library's, which knows the operator by its Ascend name too."""
     function = f"{backend.library_path()}:{load(operator)['ascend_name']}"
     registration = _ascend_registration(operator)
-    primitive = ops.Custom(function, infer_shape, infer_dtype, "aot", None, registration)
+    infer_functions = _infer_functions(operator, attributes, device, "ascend") if known else (None, None)
+    primitive = CopyableCustom(function, *infer_functions, "aot", None, registration)
     for name, value in attributes.items():
         primitive.add_prim_attr(name, value)
     return primitive
 
 
-def _make_ascend(operator, attributes, device, bprop):
+def _make_ascend(operator, attributes, device, gradient):
     wrong = vendor.activate()
     if wrong:
         raise RuntimeError(wrong)
     values = registry.ascend_values(operator, attributes)
     node, cell = _ASCEND_NODES.get(operator, _AscendNode), _ASCEND_CELLS.get(operator, _AscendKernel)
-    infer_functions = _infer_functions(operator, attributes, device, "ascend")
-    known = _ascend_primitive(operator, attributes, *infer_functions)
-    dynamic = _ascend_primitive(operator, attributes, None, None)
-    return tuple(cell(operator, node(primitive, values), attributes, bprop) for primitive in (known, dynamic))
+    primitives = [_ascend_primitive(operator, attributes, device, known) for known in (True, False)]
+    return tuple(cell(operator, node(primitive, values), attributes, gradient) for primitive in primitives)
 
 
-def make(operator, attributes, device, bprop=None):
+@copyable
+def _cpu_primitive(operator, attributes, device, gradient, known):
+    registration = _cpu_registration(operator, attributes)
+    further = "aot", _bprop(gradient), registration
+    if not known:
+        return CopyableCustom(cpu_function(operator), None, None, *further)
+    return CpuKernel(operator, attributes, *_infer_functions(operator, attributes, device), *further)
+
+
+def make(operator, attributes, device, gradient=None):
     """Builds the primitives of an operator for the device in use.
 
     Args:
         operator (str): name of the operator, as in op_info.
         attributes (dict): values of the primitive's attributes.
         device (str): whose dtypes are accepted, "cpu" or "ascend".
-        bprop (function, optional): gradient function of the primitive.
+        gradient (tuple, optional): a function that makes the primitive's gradient function, and the Cell it is given.
 
     Returns:
         tuple of what is called with the inputs of op_info: for known shapes, and for graphs with dynamic shapes.
@@ -315,9 +345,5 @@ def make(operator, attributes, device, bprop=None):
         RuntimeError: If the device in use is Ascend and this installation has no kernels that fit.
     """
     if checks.device_target() == "ascend":
-        return _make_ascend(operator, attributes, device, bprop)
-    infer_functions = _infer_functions(operator, attributes, device)
-    registration = _cpu_registration(operator, attributes)
-    known = CpuKernel(operator, attributes, *infer_functions, "aot", bprop, registration)
-    dynamic = ops.Custom(cpu_function(operator), None, None, "aot", bprop, registration)
-    return known, dynamic
+        return _make_ascend(operator, attributes, device, gradient)
+    return tuple(_cpu_primitive(operator, attributes, device, gradient, known) for known in (True, False))
