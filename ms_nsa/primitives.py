@@ -6,7 +6,6 @@ dynamic shapes cannot call Python ("The prim is not a PrimitivePy"). On Ascend e
 like the CPU's primitive.
 """
 
-import functools
 import itertools
 
 import mindspore as ms
@@ -15,6 +14,8 @@ from mindspore import nn, ops
 from mindspore.ops import CustomRegOp, DataType, PrimitiveWithInfer
 
 from ms_nsa import backend, checks, first_error, registry, vendor
+from ms_nsa.copies import CopyableCustom, copyable
+from ms_nsa.cpu_kernel import CpuKernel, cpu_function
 from ms_nsa.registry import load
 
 _DATA_TYPES = {
@@ -30,8 +31,6 @@ _DATA_TYPES = {
 # Shape of the empty tensor that stands for None: far from any that an input may have, so that every tensor a user gives
 # is checked, an empty one too (kAbsentRank in csrc/arguments.h).
 _ABSENT = (0,) * 7
-
-_PATIENCE_MS = 200  # for a call that failed before its kernel started
 
 
 class _InGraph(PrimitiveWithInfer):
@@ -194,78 +193,6 @@ def _ascend_registration(operator):
     return registration.target("Ascend").get_op_info()
 
 
-@functools.lru_cache(maxsize=4096)
-def _item_bounds(operator, group, rows):
-    """Items, a token and a kv head each, from which on Python's thread joins a call, and on which it is long."""
-    library = backend.library()
-    arguments = operator.encode(), group, rows
-    return library.MsNsaSharedItems(*arguments), library.MsNsaLongItems(*arguments)
-
-
-def _cpu_function(operator):
-    return f"{backend.library_path()}:{operator}"
-
-
-def _inference_of_calls(infer_shape, infer_dtype):
-    """What MindSpore asks a primitive for in every call in PyNative mode; it takes shapes and dtypes, and keeps it."""
-
-    @functools.lru_cache(maxsize=1024)
-    def infer(shapes, dtypes):
-        return {"shape": infer_shape(*shapes), "dtype": infer_dtype(*dtypes), "value": None}
-
-    return infer
-
-
-class _CpuKernel(ops.Custom):
-    """A primitive whose calls in PyNative mode know what was inferred before, and do not wait in a busy loop.
-
-    MindSpore's readers of a result do, which takes a processor away from a kernel that could use it. So Python sleeps
-    while a long kernel runs, and joins in the work of a shorter one. Very short calls return at once
-    (csrc/short_calls.h).
-    """
-
-    def __init__(self, operator, attributes, infer_shape, infer_dtype, *args):
-        super().__init__(_cpu_function(operator), infer_shape, infer_dtype, *args)
-        names = [tensor["name"] for tensor in load(operator)["inputs"]]
-        self._key_at, self._indices_at = names.index("key"), names.index("topk_indices")
-        self._operator, self._head_num = operator, attributes["head_num"]
-        self._block_count = attributes["select_block_count"]
-        self._selected_rows = self._block_count * attributes["select_block_size"]
-        self._page_rows = attributes.get("page_block_size", 1)
-        self._inferred, self._infer_call = None, _inference_of_calls(infer_shape, infer_dtype)
-
-    def __call__(self, *inputs):
-        self._inferred = self._infer_call(tuple([t.shape for t in inputs]), tuple([t.dtype for t in inputs]))
-        try:
-            return self._run(inputs)
-        finally:
-            self._inferred = None
-
-    def __infer__(self, *inputs):
-        return self._inferred or super().__infer__(*inputs)
-
-    def _run(self, inputs):
-        wait = self._wait(inputs[self._key_at], inputs[self._indices_at])
-        if wait is None:
-            return super().__call__(*inputs)
-        ended = backend.library().MsNsaEndedRuns()
-        outputs = super().__call__(*inputs)
-        wait(ended, _PATIENCE_MS)
-        return outputs
-
-    def _wait(self, key, topk_indices):
-        """The library's function that waits for such a call's kernel, or None."""
-        if topk_indices.ndim < 3 or key.ndim < 3:
-            return None  # an error
-        group = self._head_num // max(topk_indices.shape[-2], 1)
-        rows = min(self._selected_rows, key.shape[0] * self._page_rows)
-        shared, long = _item_bounds(self._operator, group, rows)
-        items = topk_indices.size // self._block_count
-        if items < shared:
-            return None
-        return backend.library().MsNsaJoinRun if items < long else backend.library().MsNsaAwaitRun
-
-
 class _AscendNode(nn.Cell):
     """A graph of one operator of the vendor package; with its attributes, which MindSpore takes as inputs.
 
@@ -319,13 +246,12 @@ class _AscendKernel(nn.Cell):
     the kernel; a compiled graph has nobody to raise an error, and drops it.
     """
 
-    def __init__(self, operator, node, attributes, bprop=None):
+    def __init__(self, operator, node, attributes, gradient=None):
         super().__init__(auto_prefix=False)
         self._node = node
         self._operator = operator
         self._debug = bool(attributes["debug"])
         self._layout = attributes.get("layout")
-        self._bprop = bprop
 
     def construct(self, *tensors):
         return self._results(self._node(*tensors))
@@ -339,6 +265,19 @@ class _AscendKernel(nn.Cell):
 class _AscendForward(_AscendKernel):
     """The forward operator: a primitive whose attributes are inputs would owe gradients for them, a Cell does not."""
 
+    def __init__(self, operator, node, attributes, gradient=None):
+        super().__init__(operator, node, attributes)
+        self._gradient = gradient
+        self._bprop = _bprop(gradient)
+
+    def __getstate__(self):
+        base, state = super().__getstate__()
+        return base, {name: value for name, value in state.items() if name != "_bprop"}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._bprop = _bprop(self._gradient)
+
     def construct(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen):
         tensors = query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen
         return self._results(self._node(*tensors))
@@ -351,36 +290,53 @@ _ASCEND_NODES = {"NsaSelectAttentionGrad": _AscendGradNode}
 _ASCEND_CELLS = {"NsaSelectAttention": _AscendForward}
 
 
-def _ascend_primitive(operator, attributes, infer_shape, infer_dtype):
+def _bprop(gradient):
+    """The gradient function of a primitive; made here because Graph mode wants a function, and those do not pickle."""
+    if gradient is None:
+        return None
+    make_bprop, grad_cell = gradient
+    return make_bprop(grad_cell)
+
+
+@copyable
+def _ascend_primitive(operator, attributes, device, known):
     """Inference in C++ is the CPU library's, which knows the operator by its Ascend name too."""
     function = f"{backend.library_path()}:{load(operator)['ascend_name']}"
     registration = _ascend_registration(operator)
-    primitive = ops.Custom(function, infer_shape, infer_dtype, "aot", None, registration)
+    infer_functions = _infer_functions(operator, attributes, device, "ascend") if known else (None, None)
+    primitive = CopyableCustom(function, *infer_functions, "aot", None, registration)
     for name, value in attributes.items():
         primitive.add_prim_attr(name, value)
     return primitive
 
 
-def _make_ascend(operator, attributes, device, bprop):
+def _make_ascend(operator, attributes, device, gradient):
     wrong = vendor.activate()
     if wrong:
         raise RuntimeError(wrong)
     values = registry.ascend_values(operator, attributes)
     node, cell = _ASCEND_NODES.get(operator, _AscendNode), _ASCEND_CELLS.get(operator, _AscendKernel)
-    infer_functions = _infer_functions(operator, attributes, device, "ascend")
-    known = _ascend_primitive(operator, attributes, *infer_functions)
-    dynamic = _ascend_primitive(operator, attributes, None, None)
-    return tuple(cell(operator, node(primitive, values), attributes, bprop) for primitive in (known, dynamic))
+    primitives = [_ascend_primitive(operator, attributes, device, known) for known in (True, False)]
+    return tuple(cell(operator, node(primitive, values), attributes, gradient) for primitive in primitives)
 
 
-def make(operator, attributes, device, bprop=None):
+@copyable
+def _cpu_primitive(operator, attributes, device, gradient, known):
+    registration = _cpu_registration(operator, attributes)
+    further = "aot", _bprop(gradient), registration
+    if not known:
+        return CopyableCustom(cpu_function(operator), None, None, *further)
+    return CpuKernel(operator, attributes, *_infer_functions(operator, attributes, device), *further)
+
+
+def make(operator, attributes, device, gradient=None):
     """Builds the primitives of an operator for the device in use.
 
     Args:
         operator (str): name of the operator, as in op_info.
         attributes (dict): values of the primitive's attributes.
         device (str): whose dtypes are accepted, "cpu" or "ascend".
-        bprop (function, optional): gradient function of the primitive.
+        gradient (tuple, optional): a function that makes the primitive's gradient function, and the Cell it is given.
 
     Returns:
         tuple of what is called with the inputs of op_info: for known shapes, and for graphs with dynamic shapes.
@@ -389,9 +345,5 @@ def make(operator, attributes, device, bprop=None):
         RuntimeError: If the device in use is Ascend and this installation has no kernels that fit.
     """
     if checks.device_target() == "ascend":
-        return _make_ascend(operator, attributes, device, bprop)
-    infer_functions = _infer_functions(operator, attributes, device)
-    registration = _cpu_registration(operator, attributes)
-    known = _CpuKernel(operator, attributes, *infer_functions, "aot", bprop, registration)
-    dynamic = ops.Custom(_cpu_function(operator), None, None, "aot", bprop, registration)
-    return known, dynamic
+        return _make_ascend(operator, attributes, device, gradient)
+    return tuple(_cpu_primitive(operator, attributes, device, gradient, known) for known in (True, False))

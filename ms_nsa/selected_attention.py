@@ -242,6 +242,14 @@ class NsaSelectAttention(nn.Cell):
         grad_cell = NsaSelectAttentionGrad(
             head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
         )
+        gradient = self._bprop_with, grad_cell
+        self._known, self._dynamic = primitives.make(_FORWARD, attributes, self._device, gradient)
+        self._no_mask = primitives.no_mask()
+        self._no_lengths = primitives.no_lengths()
+
+    @staticmethod
+    def _bprop_with(grad_cell):
+        """The primitive's gradient function; not bound to this Cell, because copies of the primitive make their own."""
 
         def bprop(query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout):
             dq, dk, dv = grad_cell(
@@ -267,9 +275,7 @@ class NsaSelectAttention(nn.Cell):
                 ops.zeros_like(actual_seq_kvlen),
             )
 
-        self._known, self._dynamic = primitives.make(_FORWARD, attributes, self._device, bprop)
-        self._no_mask = primitives.no_mask()
-        self._no_lengths = primitives.no_lengths()
+        return bprop
 
     def construct(self, query, key, value, topk_indices, atten_mask=None, actual_seq_qlen=None, actual_seq_kvlen=None):
         mask = self._no_mask if atten_mask is None else atten_mask

@@ -1,8 +1,10 @@
 """The Cells on Ascend as far as a machine without an NPU goes: what is constructed, inferred, joined and reported."""
 
+import copy
 import functools
 import importlib
 import os
+import pickle
 import re
 import warnings
 
@@ -219,24 +221,25 @@ class NodeOnCpu(nn.Cell):
 NOTHING = [0] * 8
 
 
-def in_ascend_cells(operator, attributes, device, bprop=None, records=()):
+def in_ascend_cells(operator, attributes, device, gradient=None, records=()):
     """CPU primitives in the Cells that wrap the Ascend ones: how calls reach them is what a CPU can show."""
     cell = primitives._ASCEND_CELLS.get(operator, primitives._AscendKernel)
     record = dict(records).get(operator, NOTHING)
     made = cpu_make(operator, attributes, device)
-    return tuple(cell(operator, NodeOnCpu(primitive, record), attributes, bprop) for primitive in made)
+    return tuple(cell(operator, NodeOnCpu(primitive, record), attributes, gradient) for primitive in made)
 
 
 cpu_make = primitives.make
 
 
-def training_results(mode):
-    """Forward outputs and gradients of one case."""
+def training_results(mode, duplicate=None):
+    """Forward outputs and gradients of one case, of the Cell or of its duplicate."""
     case = make_select_case(np.random.default_rng(3), DTYPES["float32"], [3, 4], [40, 50], **CASE_SIZES)
     tensors = [ms.Tensor(array) for array in (case.query, case.key, case.value)]
     indices = ms.Tensor(case.topk_indices)
     lengths = [ms.Tensor(np.array(each, np.int64)) for each in (case.actual_seq_qlen, case.actual_seq_kvlen)]
     cell = ms_nsa.NsaSelectAttention(8, None, 16, 3)
+    cell = duplicate(cell) if duplicate else cell
 
     def loss(query, key, value):
         return (cell(query, key, value, indices, None, *lengths)[0] ** 2).sum()
@@ -256,6 +259,21 @@ def test_calls_and_gradients_pass_through_the_cells(monkeypatch, mode, debug):
     assert len(found) == len(expected) == 6
     for mine, right in zip(found, expected):
         np.testing.assert_array_equal(mine, right)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda cell: pickle.loads(pickle.dumps(cell))])
+def test_copies_of_the_cells(monkeypatch, duplicate):
+    expected = training_results("pynative")
+    monkeypatch.setattr(primitives, "make", in_ascend_cells)
+    for mine, right in zip(training_results("pynative", duplicate), expected):
+        np.testing.assert_array_equal(mine, right)
+    made = primitives._ascend_primitive("NsaSelectAttention", training_attributes(), "ascend", True)
+    other = duplicate(made)
+    assert (other is not made, other.attrs, other.func) == (True, made.attrs, made.func)
+
+
+def training_attributes():
+    return checks.training_attributes("NsaSelectAttention", 8, None, 16, 3, 0, "auto")[0]
 
 
 @pytest.mark.parametrize("operator", ["NsaSelectAttention", "NsaSelectAttentionGrad"])
