@@ -105,12 +105,21 @@ def refuse_unhashable(make, *arguments):
         make(*arguments)
 
 
-def infer_attributes(operator, key_value_head_num, page_block_size, layout, **training):
+def _switch(operator, argument, value):
+    if not isinstance(value, (bool, np.bool_)):
+        fail(TypeError, operator, argument, "be a bool", value)
+    return int(value)
+
+
+def infer_attributes(operator, key_value_head_num, page_block_size, layout, return_softmax_lse, **training):
     """Checks the constructor arguments of the inference operator; returns what :func:`training_attributes` does."""
     attributes, device = training_attributes(operator, **training)
     attributes["key_value_head_num"] = _size(operator, "key_value_head_num", key_value_head_num)
     attributes["page_block_size"] = _size(operator, "page_block_size", page_block_size)
     attributes["layout"] = _choice(operator, "layout", layout, _LAYOUTS)
+    attributes["return_softmax_lse"] = _switch(operator, "return_softmax_lse", return_softmax_lse)
+    if device == "ascend" and return_softmax_lse:
+        fail(ValueError, operator, "return_softmax_lse", "be False within the limits of Ascend", return_softmax_lse)
     if attributes["head_num"] % attributes["key_value_head_num"]:
         rule = f"be a multiple of key_value_head_num ({attributes['key_value_head_num']})"
         fail(ValueError, operator, "head_num", rule, attributes["head_num"])
@@ -152,7 +161,7 @@ def check_shapes(operator, attributes, shapes):
     arguments = (operator.encode(), text.encode(), len(shapes), ndims, flat, out)
     backend.call(backend.library().MsNsaCheckShapes, *arguments, error=ValueError)
     result, at = [], 0
-    for _ in outputs(operator, "cpu"):
+    for _ in outputs(operator, "cpu", dict(attributes)):
         result.append(tuple(out[at + 1 : at + 1 + out[at]]))
         at += 1 + out[at]
     return tuple(result)

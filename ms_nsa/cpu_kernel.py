@@ -4,7 +4,7 @@ import functools
 
 from ms_nsa import backend
 from ms_nsa.copies import CopyableCustom
-from ms_nsa.registry import load
+from ms_nsa.registry import kernel_name, load
 
 _PATIENCE_MS = 200  # for a call that failed before its kernel started
 
@@ -17,8 +17,8 @@ def _item_bounds(operator, group, rows):
     return library.MsNsaSharedItems(*arguments), library.MsNsaLongItems(*arguments)
 
 
-def cpu_function(operator):
-    return f"{backend.library_path()}:{operator}"
+def cpu_function(operator, attributes):
+    return f"{backend.library_path()}:{kernel_name(operator, attributes)}"
 
 
 def _inference_of_calls(infer_shape, infer_dtype):
@@ -40,7 +40,7 @@ class CpuKernel(CopyableCustom):
     """
 
     def __init__(self, operator, attributes, infer_shape, infer_dtype, *args):
-        super().__init__(cpu_function(operator), infer_shape, infer_dtype, *args)
+        super().__init__(cpu_function(operator, attributes), infer_shape, infer_dtype, *args)
         names = [tensor["name"] for tensor in load(operator)["inputs"]]
         self._key_at, self._indices_at = names.index("key"), names.index("topk_indices")
         self._operator, self._head_num = operator, attributes["head_num"]

@@ -33,6 +33,9 @@ class NsaSelectedAttentionInfer(nn.Cell):
             ``j <= i``. Default ``0``.
         limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
             documents for its own operators, on any device. Default ``"auto"``.
+        return_softmax_lse (bool, optional): ``True`` returns `softmax_max` and `softmax_sum` as well, whose
+            ``softmax_max + log(softmax_sum)`` merges the results of parts of a cache. Must be ``False`` on Ascend.
+            Default ``False``.
 
     Inputs:
         - **query** (Tensor) - BSH :math:`(B, S, N1 \cdot D1)`, BSND :math:`(B, S, N1, D1)`, TND
@@ -50,11 +53,16 @@ class NsaSelectedAttentionInfer(nn.Cell):
         - **actual_seq_kvlen** (Union[tuple[int], list[int], Tensor]) - :math:`(B)`. Rows of every sequence in the
           cache, the new tokens included. Must be given.
         - **atten_mask** (Tensor, optional) - at least :math:`(max\ q, max\ kv)`, bool or uint8; a non-zero element at
-          (token of its sequence, row) drops the row. Default ``None``.
+          (token of its sequence, row) drops the row. Or :math:`(B, S, S)` with S at least the largest `q`: a mask of
+          each sequence over its new tokens, row `j` standing for row ``kv - q + j``, as trees of drafts need it; not
+          on Ascend. Default ``None``.
 
     Outputs:
         - **attention_out** (Tensor) - the layout of `query` with D2 for D1, dtype of `query`. Zero for tokens that see
           no row and for the padded tokens beyond `actual_seq_qlen`.
+        - **softmax_max** (Tensor) - with `return_softmax_lse`: :math:`(B, S, N1, 8)`, in TND :math:`(T, N1, 8)`,
+          float32. Largest visible score after scaling, repeated 8 times; -inf for a token that sees no row.
+        - **softmax_sum** (Tensor) - likewise. Sum of ``exp(score - softmax_max)``; 0 for a token that sees no row.
 
     Raises:
         TypeError: If an argument has a wrong type, or an input a wrong dtype.
@@ -96,6 +104,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
         layout="BSND",
         sparse_mode=0,
         limits="auto",
+        return_softmax_lse=False,
     ):
         super().__init__()
         attributes, self._device = checks.infer_attributes(
@@ -103,6 +112,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
             key_value_head_num,
             page_block_size,
             layout,
+            return_softmax_lse,
             head_num=head_num,
             scale_value=scale_value,
             select_block_size=select_block_size,

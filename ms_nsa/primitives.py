@@ -59,6 +59,11 @@ def no_lengths():
     return ms.Tensor(np.zeros(_ABSENT, np.int64))
 
 
+def no_gradient():
+    """The empty tensor that stands for an absent gradient of a statistic."""
+    return ms.Tensor(np.zeros(_ABSENT, np.float32))
+
+
 def check_tensors(operator, names, inputs):
     """Raises TypeError unless every input is a Tensor."""
     for name, tensor in zip(names, inputs):
@@ -116,7 +121,7 @@ def _infer_functions(operator, attributes, device, target="cpu"):
     def infer_dtype(*dtypes):
         dtypes = separate(dtypes, _twice)
         checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in dtypes])
-        return _output_dtypes(operator, target, dtypes)
+        return _output_dtypes(registry.outputs(operator, target, attributes), operator, dtypes)
 
     return infer_shape, infer_dtype
 
@@ -147,26 +152,26 @@ def _separate(operator, target):
     return separate
 
 
-def _output_dtypes(operator, target, dtypes):
+def _output_dtypes(outputs, operator, dtypes):
     query = dtypes[[tensor["name"] for tensor in load(operator)["inputs"]].index("query")]
-    kinds = [tensor["dtype"] for tensor in registry.outputs(operator, target)]
+    kinds = [tensor["dtype"] for tensor in outputs]
     result = tuple(query if kind == "T" else getattr(ms, kind[0]) for kind in kinds)
     return result if len(result) > 1 else result[0]
 
 
-def _registration(operator, name, device):
+def _registration(operator, name, device, attributes=None):
     registration = CustomRegOp(name)
     for index, tensor in enumerate(registry.inputs(operator, device)):
         optional = device == "ascend" and tensor.get("optional")
         registration.input(index, tensor["name"], "optional" if optional else "required")
-    for index, tensor in enumerate(registry.outputs(operator, device)):
+    for index, tensor in enumerate(registry.outputs(operator, device, attributes)):
         registration.output(index, tensor["name"], "required")
     return registration
 
 
-def _dtype_rows(operator, device):
+def _dtype_rows(operator, device, attributes=None):
     """Every combination of dtypes, a row of DataType for inputs and outputs."""
-    tensors = registry.inputs(operator, device) + registry.outputs(operator, device)
+    tensors = registry.inputs(operator, device) + registry.outputs(operator, device, attributes)
     for dtype in load(operator)["dtypes"][device]:
         choices = [[dtype] if tensor["dtype"] == "T" else tensor["dtype"] for tensor in tensors]
         for row in itertools.product(*choices):
@@ -174,11 +179,11 @@ def _dtype_rows(operator, device):
 
 
 def _cpu_registration(operator, attributes):
-    registration = _registration(operator, operator, "cpu")
+    registration = _registration(operator, registry.kernel_name(operator, attributes), "cpu", attributes)
     for attribute in registry.attributes(operator, "cpu"):
         name, kind = attribute["name"], attribute["type"]
         registration.attr(name, "required", kind, value=attributes[name])
-    for row in _dtype_rows(operator, "cpu"):
+    for row in _dtype_rows(operator, "cpu", attributes):
         registration.dtype_format(*row)
     return registration.target("CPU").get_op_info()
 
@@ -325,7 +330,7 @@ def _cpu_primitive(operator, attributes, device, gradient, known):
     registration = _cpu_registration(operator, attributes)
     further = "aot", _bprop(gradient), registration
     if not known:
-        return CopyableCustom(cpu_function(operator), None, None, *further)
+        return CopyableCustom(cpu_function(operator, attributes), None, None, *further)
     return CpuKernel(operator, attributes, *_infer_functions(operator, attributes, device), *further)
 
 

@@ -72,7 +72,7 @@ def select_attention_grad(
 def selected_attention_infer(
     query, key, value, topk_indices, block_table, actual_seq_qlen, actual_seq_kvlen, scale_value,
     head_num, key_value_head_num, select_block_size, page_block_size,
-    layout="BSND", atten_mask=None, sparse_mode=0,
+    layout="BSND", atten_mask=None, sparse_mode=0, return_softmax_lse=False,
 ):  # fmt: skip
     """Decode over a paged kv cache.
 
@@ -81,9 +81,11 @@ def selected_attention_infer(
     [B, N2, count] when S = 1, or [T, N2, count] in TND. Row j of sequence b is row j % page_block_size of
     page block_table[b, j // page_block_size]. The lengths are per sequence; actual_seq_qlen=None means S
     tokens each, in TND one token each. Token i of a sequence sees rows j < kv_len - (q_len - 1 - i), under
-    sparse_mode 2 only those with j <= i; atten_mask is indexed [i, j].
+    sparse_mode 2 only those with j <= i. atten_mask is indexed [i, j], or [b, i, j - (kv_len - q_len)] if it has three
+    dimensions: then rows before the new tokens stay visible.
 
-    Returns attention_out, shaped like query with D2 for D1. Token rows beyond q_len are 0.
+    Returns attention_out, shaped like query with D2 for D1, and with return_softmax_lse softmax_max and softmax_sum
+    besides, [B, S, N1, 8] or in TND [T, N1, 8]. Token rows beyond q_len are 0 and see nothing.
 
     >>> value = np.arange(8.0).reshape(4, 2, 1, 1)  # four pages of two rows; the sequence is 6, 7, 2, 3, 0
     >>> topk_indices = np.array([[[[0]], [[1]]]])  # blocks of three: its two tokens select 6, 7, 2 and 3, 0
@@ -106,8 +108,11 @@ def selected_attention_infer(
     selections = paged_selections(
         topk_indices, select_block_size, atten_mask, *lengths, sparse_mode, block_table, page_block_size
     )
-    attention_out, _, _ = attend(query, key, value, scale_value, selections)
-    return attention_out.reshape(*leading, *((n1 * d2,) if layout == "BSH" else (n1, d2)))
+    attention_out, *statistics = with_lanes(*attend(query, key, value, scale_value, selections))
+    attention_out = attention_out.reshape(*leading, *((n1 * d2,) if layout == "BSH" else (n1, d2)))
+    if not return_softmax_lse:
+        return attention_out
+    return attention_out, *(array.reshape(*leading, n1, STAT_LANES) for array in statistics)
 
 
 def packed_selections(topk_indices, select_block_size, atten_mask, q_ends, kv_ends, t2, sparse_mode):
@@ -131,17 +136,32 @@ def paged_selections(
     block_table, page_block_size,
 ):  # fmt: skip
     """The same for a paged cache: rows count through all pages, in the order of the cache."""
-    for start, q_len, kv_len, pages in zip(starts, q_lens, kv_lens, np.asarray(block_table, np.int64)):
+    for b, (start, q_len, kv_len) in enumerate(zip(starts, q_lens, kv_lens)):
+        pages = np.asarray(block_table[b], np.int64)
         for i, head in np.ndindex(q_len, np.shape(topk_indices)[1]):
             limit = kv_len - (q_len - 1 - i)
             if sparse_mode == 2:
                 limit = min(limit, i + 1)
-            drop = None if atten_mask is None else atten_mask[i]
+            drop = None if atten_mask is None else dropped_rows(atten_mask, b, i, q_len, kv_len)
             indices = topk_indices[start + i, head]
             rows, count = visible_rows(indices, select_block_size, kv_len, limit, drop)
             if len(rows):
                 rows = pages[rows // page_block_size] * page_block_size + rows % page_block_size
                 yield start + i, head, rows, count
+
+
+def dropped_rows(atten_mask, sequence, token, q_len, kv_len):
+    """What a mask of decode says of rows [0, kv_len) of a sequence, for one of its new tokens.
+
+    >>> dropped_rows(np.array([[[0, 1], [1, 0]]]), 0, 1, 2, 5)
+    array([0, 0, 0, 1, 0])
+    """
+    if np.ndim(atten_mask) == 2:
+        return atten_mask[token]
+    drop = np.zeros(kv_len, int)
+    new = np.arange(max(0, q_len - kv_len), q_len)
+    drop[kv_len - q_len + new] = np.asarray(atten_mask)[sequence, token, new]
+    return drop
 
 
 def visible_rows(indices, select_block_size, kv_len, limit, drop=None):
@@ -198,13 +218,23 @@ def attend_grad(grads, query, key, value, scale_value, selections):
         dscores = weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))
         dtop, dtotal = (given[token, group] for given in of_statistics)
         if dtop.any() or dtotal.any():
-            largest = (query[token, group] @ key[rows, head].T * scale).argmax(axis=1)
+            largest = first_largest(scale * (query[token, group] @ key[rows, head].T))
             dscores += dtotal * weights * total
             dscores[np.arange(len(largest)), largest] += (dtop - dtotal * total)[:, 0]
         dq[token, group] = scale * dscores @ key[rows, head]
         dk[rows, head] += scale * dscores.T @ query[token, group]
         dv[rows, head] += weights.T @ grad[token, group]
     return dq, dk, dv
+
+
+def first_largest(scores):
+    """The first of the largest scores of each row; those of equal keys may differ by their rounding.
+
+    >>> first_largest(np.array([[1.0, 3.0 - 1e-15, 3.0]]))
+    array([1])
+    """
+    top = scores.max(axis=1, keepdims=True)
+    return (scores >= top - 1e-13 * np.abs(top)).argmax(axis=1)
 
 
 def lane_sums(grad, shape):

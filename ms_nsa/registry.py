@@ -1,8 +1,9 @@
 """Reads op_info: one JSON file an operator, the single source of names, order, dtypes and limits.
 
-`inputs` holds what the CPU kernels take; on Ascend some are joined to one (`joined_on_ascend`). An output or attribute
-with `devices` is for those devices only. An attribute with `choices` travels to Ascend as the place of its value among
-them.
+`inputs` holds what the CPU kernels take; on Ascend some are joined to one (`joined_on_ascend`). What has `devices` is
+for those devices only. An output with `if` is there where the attribute of that name is set; the CPU's kernel then has
+a name of its own, with the suffix that `suffixes` gives. An attribute with `choices` travels to Ascend as the place of
+its value among them.
 """
 
 import functools
@@ -26,17 +27,24 @@ def load(operator):
 def inputs(operator, device):
     """The inputs of `operator` on "cpu" or "ascend", in order."""
     info = load(operator)
-    joined = info.get("joined_on_ascend")
+    joined, listed = info.get("joined_on_ascend"), _on(device, info["inputs"])
     if device == "cpu" or joined is None:
-        return info["inputs"]
+        return listed
     first = joined["joins"][0]
-    places = [joined if tensor["name"] == first else tensor for tensor in info["inputs"]]
+    places = [joined if tensor["name"] == first else tensor for tensor in listed]
     return [tensor for tensor in places if tensor["name"] not in joined["joins"]]
 
 
-def outputs(operator, device):
-    """The outputs of `operator` on "cpu" or "ascend", in order."""
-    return _on(device, load(operator)["outputs"])
+def outputs(operator, device, values=None):
+    """The outputs of `operator` on "cpu" or "ascend", in order; without `values` of its attributes those of any call."""
+    listed = _on(device, load(operator)["outputs"])
+    return [item for item in listed if "if" not in item or (values and values[item["if"]])]
+
+
+def kernel_name(operator, values):
+    """The name under which the CPU's library has the kernel for these attributes."""
+    suffixes = load(operator).get("suffixes", {})
+    return operator + "".join(suffix for name, suffix in suffixes.items() if values[name])
 
 
 def attributes(operator, device):

@@ -19,7 +19,14 @@ _GRAD_TENSORS = (
     "softmax_sum",
     "topk_indices",
     "atten_mask",
+    "softmax_max_grad",
+    "softmax_sum_grad",
 )
+
+
+@ops.constexpr
+def _fail_statistics_grad():
+    checks.fail(ValueError, _GRAD, "softmax_max_grad and softmax_sum_grad", "be None on Ascend", "Tensors")
 
 
 class NsaSelectAttentionGrad(nn.Cell):
@@ -62,6 +69,11 @@ class NsaSelectAttentionGrad(nn.Cell):
           ``None``: one sequence.
         - **actual_seq_kvlen** (Union[tuple[int], list[int], Tensor], optional) - :math:`(B)`. The same for the keys;
           the last entry is T2. Default ``None``: one sequence.
+        - **softmax_max_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_max`, of which
+          the lanes are summed. It reaches the largest score, the first one where several are equal. On Ascend it
+          must be ``None``. Default ``None``: zero.
+        - **softmax_sum_grad** (Tensor, optional) - The same of `softmax_sum`. It reaches every score, and the largest
+          one besides. Default ``None``: zero.
 
     Outputs:
         - **dq** (Tensor) - :math:`(T1, N1, D1)`, dtype of `query`.
@@ -115,6 +127,8 @@ class NsaSelectAttentionGrad(nn.Cell):
         self._known, self._dynamic = primitives.make(_GRAD, attributes, self._device)
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
+        self._no_gradient = primitives.no_gradient()
+        self._on_ascend = checks.device_target() == "ascend"
 
     def construct(
         self,
@@ -129,10 +143,14 @@ class NsaSelectAttentionGrad(nn.Cell):
         atten_mask=None,
         actual_seq_qlen=None,
         actual_seq_kvlen=None,
+        softmax_max_grad=None,
+        softmax_sum_grad=None,
     ):
         mask = self._no_mask if atten_mask is None else atten_mask
+        max_grad = self._no_gradient if softmax_max_grad is None else softmax_max_grad
+        sum_grad = self._no_gradient if softmax_sum_grad is None else softmax_sum_grad
         given = (grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask)
-        primitives.check_tensors(_GRAD, _GRAD_TENSORS, given)
+        primitives.check_tensors(_GRAD, _GRAD_TENSORS, (*given, max_grad, sum_grad))
         qlen = primitives.as_lengths(_GRAD, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_GRAD, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
@@ -140,10 +158,12 @@ class NsaSelectAttentionGrad(nn.Cell):
             operator = self._dynamic
             dtypes = (grad.dtype, query.dtype, key.dtype, value.dtype, attention_out.dtype)
             dtypes += (softmax_max.dtype, softmax_sum.dtype, topk_indices.dtype, mask.dtype, qlen.dtype, kvlen.dtype)
-            primitives.check_dtypes(_GRAD, self._device, dtypes)
-        return operator(
-            grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask, qlen, kvlen
-        )
+            primitives.check_dtypes(_GRAD, self._device, (*dtypes, max_grad.dtype, sum_grad.dtype))
+        if self._on_ascend:
+            if softmax_max_grad is not None or softmax_sum_grad is not None:
+                _fail_statistics_grad()
+            return operator(*given, qlen, kvlen)
+        return operator(*given, qlen, kvlen, max_grad, sum_grad)
 
 
 class NsaSelectAttention(nn.Cell):
@@ -155,8 +175,9 @@ class NsaSelectAttention(nn.Cell):
 
     where :math:`K_{sel}` and :math:`V_{sel}` are the visible rows of the blocks that `topk_indices` lists for token
     `t` and key head ``n // (N1 / N2)``. Scores, softmax and sums are float32. Results are bitwise the same in every
-    run and for any number of threads. The gradient of `attention_out` reaches `query`, `key` and `value`; the
-    statistics carry none.
+    run, for any number of threads and in any batch. The gradients of `attention_out` and of the statistics reach
+    `query`, `key` and `value`; ``softmax_max + log(softmax_sum)`` is the logarithm of the sum of exponentials. On
+    Ascend the statistics carry no gradient.
 
     The method is Native Sparse Attention (arXiv:2502.11089). The call follows
     ``torch_npu.npu_nsa_select_attention`` and ``mindspore.ops.nsa_select_attention``.
@@ -251,7 +272,10 @@ class NsaSelectAttention(nn.Cell):
     def _bprop_with(grad_cell):
         """The primitive's gradient function; not bound to this Cell, because copies of the primitive make their own."""
 
+        on_ascend = checks.device_target() == "ascend"
+
         def bprop(query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout):
+            max_grad, sum_grad = (None, None) if on_ascend else (dout[1], dout[2])
             dq, dk, dv = grad_cell(
                 dout[0],
                 query,
@@ -264,6 +288,8 @@ class NsaSelectAttention(nn.Cell):
                 atten_mask,
                 actual_seq_qlen,
                 actual_seq_kvlen,
+                max_grad,
+                sum_grad,
             )
             return (
                 dq,

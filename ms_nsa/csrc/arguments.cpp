@@ -1,78 +1,13 @@
 #include "arguments.h"
 
-#include <algorithm>
 #include <cmath>
 
+#include "argument_checker.h"
 #include "errors.h"
 #include "limits.h"
 
 namespace ms_nsa {
 namespace {
-
-constexpr int64_t kLargest = INT32_MAX;  // of sizes and counts: products of two stay inside 64 bits
-
-std::string Text(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += Join(i ? ", " : "", shape[i]);
-  return text + "]";
-}
-
-// One operator's checks, so that a rule reads: argument, what it must be.
-class Checker {
- public:
-  explicit Checker(std::string op) : op_(std::move(op)) {}
-
-  void Rank(const char* name, const Tensor& tensor, size_t rank, const char* dims) const {
-    if (tensor.shape.size() != rank)
-      Fail(op_, name, Join("have rank ", rank, " ", dims), "shape " + Text(tensor.shape));
-  }
-
-  void Shape(const char* name, const Tensor& tensor, const char* dims,
-             const std::vector<int64_t>& shape) const {
-    if (tensor.shape != shape) {
-      Fail(op_, name, Join("have shape ", dims, " = ", Text(shape)), "shape " + Text(tensor.shape));
-    }
-  }
-
-  void Equal(const char* name, const char* rule, int64_t wanted, int64_t got) const {
-    if (wanted != got) Fail(op_, name, Join(rule, " = ", wanted), Join(got));
-  }
-
-  void Positive(const char* name, int64_t got) const {
-    if (got < 1) Fail(op_, name, "be at least 1", Join(got));
-    if (got > kLargest) Fail(op_, name, Join("be at most ", kLargest), Join(got));
-  }
-
-  void Multiple(int64_t n1, int64_t n2, const char* n2_name) const {
-    if (n1 % n2 != 0) Fail(op_, "head_num", Join("be a multiple of ", n2_name, " (", n2, ")"), Join(n1));
-  }
-
-  void Mask(const Tensor& mask) const {
-    if (!mask.absent()) Rank("atten_mask", mask, 2, "[max Sq, max Sk]");
-  }
-
-  // Some sequence has a row where there are rows at all: a mask without any is too small whatever the
-  // lengths.
-  void MaskCovers(const Tensor& mask, int64_t t1, int64_t t2) const {
-    if (mask.absent() ||
-        (mask.shape[0] >= std::min<int64_t>(t1, 1) && mask.shape[1] >= std::min<int64_t>(t2, 1)))
-      return;
-    Fail(op_, "atten_mask", "cover [max Sq, max Sk]", "shape " + Text(mask.shape));
-  }
-
-  void Lengths(const char* name, const Tensor& lengths) const {
-    if (!lengths.absent()) Rank(name, lengths, 1, "[B]");
-  }
-
-  void SomeLengths(const char* name, const Tensor& lengths) const {
-    Lengths(name, lengths);
-    if (!lengths.absent() && lengths.size() == 0)
-      Fail(op_, name, "hold at least one length", "shape " + Text(lengths.shape));
-  }
-
- private:
-  std::string op_;
-};
 
 // What forward and gradient share.
 struct SelectTensors {
@@ -146,6 +81,11 @@ const T* Data(const Tensor& tensor) {
   return static_cast<const T*>(tensor.data);
 }
 
+template <typename T>
+const T* GivenData(const Tensor& tensor) {
+  return tensor.absent() ? nullptr : Data<T>(tensor);
+}
+
 // nullptr for an absent mask only: a given one without elements may come with no memory, and is checked.
 const uint8_t* MaskData(const Tensor& mask) {
   static constexpr uint8_t kNoElement = 0;
@@ -204,6 +144,10 @@ static Shapes CheckGrad(const Attributes& attributes, const std::vector<Tensor>&
   check.Shape("attention_out", in[kAttentionOut], "[T1, N1, D2]", {t1, n1, d2});
   check.Shape("softmax_max", in[kSoftmaxMax], "[T1, N1, 8]", {t1, n1, kStatLanes});
   check.Shape("softmax_sum", in[kSoftmaxSum], "[T1, N1, 8]", {t1, n1, kStatLanes});
+  if (!in[kSoftmaxMaxGrad].absent())
+    check.Shape("softmax_max_grad", in[kSoftmaxMaxGrad], "[T1, N1, 8]", {t1, n1, kStatLanes});
+  if (!in[kSoftmaxSumGrad].absent())
+    check.Shape("softmax_sum_grad", in[kSoftmaxSumGrad], "[T1, N1, 8]", {t1, n1, kStatLanes});
   return {select.query.shape, select.key.shape, select.value.shape};
 }
 
@@ -217,6 +161,8 @@ void FillGrad(const Attributes& attributes, const std::vector<Tensor>& in, GradC
   call->params.attention_out = in[grad_input::kAttentionOut].data;
   call->params.softmax_max = Data<float>(in[grad_input::kSoftmaxMax]);
   call->params.softmax_sum = Data<float>(in[grad_input::kSoftmaxSum]);
+  call->params.softmax_max_grad = GivenData<float>(in[grad_input::kSoftmaxMaxGrad]);
+  call->params.softmax_sum_grad = GivenData<float>(in[grad_input::kSoftmaxSumGrad]);
 }
 
 namespace {
@@ -291,11 +237,26 @@ void CheckInferLengths(const Checker& check, const Attributes& attributes, const
   check.Equal("actual_seq_kvlen", wanted, extents.batch, kvlen.size());
 }
 
+// One mask of all sequences, or one of each over its new tokens.
+void CheckInferMask(const Checker& check, int64_t batch, const Tensor& mask) {
+  if (mask.absent() || mask.shape.size() == 2) return;
+  if (mask.shape.size() != 3) {
+    Fail(kInferName, "atten_mask", "have rank 2 [max Sq, max Sk] or 3 [B, S, S]",
+         "shape " + Text(mask.shape));
+  }
+  check.Equal("B of atten_mask", "equal the number of sequences", batch, mask.shape[0]);
+}
+
 std::vector<int64_t> InferOutShape(const Attributes& attributes, const InferExtents& extents, int64_t d2) {
   const int64_t n1 = attributes.head_num;
   if (attributes.layout == "TND") return {extents.tokens, n1, d2};
   if (attributes.layout == "BSND") return {extents.batch, extents.s, n1, d2};
   return {extents.batch, extents.s, n1 * d2};
+}
+
+Shape InferStatisticsShape(const Attributes& attributes, const InferExtents& extents) {
+  if (attributes.layout == "TND") return {extents.tokens, attributes.head_num, kStatLanes};
+  return {extents.batch, extents.s, attributes.head_num, kStatLanes};
 }
 
 }  // namespace
@@ -318,7 +279,7 @@ static Shapes CheckInfer(const Attributes& attributes, const std::vector<Tensor>
   check.Equal("D1 of key", "equal D1 of query", extents.d1, d1);
   check.Equal("num_blocks of value", "equal num_blocks of key", in[kKey].shape[0], in[kValue].shape[0]);
   CheckTopk(check, attributes, extents, in[kTopkIndices]);
-  check.Mask(in[kAttenMask]);
+  CheckInferMask(check, extents.batch, in[kAttenMask]);
   check.Rank("block_table", in[kBlockTable], 2, "[B, max_blocks]");
   check.Equal("B of block_table", "equal the number of sequences", extents.batch, in[kBlockTable].shape[0]);
   CheckInferLengths(check, attributes, extents, in[kActualSeqQlen], in[kActualSeqKvlen]);
@@ -330,9 +291,15 @@ static Shapes CheckInfer(const Attributes& attributes, const std::vector<Tensor>
                         {"page_block_size", attributes.page_block_size},
                         {"select_block_size", attributes.select_block_size},
                         {"select_block_count", attributes.select_block_count}};
+  if (!in[kAttenMask].absent()) {
+    quantities.push_back({"atten_mask_rank", static_cast<int64_t>(in[kAttenMask].shape.size())});
+  }
   if (attributes.layout != "TND") quantities.push_back({"S", extents.s});
   CheckLimits(kInferName, attributes.limits, quantities);
-  return {InferOutShape(attributes, extents, d2)};
+  const Shape out = InferOutShape(attributes, extents, d2);
+  if (!attributes.return_softmax_lse) return {out};
+  const Shape statistics = InferStatisticsShape(attributes, extents);
+  return {out, statistics, statistics};
 }
 
 void FillInfer(const Attributes& attributes, const std::vector<Tensor>& in, InferCall* call) {
@@ -344,8 +311,11 @@ void FillInfer(const Attributes& attributes, const std::vector<Tensor>& in, Infe
   out.value = in[kValue].data;
   out.topk_indices = Data<int32_t>(in[kTopkIndices]);
   out.block_table = Data<int32_t>(in[kBlockTable]);
-  out.atten_mask = MaskData(in[kAttenMask]);
-  out.atten_mask_cols = in[kAttenMask].absent() ? 0 : in[kAttenMask].shape[1];
+  const Tensor& mask = in[kAttenMask];
+  out.atten_mask = MaskData(mask);
+  call->token_mask = mask.shape.size() == 3;
+  out.atten_mask_rows = call->token_mask ? mask.shape[1] : 0;
+  out.atten_mask_cols = mask.absent() ? 0 : mask.shape.back();
   out.kv_len = Data<int64_t>(in[kActualSeqKvlen]);
   out.batch = extents.batch, out.tokens = extents.tokens, out.d1 = extents.d1;
   out.n1 = attributes.head_num, out.n2 = attributes.key_value_head_num;
@@ -366,7 +336,10 @@ void FillInfer(const Attributes& attributes, const std::vector<Tensor>& in, Infe
 
 Shapes CheckShapes(const std::string& op, const Attributes& attributes, const std::vector<Tensor>& in) {
   if (op == kForwardName) return CheckForward(attributes, in);
-  return op == kGradName ? CheckGrad(attributes, in) : CheckInfer(attributes, in);
+  if (op != kGradName) return CheckInfer(attributes, in);
+  std::vector<Tensor> all = in;  // on Ascend the last ones are not there
+  all.resize(grad_input::kCount, Tensor::Absent());
+  return CheckGrad(attributes, all);
 }
 
 }  // namespace ms_nsa

@@ -20,6 +20,7 @@ struct Tensor {
   const void* data = nullptr;  // nullptr while only shapes are checked
 
   int64_t size() const;
+  static Tensor Absent() { return {std::vector<int64_t>(kAbsentRank, 0), "", nullptr}; }
   bool absent() const { return shape == std::vector<int64_t>(kAbsentRank, 0); }
 };
 
@@ -32,8 +33,9 @@ struct Attributes {
   int64_t sparse_mode = 0;
   bool default_scale = false;  // scale_value is 1 / sqrt(D1)
   float scale_value = 0;
-  std::string layout;  // inference only: BSH, BSND or TND
-  std::string limits;  // see limits.h
+  bool return_softmax_lse = false;  // inference only
+  std::string layout;               // inference only: BSH, BSND or TND
+  std::string limits;               // see limits.h
 };
 
 // Operator names; the table of inputs that follows each is in the order of op_info/<operator>.json.
@@ -57,6 +59,8 @@ enum {
   kAttenMask,
   kActualSeqQlen,
   kActualSeqKvlen,
+  kSoftmaxMaxGrad,
+  kSoftmaxSumGrad,
   kCount
 };
 }
@@ -83,7 +87,8 @@ struct GradCall {
 struct InferCall {
   PagedAttentionParams params{};
   std::vector<int64_t> query_start, q_len;
-  int64_t s = 0;  // tokens a sequence can hold: S of BSH and BSND, T of TND
+  bool token_mask = false;  // atten_mask is [B, S, S]
+  int64_t s = 0;            // tokens a sequence can hold: S of BSH and BSND, T of TND
 };
 
 // From checked inputs; outputs and the values behind the lengths are the caller's and validate.h's business.

@@ -12,6 +12,7 @@
 #include "float_environment.h"
 #include "long_call_team.h"
 #include "progress.h"
+#include "scratch_memory.h"
 #include "short_calls.h"
 #include "validate.h"
 
@@ -37,6 +38,7 @@ Attributes ReadAttributes(AotExtra* extra, bool infer) {
   attributes.key_value_head_num = extra->GetAttrInt("key_value_head_num");
   attributes.page_block_size = extra->GetAttrInt("page_block_size");
   attributes.layout = extra->GetAttrStr("layout");
+  attributes.return_softmax_lse = extra->GetAttrInt("return_softmax_lse") != 0;
   return attributes;
 }
 
@@ -118,6 +120,10 @@ void RunInfer(const Attributes& attributes, const std::vector<Tensor>& in, void*
   FillInfer(attributes, in, &call);
   ValidateInfer(&call, attributes.layout, MaskRows(in[infer_input::kAttenMask]), attributes.limits);
   call.params.attention_out = out[0];
+  if (attributes.return_softmax_lse) {
+    call.params.softmax_max = static_cast<float*>(out[1]);
+    call.params.softmax_sum = static_cast<float*>(out[2]);
+  }
   RunKernel(Kernels().paged_attention, call.params, call.params, kInferName, call.params.tokens,
             call.params.num_blocks * call.params.page_block_size);
 }
@@ -136,7 +142,7 @@ Shapes PartialGrad(const std::vector<Tensor>& in) {
   return {in[kQuery].shape, in[kKey].shape, in[kValue].shape};
 }
 
-Shape PartialInfer(const std::vector<Tensor>& in, const Attributes& attributes) {
+Shapes PartialInfer(const std::vector<Tensor>& in, const Attributes& attributes) {
   using namespace infer_input;
   const size_t rank = attributes.layout == "BSND" ? 4 : 3;
   const Shape &query = in[kQuery].shape, &value = in[kValue].shape;
@@ -145,7 +151,11 @@ Shape PartialInfer(const std::vector<Tensor>& in, const Attributes& attributes) 
   const int64_t last = value.empty() ? -1 : value.back();
   const int64_t d2 = attributes.layout == "BSND" ? last : last / n2;
   out.back() = last < 0 ? -1 : attributes.layout == "BSH" ? attributes.head_num * d2 : d2;
-  return out;
+  if (!attributes.return_softmax_lse) return {out};
+  Shape statistics(attributes.layout == "TND" ? 1 : 2, -1);
+  if (query.size() == rank) statistics.assign(query.begin(), query.begin() + statistics.size());
+  statistics.insert(statistics.end(), {attributes.head_num, kStatLanes});
+  return {out, statistics, statistics};
 }
 
 Shapes InferForward(int* ndims, int64_t** shapes, AotExtra* extra) {
@@ -173,7 +183,7 @@ Shapes InferAscendForward(int* ndims, int64_t** shapes, AotExtra* extra) {
 
 // On Ascend the lengths of queries and keys are one input.
 Shapes InferAscendGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
-  std::vector<Tensor> in = ReadTensors(grad_input::kCount - 1, nullptr, ndims, shapes, nullptr);
+  std::vector<Tensor> in = ReadTensors(grad_input::kActualSeqKvlen, nullptr, ndims, shapes, nullptr);
   Tensor q_lens = in.back();
   if (!q_lens.shape.empty() && q_lens.shape[0] >= 0) {
     q_lens.shape[0] /= 2;
@@ -183,10 +193,14 @@ Shapes InferAscendGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
   return WithFirstError(InferGradOf(in, extra));
 }
 
-Shape InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
+Shapes InferInferLse(int* ndims, int64_t** shapes, AotExtra* extra) {
   const std::vector<Tensor> in = ReadTensors(infer_input::kCount, nullptr, ndims, shapes, nullptr);
   const Attributes attributes = ReadAttributes(extra, true);
-  return Known(in) ? CheckShapes(kInferName, attributes, in)[0] : PartialInfer(in, attributes);
+  return Known(in) ? CheckShapes(kInferName, attributes, in) : PartialInfer(in, attributes);
+}
+
+Shape InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
+  return InferInferLse(ndims, shapes, extra)[0];
 }
 
 Shapes InferAscendInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
@@ -212,6 +226,21 @@ using ms_nsa::Shapes;
     return OutTypes InferTypes;                                                             \
   }
 
+// Runs a call with the errors of the operator.
+template <typename Call>
+void RunCall(const char* op, const Call& call) {
+  const ms_nsa::KernelRun run;
+  const ms_nsa::FloatEnvironment environment;
+  try {
+    call();
+  } catch (const ms_nsa::OutOfMemory& error) {
+    throw std::runtime_error(
+        ms_nsa::Join(op, ": scratch memory must hold ", error.bytes(), " bytes, got none: out of memory"));
+  } catch (const std::bad_alloc&) {
+    throw std::runtime_error(ms_nsa::Join(op, ": out of memory"));
+  }
+}
+
 // The kernel of one operator, found in the same way.
 #define MS_NSA_KERNEL(Name, kInfer, Inputs, Run)                                                       \
   MS_NSA_EXPORT int Name##Init(int*, int64_t**, const char**, AotExtra* extra) {                       \
@@ -219,20 +248,22 @@ using ms_nsa::Shapes;
   }                                                                                                    \
   MS_NSA_EXPORT int Name(int, void** params, int* ndims, int64_t** shapes, const char** dtypes, void*, \
                          void* extra) {                                                                \
-    const ms_nsa::KernelRun run;                                                                       \
-    const ms_nsa::FloatEnvironment environment;                                                        \
     const auto in = ms_nsa::ReadTensors(ms_nsa::Inputs::kCount, params, ndims, shapes, dtypes);        \
-    ms_nsa::Run(ms_nsa::AttributesOf(extra), in, params + ms_nsa::Inputs::kCount);                     \
+    const auto& attributes = ms_nsa::AttributesOf(extra);                                              \
+    RunCall(#Name, [&] { ms_nsa::Run(attributes, in, params + ms_nsa::Inputs::kCount); });             \
     return 0;                                                                                          \
   }
 
 MS_NSA_KERNEL(NsaSelectAttention, false, forward_input, RunForward)
 MS_NSA_KERNEL(NsaSelectAttentionGrad, false, grad_input, RunGrad)
 MS_NSA_KERNEL(NsaSelectedAttentionInfer, true, infer_input, RunInfer)
+MS_NSA_KERNEL(NsaSelectedAttentionInferLse, true, infer_input, RunInfer)  // with its statistics
 
 MS_NSA_INFERENCE(NsaSelectAttention, Shapes, InferForward, TypeIds, ({in[0], kFloat32Type, kFloat32Type}))
 MS_NSA_INFERENCE(NsaSelectAttentionGrad, Shapes, InferGrad, TypeIds, ({in[1], in[1], in[1]}))
 MS_NSA_INFERENCE(NsaSelectedAttentionInfer, Shape, InferInfer, TypeId, (in[0]))
+MS_NSA_INFERENCE(NsaSelectedAttentionInferLse, Shapes, InferInferLse, TypeIds,
+                 ({in[0], kFloat32Type, kFloat32Type}))
 
 // The Ascend operators run elsewhere; their inference is here, under their own names.
 MS_NSA_INFERENCE(MsNsaSelectAttention, Shapes, InferAscendForward, TypeIds,

@@ -46,9 +46,12 @@ struct SelectAttentionGradParams {
   const void* attention_out;  // [t1, n1, d2]
   const float* softmax_max;   // [t1, n1, kStatLanes], lane 0 is read
   const float* softmax_sum;   // [t1, n1, kStatLanes]
-  void* dq;                   // [t1, n1, d1]
-  void* dk;                   // [t2, n2, d1]
-  void* dv;                   // [t2, n2, d2]
+  // [t1, n1, kStatLanes], gradients of the statistics, of which the lanes are summed; nullptr: zeros
+  const float* softmax_max_grad;
+  const float* softmax_sum_grad;
+  void* dq;  // [t1, n1, d1]
+  void* dk;  // [t2, n2, d1]
+  void* dv;  // [t2, n2, d2]
 };
 
 // Decode over a paged cache. The three layouts differ only in where a sequence's tokens start, so the binding
@@ -60,20 +63,24 @@ struct PagedAttentionParams {
   const int32_t* topk_indices;  // [tokens, n2, select_block_count]; < 0: absent
   const int32_t*
       block_table;  // [batch, max_blocks]; only the first ceil(kv_len / page_block_size) entries are read
-  const uint8_t*
-      atten_mask;  // [>= max q_len, atten_mask_cols >= max kv_len], non-zero = drop; nullptr: no mask
+  // Non-zero = drop; nullptr: no mask. [>= max q_len, atten_mask_cols >= max kv_len] for all sequences, or
+  // [batch, atten_mask_rows, atten_mask_cols], both >= max q_len, whose columns are a sequence's new tokens.
+  const uint8_t* atten_mask;
   const int64_t* query_start;  // [batch], first token row of the sequence
   const int64_t* q_len;   // [batch], tokens of the sequence; rows owned by no sequence are written as zeros
   const int64_t* kv_len;  // [batch], rows of the sequence in the cache; token i sees kv_len - (q_len - 1 - i)
   int64_t batch, tokens, n1, n2, d1, d2;
   int64_t num_blocks, page_block_size, max_blocks;
   int64_t select_block_size, select_block_count;
+  int64_t atten_mask_rows;  // 0 for one mask of all sequences
   int64_t atten_mask_cols;
   int64_t max_threads;  // 0: as many as OpenMP gives
   float scale_value;
   DType dtype;
   SparseMode sparse_mode;  // kLeftUpCausal further limits token i to rows j <= i; the others add nothing
   void* attention_out;     // [tokens, n1, d2]
+  float* softmax_max;      // [tokens, n1, kStatLanes], the value repeated; nullptr: not wanted
+  float* softmax_sum;      // likewise
 };
 
 constexpr int64_t kStatLanes = 8;

@@ -31,6 +31,7 @@ Attributes ParseAttributes(const char* text) {
     if (name == "select_block_size") a.select_block_size = std::stoll(value);
     if (name == "select_block_count") a.select_block_count = std::stoll(value);
     if (name == "page_block_size") a.page_block_size = std::stoll(value);
+    if (name == "return_softmax_lse") a.return_softmax_lse = std::stoll(value) != 0;
   }
   return a;
 }

@@ -37,6 +37,13 @@ void ValidateMask(const std::string& op, int64_t rows, int64_t cols, int64_t max
        Join("[", rows, ", ", cols, "]"));
 }
 
+// Of each sequence's new tokens.
+void ValidateTokenMask(int64_t rows, int64_t cols, int64_t max_q) {
+  if (rows >= max_q && cols >= max_q) return;
+  Fail(kInferName, "atten_mask", Join("cover [B, max Sq, max Sq] with max Sq = ", max_q),
+       Join("[", rows, ", ", cols, "]"));
+}
+
 [[noreturn]] void FailIndex(const std::string& op, int64_t token, int64_t head, int64_t slot, int64_t index,
                             int64_t bound) {
   Fail(op, "topk_indices", Join("be below ceil(Sk / select_block_size) = ", bound),
@@ -135,7 +142,11 @@ void ValidateInfer(InferCall* call, const std::string& layout, int64_t mask_rows
   p.q_len = call->q_len.data();
   const int64_t max_q = p.batch ? *std::max_element(call->q_len.begin(), call->q_len.end()) : 0;
   const int64_t max_kv = p.batch ? *std::max_element(p.kv_len, p.kv_len + p.batch) : 0;
-  if (p.atten_mask) ValidateMask(kInferName, mask_rows, p.atten_mask_cols, max_q, max_kv);
+  if (call->token_mask) {
+    ValidateTokenMask(p.atten_mask_rows, p.atten_mask_cols, max_q);
+  } else if (p.atten_mask) {
+    ValidateMask(kInferName, mask_rows, p.atten_mask_cols, max_q, max_kv);
+  }
   for (int64_t b = 0; b < p.batch; ++b) {
     const int64_t first = p.query_start[b], bound = CeilDiv(p.kv_len[b], p.select_block_size);
     ValidateIndices(kInferName, p.topk_indices, first, p.q_len[b], p.n2, p.select_block_count, bound);

@@ -147,8 +147,9 @@ void RunSelect(const Arguments& a) {
 }
 
 void RunSelectGrad(const Arguments& a) {
-  Call(Kernels().select_attention_grad, {SelectInputs(a), a.In<void>(7), a.In<void>(8), a.In<float>(9),
-                                         a.In<float>(10), a.Out<void>(0), a.Out<void>(1), a.Out<void>(2)});
+  Call(Kernels().select_attention_grad,
+       {SelectInputs(a), a.In<void>(7), a.In<void>(8), a.In<float>(9), a.In<float>(10), a.In<float>(11),
+        a.In<float>(12), a.Out<void>(0), a.Out<void>(1), a.Out<void>(2)});
 }
 
 void RunPaged(const Arguments& a) {
@@ -170,7 +171,10 @@ void RunPaged(const Arguments& a) {
   p.sparse_mode = static_cast<SparseMode>(n.at(13));
   p.scale_value = static_cast<float>(a.record.scale);
   p.max_threads = max_threads;
+  p.atten_mask_rows = n.at(14);
   p.attention_out = a.Out<void>(0);
+  p.softmax_max = a.outputs.size() == 3 ? a.Out<float>(1) : nullptr;
+  p.softmax_sum = a.outputs.size() == 3 ? a.Out<float>(2) : nullptr;
   Call(Kernels().paged_attention, p);
 }
 

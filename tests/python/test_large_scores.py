@@ -1,4 +1,4 @@
-"""Scores and values far from 0: on every ISA a row's own maximum weighs exactly 1, a block listed twice exactly twice."""
+"""Scores and values far from 0: a row's own maximum weighs exactly 1, a block listed twice exactly twice."""
 
 from dataclasses import replace
 

@@ -268,11 +268,6 @@ def test_gradient_cell_agrees_with_differentiation(setting):
     assert same_bits(run_gradients(case, mode), results[3:])
 
 
-def test_statistics_carry_no_gradient(mode):
-    case = typical_case()
-    assert same_bits(run_training(case, mode), run_training(case, mode, statistics_grad=3.5))
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_gradient_against_numerical_differences(seed):
     """Central differences of the float32 forward along random directions."""

@@ -28,7 +28,7 @@ def select_call(case):
 
 def select_grad_call(case):
     """The gradient, given the oracle's forward results in the case's dtype."""
-    inputs = (*_select_inputs(case), case.grad, *case.saved)
+    inputs = (*_select_inputs(case), case.grad, *case.saved, *(case.statistics_grad or (None, None)))
     outputs = tuple((array.shape, case.dtype) for array in (case.query, case.key, case.value))
     return Call(SELECT_GRAD, _select_sizes(case), case.scale, inputs, outputs)
 
@@ -39,13 +39,15 @@ def paged_call(case):
     sizes = (
         len(case.q_lens), len(query), query.shape[1], key.shape[1], query.shape[2], value.shape[2],
         len(key) // page, page, max_blocks, case.select_block_size, case.select_block_count,
-        _mask_cols(case), _DTYPES.index(case.dtype.name), case.sparse_mode,
+        _mask_cols(case), _DTYPES.index(case.dtype.name), case.sparse_mode, _mask_rows(case),
     )  # fmt: skip
     inputs = (
         query, key, value, case.topk_rows, _mask(case), case.block_table,
         case.query_start, case.q_lens, np.array(case.actual_seq_kvlen, np.int64),
     )  # fmt: skip
     outputs = (((*query.shape[:2], value.shape[2]), case.dtype),)
+    if case.return_softmax_lse:
+        outputs += (((*query.shape[:2], _STAT_LANES), np.float32),) * 2
     return Call(PAGED, sizes, case.scale, inputs, outputs)
 
 
@@ -86,7 +88,12 @@ def _mask(case):
 
 
 def _mask_cols(case):
-    return 0 if case.atten_mask is None else case.atten_mask.shape[1]
+    return 0 if case.atten_mask is None else case.atten_mask.shape[-1]
+
+
+def _mask_rows(case):
+    """Of one sequence's own mask; 0 where all share one."""
+    return case.atten_mask.shape[1] if np.ndim(case.atten_mask) == 3 else 0
 
 
 def _write_words(file, *words):

@@ -28,6 +28,7 @@ class SelectCase:
     actual_seq_qlen: Optional[tuple] = None  # inclusive prefix sums
     actual_seq_kvlen: Optional[tuple] = None
     sparse_mode: int = 0
+    statistics_grad: Optional[tuple] = None  # float32 [T1, N1, 8] each, gradients of softmax_max and softmax_sum
     name: str = "select"
 
     @property
@@ -68,7 +69,7 @@ class SelectCase:
     @property
     def arguments(self):
         """Keyword arguments of reference.select_attention; its gradient takes ``grad`` besides."""
-        names = [field.name for field in fields(self) if field.name not in ("grad", "name")]
+        names = [field.name for field in fields(self) if field.name not in ("grad", "statistics_grad", "name")]
         return {name: getattr(self, name) for name in names}
 
     @cached_property
@@ -79,7 +80,10 @@ class SelectCase:
     @cached_property
     def gradients(self):
         """dq, dk, dv in float64."""
-        return reference.select_attention_grad(self.grad, **self.arguments)
+        max_grad, sum_grad = self.statistics_grad or (None, None)
+        return reference.select_attention_grad(
+            self.grad, **self.arguments, softmax_max_grad=max_grad, softmax_sum_grad=sum_grad
+        )
 
     @cached_property
     def saved(self):
@@ -133,8 +137,9 @@ class PagedCase:
     page_block_size: int
     scale_value: Optional[float] = None
     layout: str = "BSND"
-    atten_mask: Optional[np.ndarray] = None  # bool or uint8, [>= max q_len, >= max kv_len]
+    atten_mask: Optional[np.ndarray] = None  # bool or uint8, [>= max q_len, >= max kv_len] or [B, S, S]
     sparse_mode: int = 0
+    return_softmax_lse: bool = False
     name: str = "paged"
 
     @property
@@ -195,7 +200,7 @@ class PagedCase:
 
     @cached_property
     def forward(self):
-        """attention_out in float64."""
+        """attention_out in float64, or with it the statistics."""
         return reference.selected_attention_infer(**self.arguments)
 
     def selections(self):

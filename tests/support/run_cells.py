@@ -72,7 +72,7 @@ def attributes_of(case, **changes):
     """Constructor arguments of the Cell that runs a case."""
     names = ["head_num", "scale_value", "select_block_size", "select_block_count", "sparse_mode"]
     if not isinstance(case, SelectCase):
-        names += ["key_value_head_num", "page_block_size", "layout"]
+        names += ["key_value_head_num", "page_block_size", "layout", "return_softmax_lse"]
     return {**{name: getattr(case, name) for name in names}, **changes}
 
 
@@ -99,7 +99,7 @@ def forward_inputs(case, lengths="tuple"):
 
 
 def run_forward(case, mode="pynative", lengths="tuple"):
-    """What the forward Cell returns: attention_out, softmax_max, softmax_sum; for inference attention_out alone."""
+    """What the forward Cell returns: attention_out, softmax_max, softmax_sum; inference may give the first alone."""
     with run_mode(mode):
         cell, inputs = forward_cell(case), forward_inputs(case, lengths)
         fill_free_memory(case)
@@ -110,22 +110,19 @@ def run_gradients(case, mode="pynative", lengths="tuple", saved=None):
     """dq, dk, dv of the gradient Cell, given the forward's results; by default the oracle's in the case's dtype."""
     with run_mode(mode):
         given = [to_tensor(array) for array in (case.grad, *(saved or case.saved))]
-        inputs = forward_inputs(case, lengths)
+        inputs = forward_inputs(case, lengths) + [to_tensor(array) for array in case.statistics_grad or ()]
         fill_free_memory(case)
         return to_arrays(grad_cell(case)(given[0], *inputs[:3], *given[1:], *inputs[3:]))
 
 
-def run_training(case, mode="pynative", lengths="tuple", statistics_grad=0.0):
-    """The forward Cell's outputs, and dq, dk, dv by differentiating it, from one graph.
-
-    ``statistics_grad`` flows in through the statistics.
-    """
+def run_training(case, mode="pynative", lengths="tuple"):
+    """The forward Cell's outputs, and dq, dk, dv by differentiating it, from one graph."""
     with run_mode(mode):
-        inputs, statistics = forward_inputs(case, lengths), np.full((*case.query.shape[:2], 8), statistics_grad)
-        statistics = to_tensor(statistics.astype(np.float32))
+        inputs, none = forward_inputs(case, lengths), np.zeros((*case.query.shape[:2], 8), np.float32)
+        statistics = tuple(to_tensor(array) for array in case.statistics_grad or (none, none))
         step = _training_step(**attributes_of(case))
         fill_free_memory(case)
-        outputs, gradients = step(*inputs, to_tensor(case.grad), statistics)
+        outputs, gradients = step(*inputs, to_tensor(case.grad), *statistics)
         return to_arrays((*outputs, *gradients[:3]))
 
 
@@ -147,9 +144,9 @@ class _TrainingStep(nn.Cell):
         self.forward = ms_nsa.NsaSelectAttention(**attributes)
         self.differentiate = ops.GradOperation(get_all=True, sens_param=True)
 
-    def construct(self, query, key, value, topk_indices, mask, qlen, kvlen, grad, statistics):
+    def construct(self, query, key, value, topk_indices, mask, qlen, kvlen, grad, max_grad, sum_grad):
         inputs = query, key, value, topk_indices, mask, qlen, kvlen
-        return self.forward(*inputs), self.differentiate(self.forward)(*inputs, (grad, statistics, statistics))
+        return self.forward(*inputs), self.differentiate(self.forward)(*inputs, (grad, max_grad, sum_grad))
 
 
 @lru_cache(maxsize=512)

@@ -16,6 +16,16 @@ import numpy as np
 from ms_nsa import reference
 
 
+def statistics_terms(case, token, group, weights, total):
+    """The sizes of what the statistics' gradients add to ds."""
+    if getattr(case, "statistics_grad", None) is None:
+        return 0
+    max_grad, sum_grad = (np.abs(given[token, group].astype(np.float64).sum(axis=1)) for given in case.statistics_grad)
+    by_exponentials = sum_grad[:, None] * total
+    largest = weights == weights.max(axis=1, keepdims=True)
+    return weights * by_exponentials + largest * (max_grad[:, None] + by_exponentials)
+
+
 @lru_cache(maxsize=4)
 def term_scales(case, gradients=False):
     """The root of the sum of squares of the rounded terms: attention_out and, if asked for, dq, dk, dv.
@@ -31,7 +41,7 @@ def term_scales(case, gradients=False):
     for token, head, rows, count in case.selections():
         group = reference.group_of(head, query.shape[1], key.shape[1])
         q, k, v = query[token, group], key[rows, head], value[rows, head]
-        weights, _, _ = reference.softmax(q, k, case.scale, count)
+        weights, _, total = reference.softmax(q, k, case.scale, count)
         score = float32 * np.abs(case.scale) * np.sqrt(q**2 @ (k**2).T)
         p2 = (np.maximum(weights, count * tiny) * np.maximum(1, score)) ** 2
         out[token, group] = p2 @ v**2
@@ -40,6 +50,7 @@ def term_scales(case, gradients=False):
             exact_out = weights @ v
             delta2 = (grad**2 * np.maximum(exact_out**2, out[token, group])).sum(axis=1, keepdims=True)
             ds = weights * (grad @ v.T - (grad * exact_out).sum(axis=1, keepdims=True))
+            ds = ds + statistics_terms(case, token, group, weights, total)
             ds2 = (np.maximum(np.abs(ds), count * tiny) * np.maximum(1, score)) ** 2
             ds2 += (float32 * weights) ** 2 * (grad**2 @ (v**2).T)
             dq[token, group] = case.scale**2 * (ds2 @ k**2 + delta2 * (weights @ k) ** 2)

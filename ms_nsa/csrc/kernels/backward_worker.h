@@ -28,7 +28,7 @@ class BackwardWorker {
 
   static int64_t BytesPerRow(const SelectAttentionInputs& in) {
     return (RowStride<Dot>(in.d1) + RowStride<Dot>(in.d2)) * sizeof(Operand) +
-           (RoundUp(in.d1, V::kLanes) + 3) * sizeof(float);
+           (RoundUp(in.d1, V::kLanes) + 4) * sizeof(float);
   }
 
   BackwardWorker(Arena& arena, const SelectAttentionGradParams& p, const ChunkList& chunks)
@@ -48,6 +48,7 @@ class BackwardWorker {
     rows_.saved.shift = arena.Take<float>(rows);
     rows_.saved.inverse = arena.Take<float>(rows);
     rows_.saved.delta = arena.Take<float>(rows);
+    top_grad_ = arena.Take<float>(rows);
   }
 
   // Adds every step-th block of the chunk from the first on to the kv gradients, and to the shares of dQ,
@@ -71,6 +72,7 @@ class BackwardWorker {
         });
       });
     }
+    if (any_top_grad_) AddTopGrads(chunk, blocks, grads, dq);
   }
 
  private:
@@ -107,6 +109,7 @@ class BackwardWorker {
   }
 
   void Start(const ChunkList::Item& chunk) {
+    any_top_grad_ = false;
     const auto* query = static_cast<const Storage*>(in_.query);
     const auto* grad = static_cast<const Storage*>(p_.grad);
     const auto* out = static_cast<const Storage*>(p_.attention_out);
@@ -118,7 +121,58 @@ class BackwardWorker {
       rows_.saved.shift[row] = sum == 0.0f ? -kNegativeInfinity : p_.softmax_max[from * kStatLanes];
       rows_.saved.inverse[row] = sum == 0.0f ? 0.0f : 1.0f / sum;
       rows_.saved.delta[row] = DotRows<V, E>(grad + from * in_.d2, out + from * in_.d2, in_.d2);
+      top_grad_[row] = 0.0f;
+      if (p_.softmax_max_grad != nullptr && sum != 0.0f) TakeStatisticsGrad(row, from * kStatLanes);
     }
+  }
+
+  // softmax_sum's gradient reaches every score by its exponential, and the largest score besides; there it
+  // and softmax_max's cancel in every function of max + log(sum). What rounding leaves of them is not worth a
+  // search for that score.
+  void TakeStatisticsGrad(int64_t row, int64_t at) {
+    float max_grad = 0.0f, sum_grad = 0.0f;
+    for (int64_t lane = 0; lane < kStatLanes; ++lane) {
+      max_grad += p_.softmax_max_grad[at + lane];
+      sum_grad += p_.softmax_sum_grad[at + lane];
+    }
+    const float by_exponentials = sum_grad * p_.softmax_sum[at], top_grad = max_grad - by_exponentials;
+    rows_.saved.delta[row] -= by_exponentials;
+    constexpr float kRounding = 0x1p-18f;
+    if (__builtin_fabsf(top_grad) <= kRounding * __builtin_fabsf(max_grad)) return;
+    top_grad_[row] = top_grad;
+    any_top_grad_ = true;
+  }
+
+  // Adds each row's gradient of its largest score, of the first one where several are equal. Blocks that are
+  // another task's are left to it.
+  void AddTopGrads(const ChunkList::Item& chunk, const Blocks& blocks, const KvGrads& grads,
+                   const QueryGradShares& dq) const {
+    for (int64_t row = 0; row < chunk.tokens * group_; ++row) {
+      if (top_grad_[row] == 0.0f) continue;
+      const auto* query = static_cast<const Storage*>(in_.query) + QueryRow(chunk, row) * in_.d1;
+      const int64_t top = TopKey(chunk, row, query), block = top / in_.select_block_size;
+      if (top < 0 || block % blocks.step != blocks.first) continue;
+      const auto* key = KeyRow(chunk, top);
+      const float weight = top_grad_[row] * in_.scale_value;
+      float* dq_row = dq.first + block % dq.count * dq.size + row * rows_.dq_stride;
+      AddScaledRow<V, E>(dq_row, weight, key, in_.d1);
+      AddScaledRow<V, E>(grads.dk + top * grads.dk_stride, weight, query, in_.d1);
+    }
+  }
+
+  const Storage* KeyRow(const ChunkList::Item& chunk, int64_t key) const {
+    return static_cast<const Storage*>(in_.key) + ((chunk.seq.kv_start + key) * in_.n2 + chunk.head) * in_.d1;
+  }
+
+  int64_t TopKey(const ChunkList::Item& chunk, int64_t row, const Storage* query) const {
+    int64_t top = -1;
+    float max = kNegativeInfinity;
+    index_.ForEachRow(in_, chunk, row / group_, [&](int64_t key) {
+      const float z = in_.scale_value * DotRows<V, E>(query, KeyRow(chunk, key), in_.d1);
+      if (z <= max && top >= 0) return;
+      top = key, max = z;
+    });
+    return top;
   }
 
   const SelectAttentionGradParams& p_;
@@ -130,6 +184,8 @@ class BackwardWorker {
   RowBatch<kBackwardRows> batch_;
   StridedPrefetch next_[4];  // key, value, dk, dv
   int64_t prefetch_wait_ = 0;
+  float* top_grad_;  // of each row's largest score, beyond what its exponential gets
+  bool any_top_grad_ = false;
 };
 
 }  // namespace

@@ -5,7 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <new>
+
+#include "../scratch_memory.h"
 
 namespace ms_nsa {
 namespace {
@@ -28,11 +29,7 @@ constexpr int64_t Max(int64_t a, int64_t b) {
 template <class T>
 class Buffer {
  public:
-  explicit Buffer(int64_t count) {
-    const size_t bytes = RoundUp(Max(count, 1) * static_cast<int64_t>(sizeof(T)), kAlignment);
-    data_ = static_cast<T*>(std::aligned_alloc(kAlignment, bytes));
-    if (data_ == nullptr) throw std::bad_alloc();
-  }
+  explicit Buffer(int64_t count) { data_ = static_cast<T*>(AllocateScratch(count * sizeof(T))); }
   ~Buffer() { std::free(data_); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;

@@ -42,7 +42,7 @@ class InverseIndex {
   const Entry* entries(int64_t block) const { return entries_ + start_[block]; }
 
   // Calls f(row) for every row that a token of the chunk sees, ascending, as often as its block is listed.
-  // Slow: for what is rare.
+  // Slower than the batches: for what is rare.
   template <class F>
   void ForEachRow(const SelectAttentionInputs& in, const ChunkList::Item& chunk, int64_t token, F f) const {
     const int64_t s = chunk.first_token + token, limit = VisibleLimit(in.sparse_mode, chunk.seq, s);
@@ -59,10 +59,17 @@ class InverseIndex {
 
  private:
   int32_t TimesListed(int64_t block, int64_t token) const {
-    for (int64_t i = 0; i < count(block); ++i) {
-      if (entries(block)[i].token == token) return entries(block)[i].count;
+    const Entry* entry = entries(block);
+    int64_t low = 0, high = count(block);
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (entry[middle].token < token) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
     }
-    return 0;
+    return low < count(block) && entry[low].token == token ? entry[low].count : 0;
   }
 
   template <class F>

@@ -18,7 +18,11 @@ class DecodeResults {
  public:
   using S = typename E::Storage;
 
-  explicit DecodeResults(const PagedAttentionParams& p) : p_(p), group_(p.n1 / p.n2) {}
+  DecodeResults(Arena& arena, const PagedAttentionParams& p)
+      : p_(p),
+        group_(p.n1 / p.n2),
+        blocks_(arena.Take<int32_t>(p.select_block_count)),
+        sums_(arena.Take<float>(RoundUp(p.d2, V::kLanes))) {}
 
   void Store(const DecodeTask& item, const HeadResults& results, int64_t width) const {
     const int64_t first = TokenRow(p_, item) * p_.n1 + item.head * group_;
@@ -27,14 +31,14 @@ class DecodeResults {
       const float max = results.max[h], sum = results.sum[h];
       const bool finite = StoreRow<V, E>(out, results.out + h * width, p_.d2, sum == 0.0f ? 1.0f : sum);
       if (!finite && MayHaveOverflown(max, sum)) StoreScaled(item, first + h, out);
+      if (p_.softmax_max == nullptr) continue;
+      StoreStatistics(p_.softmax_max, p_.softmax_sum, first + h, sum == 0.0f ? kNegativeInfinity : max, sum);
     }
   }
 
  private:
   void StoreScaled(const DecodeTask& item, int64_t row, S* out) const {
-    const Buffer<int32_t> blocks(p_.select_block_count);
-    const Buffer<float> sums(RoundUp(p_.d2, V::kLanes));
-    Arena arena(reinterpret_cast<char*>(blocks.get()));
+    Arena arena(reinterpret_cast<char*>(blocks_));
     PagedRows<S> rows(arena, p_);
     rows.Start(item);
     const auto for_each_row = [&](const auto& f) {
@@ -46,11 +50,13 @@ class DecodeResults {
       }
     };
     const S* query = static_cast<const S*>(p_.query) + row * p_.d1;
-    AttendScaled<V, E>(query, p_.d1, p_.d2, p_.scale_value, for_each_row, sums.get(), out);
+    AttendScaled<V, E>(query, p_.d1, p_.d2, p_.scale_value, for_each_row, sums_, out);
   }
 
   const PagedAttentionParams& p_;
   const int64_t group_;
+  int32_t* blocks_;  // for the rare row that is computed again
+  float* sums_;
 };
 
 // Heads is the way to work on a tile: FewHeads or ManyHeads. Tasks that are parts leave their results in
@@ -66,7 +72,7 @@ class DecodeWorker {
       : p_(p),
         tasks_(tasks),
         records_(records),
-        results_(p),
+        results_(arena, p),
         group_(p.n1 / p.n2),
         rows_(arena, p),
         heads_(arena, p),
@@ -149,9 +155,9 @@ class DecodeWorker {
 // Merges the parts' records of an item into the first and writes the result.
 template <class Dot, class E>
 inline void MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks, const ResultRecords& records,
-                      int64_t item, int64_t width) {
+                      const DecodeResults<typename Dot::Vec, E>& results, int64_t item) {
   using V = typename Dot::Vec;
-  const int64_t first = item * tasks.max_parts(), group = p.n1 / p.n2;
+  const int64_t first = item * tasks.max_parts(), group = p.n1 / p.n2, width = RowStride<Dot>(p.d2);
   const HeadResults merged = records.At(first);
   for (int64_t part = 1; part < tasks.max_parts(); ++part) {
     const HeadResults next = records.At(first + part);
@@ -159,7 +165,7 @@ inline void MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks, c
       MergeHead<V, Dot::kPreciseExp>(merged, h, width, next.out + h * width, next.max[h], next.sum[h]);
     }
   }
-  DecodeResults<V, E>(p).Store(tasks.At(first), merged, width);
+  results.Store(tasks.At(first), merged, width);
 }
 
 template <class Dot, class E, class Heads>
@@ -183,19 +189,27 @@ void DecodeWith(const PagedAttentionParams& p, DecodeTasks& tasks) {
   });
   if (!split) return;
   int64_t next_item = 0;
-  team.Run([&](int) {
+  team.Run([&](int member) {
+    Arena arena(memory.get() + member * size);
+    const DecodeResults<typename Dot::Vec, E> results(arena, p);
     for (int64_t i; (i = TakeTask(&next_item)) < tasks.items();) {
-      MergeItem<Dot, E>(p, tasks, records, i, width);
+      MergeItem<Dot, E>(p, tasks, records, results, i);
     }
   });
+}
+
+// For the tokens that belong to no sequence.
+inline void ClearTokens(const PagedAttentionParams& p, int64_t element_bytes) {
+  std::memset(p.attention_out, 0, p.tokens * p.n1 * p.d2 * element_bytes);
+  if (p.softmax_max == nullptr) return;
+  for (int64_t row = 0; row < p.tokens * p.n1; ++row)
+    StoreStatistics(p.softmax_max, p.softmax_sum, row, kNegativeInfinity, 0.0f);
 }
 
 template <class Dot, class E>
 void PagedAttention(const PagedAttentionParams& p) {
   DecodeTasks tasks(p);
-  if (tasks.items() < p.tokens * p.n2) {
-    std::memset(p.attention_out, 0, p.tokens * p.n1 * p.d2 * sizeof(typename E::Storage));
-  }
+  if (tasks.items() < p.tokens * p.n2) ClearTokens(p, sizeof(typename E::Storage));
   const int64_t group = p.n1 / p.n2;
   if (group > Dot::Vec::kLanes / 2) return DecodeWith<Dot, E, ManyHeads<Dot, E>>(p, tasks);
   if (group == 1) return DecodeWith<Dot, E, FewHeads<Dot, E, 1>>(p, tasks);

@@ -30,7 +30,7 @@ class PagedRows {
   void Start(const DecodeTask& task) {
     head_ = task.head;
     limit_ = VisibleRows(p_, task);
-    drop_ = p_.atten_mask == nullptr ? nullptr : p_.atten_mask + task.token * p_.atten_mask_cols;
+    drop_ = p_.atten_mask == nullptr ? nullptr : MaskRow(task);
     table_ = p_.block_table + task.sequence * p_.max_blocks;
     count_ = SortBlocks(TokenRow(p_, task));
     // The parts follow from the blocks that are there: absent slots must not move their borders.
@@ -57,6 +57,18 @@ class PagedRows {
   }
 
  private:
+  // The token's row of the mask, whose first column is row first_drop_ of the sequence.
+  const uint8_t* MaskRow(const DecodeTask& task) {
+    const bool shared = p_.atten_mask_rows == 0;
+    first_drop_ = shared ? 0 : p_.kv_len[task.sequence] - p_.q_len[task.sequence];
+    const int64_t row = (shared ? 0 : task.sequence * p_.atten_mask_rows) + task.token;
+    return p_.atten_mask + row * p_.atten_mask_cols;
+  }
+
+  bool Dropped(int64_t row) const {
+    return drop_ != nullptr && row >= first_drop_ && drop_[row - first_drop_] != 0;
+  }
+
   // Ascending, so that the order of slots cannot matter. A block listed twice is simply walked through twice.
   int64_t SortBlocks(int64_t token_row) {
     const int32_t* slot = p_.topk_indices + (token_row * p_.n2 + head_) * p_.select_block_count;
@@ -74,9 +86,7 @@ class PagedRows {
   // Moves to the next visible row. Block table entries are read for visible rows only.
   void FindRow() {
     for (;;) {
-      if (drop_ != nullptr) {
-        while (row_ < row_end_ && drop_[row_] != 0) ++row_;
-      }
+      while (row_ < row_end_ && Dropped(row_)) ++row_;
       if (row_ < row_end_ || next_ == end_) return;
       row_ = block_[next_++] * p_.select_block_size;
       row_end_ = Min(row_ + p_.select_block_size, limit_);
@@ -90,7 +100,7 @@ class PagedRows {
     const S* key = static_cast<const S*>(p_.key) + (cache_row * p_.n2 + head_) * p_.d1;
     const S* value = static_cast<const S*>(p_.value) + (cache_row * p_.n2 + head_) * p_.d2;
     for (; row_ < end && tile.count < max_rows; ++row_, key += p_.n2 * p_.d1, value += p_.n2 * p_.d2) {
-      if (drop_ != nullptr && drop_[row_] != 0) continue;
+      if (Dropped(row_)) continue;
       tile.key[tile.count] = key;
       tile.value[tile.count++] = value;
     }
@@ -100,6 +110,7 @@ class PagedRows {
   int32_t* block_;  // visible selected blocks, ascending
   int64_t parts_ = 0;
   int64_t head_, limit_, count_, next_, end_, row_, row_end_;
+  int64_t first_drop_ = 0;
   const uint8_t* drop_;
   const int32_t* table_;
 };

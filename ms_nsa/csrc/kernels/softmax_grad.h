@@ -11,7 +11,7 @@ namespace {
 struct SavedStatistics {
   float* shift;    // the forward's maximum; +inf for a row that saw nothing, so that P is 0
   float* inverse;  // 1 / sum, or 0
-  float* delta;    // sum of grad * attention_out
+  float* delta;    // sum of grad * attention_out, less what softmax_sum's gradient adds to every dP
 };
 
 // P and dS of one row tile in the layouts the products read: rows for dQ, depth pairs of rows for dK and dV.
