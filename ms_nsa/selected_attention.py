@@ -1,10 +1,8 @@
 """Selected attention for training: the forward Cell, its bprop Cell and the functional form."""
 
-import functools
+from mindspore import ops
 
-from mindspore import nn, ops
-
-from ms_nsa import checks, primitives
+from ms_nsa import cells, checks, primitives
 
 _FORWARD = "NsaSelectAttention"
 _GRAD = "NsaSelectAttentionGrad"
@@ -22,7 +20,7 @@ _GRAD_TENSORS = (
 )
 
 
-class NsaSelectAttentionGrad(nn.Cell):
+class NsaSelectAttentionGrad(cells.OperatorCell):
     r"""
     Gradient of :class:`ms_nsa.NsaSelectAttention` with respect to query, key and value.
 
@@ -146,7 +144,7 @@ class NsaSelectAttentionGrad(nn.Cell):
         )
 
 
-class NsaSelectAttention(nn.Cell):
+class NsaSelectAttention(cells.OperatorCell):
     r"""
     Selected attention for training: every query token attends to the key blocks selected for it.
 
@@ -290,9 +288,7 @@ class NsaSelectAttention(nn.Cell):
         return operator(query, key, value, topk_indices, mask, qlen, kvlen)
 
 
-@functools.lru_cache(maxsize=256, typed=True)
-def _cell(head_num, scale_value, select_block_size, select_block_count):
-    return NsaSelectAttention(head_num, scale_value, select_block_size, select_block_count)
+_cell = cells.cached(NsaSelectAttention)
 
 
 @ops.constexpr
