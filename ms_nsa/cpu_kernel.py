@@ -22,7 +22,7 @@ def cpu_function(operator, attributes):
 
 
 def _inference_of_calls(infer_shape, infer_dtype):
-    """What MindSpore asks a primitive for in every call in PyNative mode; it takes shapes and dtypes, and keeps it."""
+    """What MindSpore asks a primitive for in every call in PyNative mode, by shapes and dtypes."""
 
     @functools.lru_cache(maxsize=1024)
     def infer(shapes, dtypes):
@@ -47,19 +47,21 @@ class CpuKernel(CopyableCustom):
         self._block_count = attributes["select_block_count"]
         self._selected_rows = self._block_count * attributes["select_block_size"]
         self._page_rows = attributes.get("page_block_size", 1)
-        self._inferred, self._infer_call = None, _inference_of_calls(infer_shape, infer_dtype)
-
-    def __call__(self, *inputs):
-        self._inferred = self._infer_call(tuple([t.shape for t in inputs]), tuple([t.dtype for t in inputs]))
-        try:
-            return self._run(inputs)
-        finally:
-            self._inferred = None
+        self._infer, self._last_answer = _inference_of_calls(infer_shape, infer_dtype), (None, None)
 
     def __infer__(self, *inputs):
-        return self._inferred or super().__infer__(*inputs)
+        """Of what MindSpore passes, which mixed precision has cast already; the last answer is kept, then the others.
 
-    def _run(self, inputs):
+        The types of tensors compare and hash slowly, those of elements are single objects.
+        """
+        asked = [tensor["shape"] for tensor in inputs], [tensor["dtype"].element_type() for tensor in inputs]
+        known, answer = self._last_answer
+        if asked != known:
+            answer = self._infer(tuple(map(tuple, asked[0])), tuple(asked[1]))
+            self._last_answer = asked, answer
+        return answer
+
+    def __call__(self, *inputs):
         wait = self._wait(inputs[self._key_at], inputs[self._indices_at])
         if wait is None:
             return super().__call__(*inputs)

@@ -1,16 +1,14 @@
 """Selected attention for decoding over a paged KV cache: the Cell and the functional form."""
 
-import functools
+from mindspore import ops
 
-from mindspore import nn, ops
-
-from ms_nsa import checks, primitives
+from ms_nsa import cells, checks, primitives
 
 _INFER = "NsaSelectedAttentionInfer"
 _TENSORS = ("query", "key", "value", "topk_indices", "block_table", "atten_mask")
 
 
-class NsaSelectedAttentionInfer(nn.Cell):
+class NsaSelectedAttentionInfer(cells.OperatorCell):
     r"""
     Selected attention for decoding: the newest tokens of every sequence attend to selected blocks of a paged KV cache.
 
@@ -148,17 +146,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
         return operator(query, key, value, topk_indices, mask, block_table, qlen, kvlen)
 
 
-@functools.lru_cache(maxsize=256, typed=True)
-def _cell(head_num, key_value_head_num, select_block_size, select_block_count, page_block_size, scale_value, layout):
-    return NsaSelectedAttentionInfer(
-        head_num,
-        key_value_head_num,
-        select_block_size,
-        select_block_count,
-        page_block_size,
-        scale_value,
-        layout,
-    )
+_cell = cells.cached(NsaSelectedAttentionInfer)
 
 
 @ops.constexpr

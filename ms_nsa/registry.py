@@ -36,7 +36,7 @@ def inputs(operator, device):
 
 
 def outputs(operator, device, values=None):
-    """The outputs of `operator` on "cpu" or "ascend", in order; without `values` of its attributes those of any call."""
+    """The outputs of `operator` on "cpu" or "ascend", in order; without its attributes' values those always there."""
     listed = _on(device, load(operator)["outputs"])
     return [item for item in listed if "if" not in item or (values and values[item["if"]])]
 

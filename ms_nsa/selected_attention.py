@@ -1,10 +1,8 @@
 """Selected attention for training: the forward Cell, its bprop Cell and the functional form."""
 
-import functools
+from mindspore import ops
 
-from mindspore import nn, ops
-
-from ms_nsa import checks, primitives
+from ms_nsa import cells, checks, primitives
 
 _FORWARD = "NsaSelectAttention"
 _GRAD = "NsaSelectAttentionGrad"
@@ -29,7 +27,7 @@ def _fail_statistics_grad():
     checks.fail(ValueError, _GRAD, "softmax_max_grad and softmax_sum_grad", "be None on Ascend", "Tensors")
 
 
-class NsaSelectAttentionGrad(nn.Cell):
+class NsaSelectAttentionGrad(cells.OperatorCell):
     r"""
     Gradient of :class:`ms_nsa.NsaSelectAttention` with respect to query, key and value.
 
@@ -166,7 +164,7 @@ class NsaSelectAttentionGrad(nn.Cell):
         return operator(*given, qlen, kvlen, max_grad, sum_grad)
 
 
-class NsaSelectAttention(nn.Cell):
+class NsaSelectAttention(cells.OperatorCell):
     r"""
     Selected attention for training: every query token attends to the key blocks selected for it.
 
@@ -316,9 +314,7 @@ class NsaSelectAttention(nn.Cell):
         return operator(query, key, value, topk_indices, mask, qlen, kvlen)
 
 
-@functools.lru_cache(maxsize=256, typed=True)
-def _cell(head_num, scale_value, select_block_size, select_block_count):
-    return NsaSelectAttention(head_num, scale_value, select_block_size, select_block_count)
+_cell = cells.cached(NsaSelectAttention)
 
 
 @ops.constexpr

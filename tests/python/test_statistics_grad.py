@@ -32,8 +32,9 @@ def statistics_case(seed, dtype, n2=1, group=3, **arguments):
 @pytest.mark.parametrize("n2", [1, 4])
 def test_kernels(runner, isa, tmp_path, dtype, n2):  # noqa: F811
     """Any gradients; those of a function of the log-sum-exp; equal keys, of which the first is the largest."""
-    general, composed, equal = cases = [statistics_case(seed, dtype, n2) for seed in range(3)]
-    _, top, total = composed.forward
+    cases = [statistics_case(seed, dtype, n2) for seed in range(3)]
+    composed, equal = cases[1:]
+    total = composed.forward[2]
     lane = composed.statistics_grad[0].astype(np.float64)
     composed.statistics_grad = lane.astype(np.float32), (lane / np.where(total == 0, 1, total)).astype(np.float32)
     equal.key[:] = equal.key[0]

@@ -1,0 +1,49 @@
+"""What the operators' Cells share, and the Cells behind the functional forms."""
+
+import functools
+
+from mindspore import nn
+
+
+class OperatorCell(nn.Cell):
+    """A Cell of one operator."""
+
+    _on_error = None  # called when a call raises
+
+    def __call__(self, *inputs, **named):
+        try:
+            return super().__call__(*inputs, **named)
+        except Exception:
+            if self._on_error is not None:
+                self._on_error()
+            raise
+
+
+class CellCache:
+    """Makes a Cell for given arguments, or finds the one made before: at most `capacity`, the latest used.
+
+    A Cell that raised is not used again, because MindSpore runs no graph again that failed once.
+    """
+
+    def __init__(self, make, capacity=256):
+        self._make, self._capacity = make, capacity
+        self._cells = {}
+
+    def __call__(self, *arguments):
+        key = arguments, tuple(map(type, arguments))  # True and 1.0 are not 1 here
+        cell = self._cells.pop(key, None)
+        if cell is None:
+            cell = self._make(*arguments)
+            cell._on_error = functools.partial(self._cells.pop, key, None)
+        while len(self._cells) >= self._capacity:
+            self._cells.pop(next(iter(self._cells)))
+        self._cells[key] = cell
+        return cell
+
+
+def cached(make):
+    """A function that finds the Cell for given arguments in a CellCache.
+
+    Graph mode would parse a plain function or object; what functools.lru_cache wraps, here to keep nothing, it calls.
+    """
+    return functools.lru_cache(maxsize=0)(CellCache(make))
