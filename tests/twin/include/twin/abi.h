@@ -214,6 +214,7 @@ TWIN_API void PipeClose(int pipe_id, bool barrier, Site site);
 TWIN_API void PipeReset(Site site);
 TWIN_API int InitSlots(int position, Mem mem, uint32_t count, uint32_t bytes, Site site);
 TWIN_API LocalRef SlotRef(int first_slot);
+TWIN_API LocalRef SlotPart(int slot, uint32_t offset, uint64_t bytes, Site site);
 TWIN_API int QueueOpen(int position, Mem mem, Pipe producer, Pipe consumer, int depth, int first_slot,
                        int count, Site site);
 TWIN_API LocalRef QueueAlloc(int queue, Site site);
