@@ -118,10 +118,11 @@ __aicore__ inline void MultiplyPanel(const AscendC::LocalTensor<float>& product,
                                      const AscendC::LocalTensor<T>& left,
                                      const AscendC::LocalTensor<T>& right, int32_t m, int32_t n, int32_t k,
                                      bool accumulate) {
-  constexpr int32_t kFewFractals = 10;  // below, one product ends after the next has read its sums
-  if (accumulate && (m + kCube - 1) / kCube * (n / kCube) < kFewFractals) AscendC::PipeBarrier<PIPE_M>();
+  constexpr int32_t kFewFractals = 10;  // whole ones: below, a product may read sums not yet written
   AscendC::MmadParams mmad;
-  mmad.m = m < 2 ? 2 : m;
+  const int32_t rows = m < 2 ? 2 : m;
+  if (accumulate && rows / kCube * (n / kCube) < kFewFractals) AscendC::PipeBarrier<PIPE_M>();
+  mmad.m = rows;
   mmad.n = n;
   mmad.k = k;
   mmad.cmatrixInitVal = !accumulate;

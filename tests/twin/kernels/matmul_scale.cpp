@@ -132,7 +132,7 @@ class CubeSide {
     mm.n = tile.n;
     mm.k = kc;
     mm.cmatrixInitVal = k == 0;
-    if (mb * nb < 10) PipeBarrier<PIPE_M>();
+    if ((tile.m / 16) * (tile.n / 16) < 10) PipeBarrier<PIPE_M>();  // whole fractals only
     Mmad(c, a, b, mm);
     SetFlag<HardEvent::M_MTE1>(kL0Free + slot_);
   }

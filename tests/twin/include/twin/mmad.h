@@ -251,7 +251,8 @@ void RunMmad(Instr& in, const AscendC::LocalTensor<T>& dst, const AscendC::Local
   TouchC<T>(in, dst.ref(), m, n, accumulate);
   const uint32_t tiles = CeilDiv(m, 16) * CeilDiv(n, 16);
   if (p.unitFlag) in.UnitFlagOrdered();
-  if (accumulate && tiles >= 10) in.AccumulateOrdered();
+  // The documented bound counts whole fractals only: both sides divide down.
+  if (accumulate && (m / 16) * (n / 16) >= 10) in.AccumulateOrdered();
   UnitFlagMmad(in, dst.ref(), tiles * 256 * sizeof(T), p.unitFlag);
   Cost cost{Path::kCube};
   cost.work = uint64_t{tiles} * CeilDiv(k, sizeof(U) == 4 ? 4 : c0);
