@@ -58,6 +58,14 @@ __aicore__ inline void ClearRows(const AscendC::LocalTensor<T>& tile, int32_t ro
   ClearRows(tile, rows, tile_rows, width, tile_rows);
 }
 
+// Of a left operand with m rows: the cube gets two where there is one (see MultiplyPanel), and must not meet
+// what nobody wrote.
+template <class T>
+__aicore__ inline void ClearSecondRow(const AscendC::LocalTensor<T>& tile, int32_t m, int32_t width,
+                                      int32_t tile_rows) {
+  if (m == 1) ClearRows(tile, 1, 2, width, tile_rows);
+}
+
 // Columns [column, column + columns) of a zN tile to L0A as zZ.
 template <class T>
 __aicore__ inline void LoadLeft(const AscendC::LocalTensor<T>& l0a, const AscendC::LocalTensor<T>& tile,

@@ -163,8 +163,6 @@ class TWIN_API Instr {
                       uint64_t src_offset, uint32_t src_stride, uint32_t n, uint32_t size);
   void MarkWritten(const LocalRef& tensor, uint64_t offset, uint64_t bytes);
   void MarkUnwritten(const LocalRef& tensor, uint64_t offset, uint64_t bytes);
-  // Always true in fast mode.
-  bool Initialised(const LocalRef& tensor, uint64_t offset, uint64_t bytes) const;
 
   uint8_t* Data(const LocalRef& tensor, uint64_t offset = 0) const;
   bool ok() const { return ok_; }
