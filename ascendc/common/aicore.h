@@ -3,6 +3,10 @@
 
 #include <cstdint>
 
+#if !defined(__aicore__) && (defined(__DAV_C220_CUBE__) || defined(__DAV_C220_VEC__))
+#error "kernel_operator.h must come before every header of the kernels"
+#endif
+
 #ifdef __aicore__
 #define MS_NSA_FN __aicore__ inline
 #else

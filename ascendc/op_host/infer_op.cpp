@@ -65,26 +65,45 @@ ge::graphStatus InferInferType(gert::InferDataTypeContext* context) {
   return ge::GRAPH_SUCCESS;
 }
 
+// The mask and the lengths. Rows of pages are what keys there may be.
+std::string CheckOptional(const TilingCall& call, bool batched) {
+  const int64_t batch = call.Extent(kBlockTable, 0), tokens = call.Extent(kQuery, 0);
+  const int64_t queries = batched ? tokens * call.Extent(kQuery, 1) : tokens;
+  const int64_t keys = call.Extent(kKey, 0) * call.Extent(kBlockTable, 1);
+  const int64_t q_lens = call.Extent(kActualSeqQlen, 0), kv_lens = call.Extent(kActualSeqKvlen, 0);
+  const auto rank = [&call](size_t input) { return static_cast<int64_t>(call.Rank(input)); };
+  const char* entries = "have one entry per row of block_table";
+  return FirstBroken(
+      kOp, {
+               {call.MayCover(kAttenMask, 0, queries), "atten_mask", "cover [max Sq, max Sk]; its rows", 0},
+               {call.MayCover(kAttenMask, 1, keys), "atten_mask", "cover [max Sq, max Sk]; its columns", 0},
+               {call.MayHaveRank(kActualSeqQlen, 1), "actual_seq_qlen", "have rank 1", rank(kActualSeqQlen)},
+               {rank(kActualSeqKvlen) == 1, "actual_seq_kvlen", "have rank 1", rank(kActualSeqKvlen)},
+               {!call.Given(kActualSeqQlen) || q_lens == batch, "actual_seq_qlen", entries, q_lens},
+               {kv_lens == batch, "actual_seq_kvlen", entries, kv_lens},
+           });
+}
+
 std::string CheckCall(const TilingCall& call) {
   using namespace infer_attribute;
   const int64_t layout = call.Int(kLayout), page = call.Int(kPageBlockSize);
   const int64_t rank = layout == static_cast<int64_t>(Layout::kBsnd) ? 4 : 3;
   const char* rule = rank == 4 ? "have rank 4" : "have rank 3";
   const auto got = [&call](size_t input) { return static_cast<int64_t>(call.Rank(input)); };
-  return FirstBroken(
-      kOp,
-      {
-          {layout >= 0 && layout <= 2, "layout", "be 0 (BSH), 1 (BSND) or 2 (TND)", layout},
-          {got(kQuery) == rank, "query", rule, got(kQuery)},
-          {got(kKey) == rank, "key", rule, got(kKey)},
-          {got(kValue) == rank, "value", rule, got(kValue)},
-          {got(kBlockTable) == 2, "block_table", "have rank 2", got(kBlockTable)},
-          {call.Given(kActualSeqKvlen), "actual_seq_kvlen", "be given; its rank", got(kActualSeqKvlen)},
-          {!call.Given(kAttenMask) || got(kAttenMask) == 2, "atten_mask", "have rank 2", got(kAttenMask)},
-          {call.Extent(kKey, 1) == page, "page_block_size", "equal the rows of a page of key", page},
-          {call.Last(kTopkIndices) == call.Int(kSelectBlockCount), "select_block_count",
-           "equal the last extent of topk_indices", call.Int(kSelectBlockCount)},
-      });
+  const std::string error = FirstBroken(
+      kOp, {
+               {layout >= 0 && layout <= 2, "layout", "be 0 (BSH), 1 (BSND) or 2 (TND)", layout},
+               {got(kQuery) == rank, "query", rule, got(kQuery)},
+               {got(kKey) == rank, "key", rule, got(kKey)},
+               {got(kValue) == rank, "value", rule, got(kValue)},
+               {got(kBlockTable) == 2, "block_table", "have rank 2", got(kBlockTable)},
+               {call.Given(kActualSeqKvlen), "actual_seq_kvlen", "be given; its rank", got(kActualSeqKvlen)},
+               {call.MayHaveRank(kAttenMask, 2), "atten_mask", "have rank 2", got(kAttenMask)},
+               {call.Extent(kKey, 1) == page, "page_block_size", "equal the rows of a page of key", page},
+               {call.Last(kTopkIndices) == call.Int(kSelectBlockCount), "select_block_count",
+                "equal the last extent of topk_indices", call.Int(kSelectBlockCount)},
+           });
+  return error.empty() ? CheckOptional(call, rank == 4 || layout == 0) : error;
 }
 
 AttentionShapes ReadAttention(const TilingCall& call, Layout layout) {
@@ -96,8 +115,8 @@ AttentionShapes ReadAttention(const TilingCall& call, Layout layout) {
   shapes.d2 = Width(call.Last(kValue), layout == Layout::kBsnd, shapes.key_value_head_num);
   shapes.select_block_size = call.Int(kSelectBlockSize);
   shapes.select_block_count = call.Int(kSelectBlockCount);
-  shapes.atten_mask_rows = call.GivenExtent(kAttenMask, 0);
-  shapes.atten_mask_cols = call.GivenExtent(kAttenMask, 1);
+  shapes.atten_mask_rows = call.Extent(kAttenMask, 0);
+  shapes.atten_mask_cols = call.Extent(kAttenMask, 1);
   shapes.sparse_mode = call.Int(kSparseMode);
   shapes.default_scale = call.Int(kDefaultScale) != 0;
   shapes.scale_value = call.Float(kScaleValue);

@@ -48,31 +48,38 @@ inline gert::Shape FirstErrorShape() {
   return gert::Shape({sizeof(FirstError) / sizeof(int64_t)});
 }
 
-// Inputs by their place in the registration, whether earlier optional ones are there or not. An absent
-// optional input comes as nothing or, from MindSpore, as an empty tensor.
+// An absent optional input comes as nothing or, from MindSpore, as an empty tensor of this rank whose extents
+// are all 0 (_ABSENT in ms_nsa/primitives.py). Any other tensor is given, an empty one too, and is checked.
+constexpr size_t kAbsentRank = 7;
+
+// Inputs by their place in the registration, whether earlier optional ones are there or not.
 class TilingCall {
  public:
   explicit TilingCall(gert::TilingContext* context) : context_(context) {}
 
+  // 0 for what is absent.
   size_t Rank(size_t input) const {
-    const gert::StorageShape* shape = context_->GetOptionalInputShape(input);
-    return shape ? shape->GetStorageShape().GetDimNum() : 0;
+    const gert::StorageShape* storage = context_->GetOptionalInputShape(input);
+    if (storage == nullptr) return 0;
+    const gert::Shape& shape = storage->GetStorageShape();
+    const size_t rank = shape.GetDimNum();
+    size_t zeros = 0;
+    while (zeros < rank && shape.GetDim(zeros) == 0) ++zeros;
+    return rank == kAbsentRank && zeros == rank ? 0 : rank;
   }
   // 0 beyond the rank.
   int64_t Extent(size_t input, size_t dim) const {
     if (dim >= Rank(input)) return 0;
     return context_->GetOptionalInputShape(input)->GetStorageShape().GetDim(dim);
   }
-  bool Given(size_t input) const {
-    const size_t rank = Rank(input);
-    for (size_t dim = 0; dim < rank; ++dim) {
-      if (Extent(input, dim) == 0) return false;
-    }
-    return rank > 0;
+  bool Given(size_t input) const { return Rank(input) > 0; }
+  // Absent, or of this rank.
+  bool MayHaveRank(size_t input, size_t rank) const { return !Given(input) || Rank(input) == rank; }
+  // Absent, or with something along `dim`, which is owed where `wanted` is not 0.
+  bool MayCover(size_t input, size_t dim, int64_t wanted) const {
+    return !Given(input) || wanted == 0 || Extent(input, dim) > 0;
   }
   int64_t Last(size_t input) const { return Rank(input) ? Extent(input, Rank(input) - 1) : 0; }
-  // 0 for a tensor that is not given, whatever extents it has.
-  int64_t GivenExtent(size_t input, size_t dim) const { return Given(input) ? Extent(input, dim) : 0; }
   int64_t Int(size_t attribute) const { return Attribute<int64_t>(attribute); }
   float Float(size_t attribute) const { return Attribute<float>(attribute); }
 

@@ -14,7 +14,11 @@ ge::graphStatus TilingSelectGrad(gert::TilingContext* context) {
   std::string error = CheckSelectCall(kOp, call, at);
   if (error.empty()) {
     error = FirstBroken(
-        kOp, {{lens % 2 == 0, "actual_seq_lens", "hold as many lengths of keys as of queries", lens}});
+        kOp,
+        {{call.MayHaveRank(kActualSeqLens, 1), "actual_seq_lens", "have rank 1",
+          static_cast<int64_t>(call.Rank(kActualSeqLens))},
+         {call.MayCover(kActualSeqLens, 0, 1), "actual_seq_lens", "hold at least one length; its entries", 0},
+         {lens % 2 == 0, "actual_seq_lens", "hold as many lengths of keys as of queries", lens}});
   }
   if (!error.empty()) return Refuse(error);
   SelectShapes shapes = ReadSelectShapes(call, at);

@@ -18,8 +18,11 @@ std::string CheckSelectCall(const char* op, const TilingCall& call, const Select
               {rank(at.key) == 3, "key", "have rank 3", rank(at.key)},
               {rank(at.value) == 3, "value", "have rank 3", rank(at.value)},
               {rank(at.topk_indices) == 3, "topk_indices", "have rank 3", rank(at.topk_indices)},
-              {!call.Given(at.atten_mask) || rank(at.atten_mask) == 2, "atten_mask", "have rank 2",
-               rank(at.atten_mask)},
+              {call.MayHaveRank(at.atten_mask, 2), "atten_mask", "have rank 2", rank(at.atten_mask)},
+              {call.MayCover(at.atten_mask, 0, call.Extent(at.query, 0)), "atten_mask",
+               "cover [max Sq, max Sk]; its rows", 0},
+              {call.MayCover(at.atten_mask, 1, call.Extent(at.key, 0)), "atten_mask",
+               "cover [max Sq, max Sk]; its columns", 0},
               {call.Int(select_attribute::kHeadNum) == n1, "head_num", "equal N1 of query",
                call.Int(select_attribute::kHeadNum)},
               {call.Int(select_attribute::kSelectBlockCount) == count, "select_block_count",
@@ -36,8 +39,8 @@ SelectShapes ReadSelectShapes(const TilingCall& call, const SelectPlaces& at) {
   attention.d2 = call.Extent(at.value, 2);
   attention.select_block_size = call.Int(select_attribute::kSelectBlockSize);
   attention.select_block_count = call.Int(select_attribute::kSelectBlockCount);
-  attention.atten_mask_rows = call.GivenExtent(at.atten_mask, 0);
-  attention.atten_mask_cols = call.GivenExtent(at.atten_mask, 1);
+  attention.atten_mask_rows = call.Extent(at.atten_mask, 0);
+  attention.atten_mask_cols = call.Extent(at.atten_mask, 1);
   attention.sparse_mode = call.Int(select_attribute::kSparseMode);
   attention.default_scale = call.Int(select_attribute::kDefaultScale) != 0;
   attention.scale_value = call.Float(select_attribute::kScaleValue);
@@ -76,10 +79,27 @@ ge::graphStatus InferSelectType(gert::InferDataTypeContext* context) {
   return ge::GRAPH_SUCCESS;
 }
 
+std::string CheckLengths(const char* op, const TilingCall& call) {
+  const auto rank = [&call](size_t input) { return static_cast<int64_t>(call.Rank(input)); };
+  const auto entries = [&call](size_t input) {
+    return call.Given(input) ? call.Extent(input, 0) : int64_t{1};
+  };
+  const int64_t queries = entries(kActualSeqQlen), keys = entries(kActualSeqKvlen);
+  return FirstBroken(
+      op,
+      {
+          {call.MayHaveRank(kActualSeqQlen, 1), "actual_seq_qlen", "have rank 1", rank(kActualSeqQlen)},
+          {call.MayHaveRank(kActualSeqKvlen, 1), "actual_seq_kvlen", "have rank 1", rank(kActualSeqKvlen)},
+          {queries > 0, "actual_seq_qlen", "hold at least one length; its entries", queries},
+          {keys == queries, "actual_seq_kvlen", "have as many entries as actual_seq_qlen", keys},
+      });
+}
+
 ge::graphStatus TilingSelect(gert::TilingContext* context) {
   const TilingCall call(context);
   const SelectPlaces at{kQuery, kKey, kValue, kTopkIndices, kAttenMask};
-  const std::string error = CheckSelectCall("MsNsaSelectAttention", call, at);
+  std::string error = CheckSelectCall("MsNsaSelectAttention", call, at);
+  if (error.empty()) error = CheckLengths("MsNsaSelectAttention", call);
   if (!error.empty()) return Refuse(error);
   SelectShapes shapes = ReadSelectShapes(call, at);
   shapes.has_q_lens = call.Given(kActualSeqQlen);

@@ -29,7 +29,7 @@ class AttentionCube {
 
   __aicore__ inline void Run() {
     OpenFlags();
-    if (p_.group == 1) ClearSecondRow();
+    ClearSecondRows();
     StepWalk<Source> steps(p_, source_, AscendC::GetBlockIdx(), AscendC::GetBlockNum());
     Step step, previous;
     bool pending = false;
@@ -102,11 +102,11 @@ class AttentionCube {
     panels_.Close();
   }
 
-  // With one query head the cube gets two rows (see MultiplyPanel); nothing else ever writes the second.
-  __aicore__ inline void ClearSecondRow() {
+  // Once: nothing else ever writes them.
+  __aicore__ inline void ClearSecondRows() {
     for (int32_t slot = 0; slot < kSlots; ++slot) {
-      ClearRows(QueryTile(slot), 1, p_.d1, kCube);
-      ClearRows(WeightTile(slot), 1, p_.chunk_rows, kCube);
+      ClearSecondRow(QueryTile(slot), p_.group, p_.d1, kCube);
+      ClearSecondRow(WeightTile(slot), p_.group, p_.chunk_rows, kCube);
     }
   }
 

@@ -135,9 +135,10 @@ class BlockCube {
     if (tile.first) LoadBlock(tile);
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kQuery + slot);
     AscendC::CrossCoreWaitFlag(kRowsReady);
-    const int32_t stride = RowStride(p_.d1);
-    LoadRows(QueryTile(slot), exchange_[parity_].queries[tile.ordinal % kFetched * kTileRows * stride],
-             tile.tokens * p_.group, p_.d1, stride, LeftRows(tile));
+    const int32_t stride = RowStride(p_.d1), m = tile.tokens * p_.group, left_rows = LeftRows(tile);
+    LoadRows(QueryTile(slot), exchange_[parity_].queries[tile.ordinal % kFetched * kTileRows * stride], m,
+             p_.d1, stride, left_rows);
+    ClearSecondRow(QueryTile(slot), m, p_.d1, left_rows);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kQuery + slot);
   }
 
@@ -173,7 +174,7 @@ class BlockCube {
     const L1Tile weights = WeightTile();
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kWeights);
     AscendC::CrossCoreWaitFlag(kWeightsReady);
-    if (m == 1) ClearRows(weights, 1, RoundUp(tile.rows, kCube), left_rows);
+    ClearSecondRow(weights, m, RoundUp(tile.rows, kCube), left_rows);
     LoadRows(weights, exchange_[parity_].weights[TileOffset(tile)], m, tile.rows, p_.select_block_size,
              left_rows);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kWeights);

@@ -58,6 +58,14 @@ __aicore__ inline void ClearRows(const AscendC::LocalTensor<T>& tile, int32_t ro
   ClearRows(tile, rows, tile_rows, width, tile_rows);
 }
 
+// Of a left operand with m rows: the cube gets two where there is one (see MultiplyPanel), and must not meet
+// what nobody wrote.
+template <class T>
+__aicore__ inline void ClearSecondRow(const AscendC::LocalTensor<T>& tile, int32_t m, int32_t width,
+                                      int32_t tile_rows) {
+  if (m == 1) ClearRows(tile, 1, 2, width, tile_rows);
+}
+
 // Columns [column, column + columns) of a zN tile to L0A as zZ.
 template <class T>
 __aicore__ inline void LoadLeft(const AscendC::LocalTensor<T>& l0a, const AscendC::LocalTensor<T>& tile,
@@ -118,10 +126,11 @@ __aicore__ inline void MultiplyPanel(const AscendC::LocalTensor<float>& product,
                                      const AscendC::LocalTensor<T>& left,
                                      const AscendC::LocalTensor<T>& right, int32_t m, int32_t n, int32_t k,
                                      bool accumulate) {
-  constexpr int32_t kFewFractals = 10;  // below, one product ends after the next has read its sums
-  if (accumulate && (m + kCube - 1) / kCube * (n / kCube) < kFewFractals) AscendC::PipeBarrier<PIPE_M>();
+  constexpr int32_t kFewFractals = 10;  // whole ones: below, a product may read sums not yet written
   AscendC::MmadParams mmad;
-  mmad.m = m < 2 ? 2 : m;
+  const int32_t rows = m < 2 ? 2 : m;
+  if (accumulate && rows / kCube * (n / kCube) < kFewFractals) AscendC::PipeBarrier<PIPE_M>();
+  mmad.m = rows;
   mmad.n = n;
   mmad.k = k;
   mmad.cmatrixInitVal = !accumulate;

@@ -135,6 +135,8 @@ class GradCube {
     LoadRows(QueryTile(slot), exchange_->queries[row * RowStride(p_.d1)], m, p_.d1, RowStride(p_.d1),
              left_rows);
     LoadRows(GradTile(slot), exchange_->grads[row * RowStride(p_.d2)], m, p_.d2, RowStride(p_.d2), left_rows);
+    ClearSecondRow(QueryTile(slot), m, p_.d1, left_rows);
+    ClearSecondRow(GradTile(slot), m, p_.d2, left_rows);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kRows + slot);
   }
 
@@ -165,6 +167,8 @@ class GradCube {
     LoadRows(WeightTile(slot), exchange_->weights[TileOffset(tile)], m, columns, cut_.strip_rows, left_rows);
     LoadRows(ScoreGradTile(slot), exchange_->score_grads[TileOffset(tile)], m, columns, cut_.strip_rows,
              left_rows);
+    ClearSecondRow(WeightTile(slot), m, columns, left_rows);
+    ClearSecondRow(ScoreGradTile(slot), m, columns, left_rows);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kWeights + tile.ordinal % 2);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kWeights + tile.ordinal % 2);
   }

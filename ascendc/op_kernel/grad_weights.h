@@ -137,7 +137,7 @@ class GradWeights {
 
   // Rows narrower than kColumns take part in instructions as a whole: what fills them up must hold numbers.
   __aicore__ inline void Open() {
-    AscendC::Duplicate(Matrix(0, 0), 0.0f, kSlots * 2 * kMatrix);
+    AscendC::Duplicate(At(0, kSlots * 2 * kMatrix), 0.0f, kSlots * 2 * kMatrix);
     AscendC::PipeBarrier<PIPE_V>();
     for (int32_t slot = 0; slot < kSlots; ++slot) {
       AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);

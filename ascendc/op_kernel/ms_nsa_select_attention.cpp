@@ -1,10 +1,13 @@
 // Entry of MsNsaSelectAttention: selected attention over packed sequences, the training forward.
+// clang-format off: first, since aicore.h asks whether it has defined __aicore__
+#include "kernel_operator.h"
+// clang-format on
+
 #include "attention_cube.h"
 #include "attention_vector.h"
 #include "block_cube.h"
 #include "block_vector.h"
 #include "error_report.h"
-#include "kernel_operator.h"
 
 extern "C" __global__ __aicore__ void ms_nsa_select_attention(
     GM_ADDR query, GM_ADDR key, GM_ADDR value, GM_ADDR topk_indices, GM_ADDR atten_mask,

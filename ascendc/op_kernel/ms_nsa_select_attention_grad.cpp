@@ -1,9 +1,12 @@
 // Entry of MsNsaSelectAttentionGrad: the gradient of MsNsaSelectAttention. actual_seq_lens holds the prefix
 // sums of the query rows, then those of the kv rows.
+// clang-format off: first, since aicore.h asks whether it has defined __aicore__
+#include "kernel_operator.h"
+// clang-format on
+
 #include "error_report.h"
 #include "grad_cube.h"
 #include "grad_vector.h"
-#include "kernel_operator.h"
 
 extern "C" __global__ __aicore__ void ms_nsa_select_attention_grad(
     GM_ADDR grad, GM_ADDR query, GM_ADDR key, GM_ADDR value, GM_ADDR attention_out, GM_ADDR softmax_max,

@@ -64,7 +64,8 @@ __aicore__ inline void SoftmaxStep(const Floats& scores, const RowStats& stats, 
 }
 
 // The maximum as users get it. Doubling takes kLowest, the maximum of nothing, to -inf and halving leaves it
-// there; every other one comes back as it was. A NaN score shows in the sum, but a maximum may pass it over.
+// there; every other one comes back as it was, but for those beyond 1.7e38, which come back infinite. A NaN
+// score shows in the sum, but a maximum may pass it over.
 __aicore__ inline void FinishMax(const RowStats& stats, const Floats& scratch, int32_t count) {
   AscendC::Muls(stats.max, stats.max, 2.0f, count);
   AscendC::Muls(scratch, stats.sum, 0.0f, count);

@@ -23,13 +23,13 @@ class RowDots {
     const int64_t end = Quota(rows, core + 1, cores);
     AscendC::PipeBarrier<PIPE_ALL>();
     AscendC::Duplicate(At(kDotsAt), 0.0f, kRows * kMaxWidth);  // rows are filled up to 64 columns
-    AscendC::Duplicate(At(kStatAt), 0.0f, kStatRows);
+    AscendC::Duplicate(Stat(), 0.0f, kStatRows);
     AscendC::PipeBarrier<PIPE_V>();
     for (int64_t row = Quota(rows, core, cores); row < end; row += kRows) {
       const int32_t some = Min<int64_t>(end - row, kRows);
       Load(segment.row * heads + row, some);
       Dot(some);
-      AscendC::DataCopy(deltas[row * kBlockFloats], At(kSpreadAt), some * kBlockFloats);
+      AscendC::DataCopy(deltas[row * kBlockFloats], Spread(), some * kBlockFloats);
       AscendC::PipeBarrier<PIPE_ALL>();
     }
   }
@@ -43,7 +43,11 @@ class RowDots {
   static constexpr int32_t kBytes = kRawAt + 2 * kTile * 2;
   static_assert(kBytes <= 184 * 1024, "UB");
 
-  __aicore__ inline Floats At(int32_t bytes) { return ub_.template GetWithOffset<float>(kTile, bytes); }
+  __aicore__ inline Floats At(int32_t bytes, int32_t floats = kTile) {
+    return ub_.template GetWithOffset<float>(floats, bytes);
+  }
+  __aicore__ inline Floats Stat() { return At(kStatAt, kStatRows); }
+  __aicore__ inline Floats Spread() { return At(kSpreadAt, kStatRows * kBlockFloats); }
   __aicore__ inline AscendC::LocalTensor<T> Raw(int32_t number) {
     return ub_.template GetWithOffset<T>(kTile, kRawAt + number * kTile * 2);
   }
@@ -68,9 +72,9 @@ class RowDots {
       AscendC::Mul(At(kDotsAt)[c], At(kGradAt)[c], At(kOutAt)[c], lanes, rows, params);
     }
     AscendC::PipeBarrier<PIPE_V>();
-    ReduceRows<false>(At(kStatAt), At(kDotsAt), At(kFoldAt), rows, stride_);
+    ReduceRows<false>(Stat(), At(kDotsAt), At(kFoldAt, kRows * kLanes), rows, stride_);
     AscendC::PipeBarrier<PIPE_V>();
-    SpreadRows(At(kSpreadAt), At(kStatAt));
+    SpreadRows(Spread(), Stat());
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kEvent);
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kEvent);
   }

@@ -12,8 +12,8 @@ using Floats = AscendC::LocalTensor<float>;
 constexpr int32_t kLanes = 64;       // floats of a repeat
 constexpr int32_t kBlockFloats = 8;  // floats of 32 bytes
 
-// Finite, so that no difference of two maxima is NaN; below every score.
-constexpr float kLowest = -3.0e38f;
+// Finite, so that no difference of two maxima is NaN; no finite score is below.
+constexpr float kLowest = -3.402823466e38f;
 
 enum class RowOp { kSub, kMul, kDiv };
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ascendc import cann, host
 from ascendc.cann import TYPES
-from ms_nsa import registry
+from ms_nsa import primitives, registry
 
 HERE = pathlib.Path(__file__).resolve().parent
 OP_HOST, OP_KERNEL = host.ASCENDC / "op_host", host.ASCENDC / "op_kernel"
@@ -115,7 +115,7 @@ def kernel_parameters(path):
 
 
 def call_of(case, empty=False, gradient=False, debug=0):
-    """The Call that a SelectCase or PagedCase makes; `empty` gives empty tensors for absent inputs."""
+    """The Call that a SelectCase or PagedCase makes; `empty` gives MindSpore's empty tensor for absent inputs."""
     attributes = {
         "head_num": case.head_num,
         "key_value_head_num": case.key_value_head_num,
@@ -132,7 +132,7 @@ def call_of(case, empty=False, gradient=False, debug=0):
         attributes.update(page_block_size=case.page_block_size, layout=case.layout)
     shapes = {}
     for tensor in registry.inputs(OPERATORS[op_type], "ascend"):
-        absent = (0,) * len(tensor["shape"].split(",")) if empty else None
+        absent = primitives._ABSENT if empty else None
         shape = _shape_of(case, tensor["name"])
         shapes[tensor["name"]] = absent if shape is None else shape
     return Call(op_type, shapes, values_of(op_type, attributes))

@@ -99,7 +99,7 @@ class BufferFaults {
   __aicore__ inline void Multiply() {
     MmadParams p;
     p.m = p.n = p.k = kSide;
-    Mmad(c_, a_, b_, p);
+    Mmad(c_, a_, b_, p);  // fault 4: uninitialised  // fault 5: uninitialised
     PipeBarrier<PIPE_ALL>();
     p.cmatrixSource = true;
     p.cmatrixInitVal = false;
@@ -107,11 +107,10 @@ class BufferFaults {
     PipeBarrier<PIPE_ALL>();
   }
 
-  // What L0A and L0B lacked shows in the product.
   __aicore__ inline void Store() {
     FixpipeParamsV220 p;
     p.nSize = p.mSize = p.srcStride = p.dstStride = kSide;
-    Fixpipe<float, float, CFG_ROW_MAJOR>(z_, c_, p);  // fault 4: uninitialised  // fault 5: uninitialised
+    Fixpipe<float, float, CFG_ROW_MAJOR>(z_, c_, p);
     PipeBarrier<PIPE_ALL>();
     Fixpipe<float, float, CFG_ROW_MAJOR>(z_, c_[Is(19) ? 8 : 0], p);  // fault 19: alignment
     PipeBarrier<PIPE_ALL>();

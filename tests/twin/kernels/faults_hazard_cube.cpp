@@ -10,7 +10,8 @@ struct FaultTiling {
 };
 
 constexpr uint32_t kSide = 16, kTile = kSide * kSide;
-constexpr uint64_t kLine = 16;  // floats of a cache line
+constexpr uint32_t kWide = 256;  // columns of a product of many fractals
+constexpr uint64_t kLine = 16;   // floats of a cache line
 // TPipe keeps M_MTE1 0 to 2 for itself on a cube core.
 constexpr int32_t kEvent = 3;
 
@@ -31,6 +32,7 @@ class HazardCube {
     Prepare();
     LoadMultiplyStore();
     Accumulate();
+    AccumulateWide();
     ThroughL1();
     StraightToL0();
     ReadBack();
@@ -47,8 +49,8 @@ class HazardCube {
   __aicore__ inline void Buffers() {
     pipe_.InitBuffer(l1_, 4 * kTile * sizeof(float));
     pipe_.InitBuffer(l0a_, kTile * sizeof(half));
-    pipe_.InitBuffer(l0b_, kTile * sizeof(half));
-    pipe_.InitBuffer(l0c_, kTile * sizeof(float));
+    pipe_.InitBuffer(l0b_, kWide / kSide * kTile * sizeof(half));
+    pipe_.InitBuffer(l0c_, kWide / kSide * kTile * sizeof(float));
     pipe_.InitBuffer(bt_, kSide * sizeof(float));
     pipe_.InitBuffer(fb_, kTile * sizeof(half));
     one_ = l1_.GetWithOffset<half>(kTile, 0);
@@ -94,6 +96,28 @@ class HazardCube {
     PipeBarrier<PIPE_M>();
     Edge<HardEvent::FIX_M>(fault_ != 6);
     Mmad(c_, a_, b_, mmad_);  // fault 6: hazard_war
+    PipeBarrier<PIPE_ALL>();
+  }
+
+  // Rows that fill no fractal do not count: 4 x 256 is below the bound, 16 x 160 is not.
+  __aicore__ inline void AccumulateWide() {
+    LoadData(b_, two_, LoadData2DParams(0, kWide / kSide, 0, 0, 0, false, 0));
+    PipeBarrier<PIPE_ALL>();
+    MmadParams more = mmad_;
+    more.n = 160;
+    Mmad(c_, a_, b_, more);
+    more.cmatrixInitVal = false;
+    Mmad(c_, a_, b_, more);
+    PipeBarrier<PIPE_ALL>();
+    more.m = 4;
+    more.n = kWide;
+    more.cmatrixInitVal = true;
+    Mmad(c_, a_, b_, more);
+    if (fault_ != 47) PipeBarrier<PIPE_M>();
+    more.cmatrixInitVal = false;
+    Mmad(c_, a_, b_, more);  // fault 47: hazard_raw
+    PipeBarrier<PIPE_ALL>();
+    Mmad(c_, a_, b_, mmad_);
     PipeBarrier<PIPE_ALL>();
   }
 

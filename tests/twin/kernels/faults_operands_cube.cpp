@@ -24,6 +24,7 @@ class OperandsCube {
     Multiply();
     Store();
     StoreToL1();
+    Tensors();
     UnitFlag();
     if (Is(40)) Vector();
     if (Is(41)) ToUb();
@@ -194,6 +195,26 @@ class OperandsCube {
     Fixpipe<float, float, CFG_ROW_MAJOR>(z_, c_[kTile], q);  // fault 39: unit_flag
     PipeBarrier<PIPE_ALL>();
   }
+
+  // Operands that end inside their buffer, but beyond their LocalTensor.
+  __aicore__ inline void Tensors() {
+    Nd2NzParams rows(1, kSide, kSide, 0, kSide, kSide, 1, 0);
+    DataCopy(l1_.GetWithOffset<half>(Few(42), 0), in_, rows);  // fault 42: bounds
+    PipeBarrier<PIPE_ALL>();
+    const LoadData2DParams load(0, 4, 1, 0, 0, false, 0);
+    LoadData(l0a_.GetWithOffset<half>(Few(43), 0), one_, load);  // fault 43: bounds
+    PipeBarrier<PIPE_ALL>();
+    Mmad(c_, l0a_.GetWithOffset<half>(Few(44), 0), b_, mmad_);  // fault 44: bounds
+    PipeBarrier<PIPE_ALL>();
+    Mmad(l0c_.GetWithOffset<float>(Few(45), 0), a_, b_, mmad_);  // fault 45: bounds
+    PipeBarrier<PIPE_ALL>();
+    const LocalTensor<float> product = l0c_.GetWithOffset<float>(Few(46), 0);
+    Fixpipe<float, float, CFG_ROW_MAJOR>(z_, product, store_);  // fault 46: bounds
+    PipeBarrier<PIPE_ALL>();
+  }
+
+  // Elements of a tile, or in this fault only half of them.
+  __aicore__ inline uint32_t Few(uint32_t fault) const { return Is(fault) ? kTile / 2 : kTile; }
 
   __aicore__ inline void Vector() {
     Adds(c_, c_, 1.0f, 64);  // fault 40: core

@@ -10,6 +10,7 @@ struct FaultTiling {
 };
 
 constexpr uint32_t kTile = 512;  // floats
+constexpr uint32_t kPart = 64;
 
 class OperandsVector {
  public:
@@ -27,6 +28,7 @@ class OperandsVector {
     Spread();
     Reductions();
     Gathers();
+    Tensors();
     Scalars();
   }
 
@@ -186,6 +188,30 @@ class OperandsVector {
     LocalTensor<float> to = Is(36) ? a_[8] : b_;
     GatherMask(to, a_, 2, true, 70, GatherMaskParams(1, 2, 9, 0), kept);  // fault 36: overlap
     PipeBarrier<PIPE_ALL>();
+  }
+
+  // Operands that end inside their buffer, but beyond their LocalTensor.
+  __aicore__ inline void Tensors() {
+    Duplicate(Half(40), 1.0f, 2 * kPart);  // fault 40: bounds
+    PipeBarrier<PIPE_ALL>();
+    Adds(Half(41), a_, 1.0f, uint64_t{64}, 2, UnaryRepeatParams(1, 1, 8, 8));  // fault 41: bounds
+    PipeBarrier<PIPE_ALL>();
+    Add(b_, a_, Half(42), uint64_t{64}, 2, BinaryRepeatParams(1, 1, 1, 8, 8, 8));  // fault 42: bounds
+    PipeBarrier<PIPE_ALL>();
+    uint64_t every_second[2] = {0x5555555555555555, 0};
+    Muls(b_, Half(43), 2.0f, every_second, 1, UnaryRepeatParams(1, 2, 8, 8));  // fault 43: bounds
+    PipeBarrier<PIPE_ALL>();
+    DataCopy(Half(44), x_, 2 * kPart);  // fault 44: bounds
+    PipeBarrier<PIPE_ALL>();
+    DataCopy(z_, Half(45)[kPart], kPart);  // fault 45: bounds
+    PipeBarrier<PIPE_ALL>();
+    cbuf_.GetWithOffset<float>(kTile, Is(46) ? 32 : 0);  // fault 46: bounds
+    cbuf_.Get<float>(Is(47) ? kTile + 8 : kTile);        // fault 47: bounds
+  }
+
+  // 2 * kPart floats of a buffer, or in this fault only half of them.
+  __aicore__ inline LocalTensor<float> Half(uint32_t fault) {
+    return cbuf_.GetWithOffset<float>(Is(fault) ? kPart : 2 * kPart, 0);
   }
 
   __aicore__ inline void Scalars() {

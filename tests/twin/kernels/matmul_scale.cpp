@@ -100,6 +100,7 @@ class CubeSide {
     p.dstNzC0Stride = Blocks16(tile.m) * 16;
     p.dstNzNStride = 1;
     DataCopy(a, a_[uint64_t{tile.row} * t_.k + k], p);
+    if (tile.m == 1) ClearSecondRow(a, Blocks16(kc));
     p.nValue = kc;
     p.dValue = tile.n;
     p.srcDValue = t_.n;
@@ -107,6 +108,11 @@ class CubeSide {
     DataCopy(b, b_[uint64_t{k} * t_.n + tile.col], p);
     SetFlag<HardEvent::MTE2_MTE1>(slot_);
     WaitFlag<HardEvent::MTE2_MTE1>(slot_);
+  }
+
+  // See Multiply: the cube gets two rows.
+  __aicore__ inline void ClearSecondRow(const LocalTensor<half>& a, uint32_t slabs) {
+    Fill(a[16], InitConstValueParams<half>(slabs, 1, 15, half(0)));
   }
 
   __aicore__ inline void Multiply(const Tile& tile, const LocalTensor<float>& c, uint32_t k, uint32_t kc) {
@@ -128,11 +134,11 @@ class CubeSide {
     SetFlag<HardEvent::MTE1_M>(slot_);
     WaitFlag<HardEvent::MTE1_M>(slot_);
     MmadParams mm;
-    mm.m = tile.m == 1 ? 2 : tile.m;  // 1 would be read as GEMV; the second row is garbage that nothing reads
+    mm.m = tile.m == 1 ? 2 : tile.m;  // 1 would be read as GEMV; nobody reads the second row
     mm.n = tile.n;
     mm.k = kc;
     mm.cmatrixInitVal = k == 0;
-    if (mb * nb < 10) PipeBarrier<PIPE_M>();
+    if ((tile.m / 16) * (tile.n / 16) < 10) PipeBarrier<PIPE_M>();  // whole fractals only
     Mmad(c, a, b, mm);
     SetFlag<HardEvent::M_MTE1>(kL0Free + slot_);
   }

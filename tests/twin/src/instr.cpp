@@ -55,6 +55,10 @@ void Instr::CheckRegion(const LocalRef& t, const char* operand, uint64_t offset,
           Rule::kBounds, "%s touches %s [%llu, %llu) outside its buffer [%u, %u)", operand, MemName(t.mem),
           static_cast<unsigned long long>(begin), static_cast<unsigned long long>(end), slot.addr,
           slot.addr + slot.bytes);
+  Require(offset + bytes <= t.bytes, Rule::kBounds,
+          "%s touches %llu bytes of a LocalTensor that has %u (%s [%llu, %llu))", operand,
+          static_cast<unsigned long long>(offset + bytes), t.bytes, MemName(t.mem),
+          static_cast<unsigned long long>(begin), static_cast<unsigned long long>(end));
   Require(slot.generation == t.generation, Rule::kUseAfterFree, "%s was freed (FreeTensor) before this use",
           operand);
 }

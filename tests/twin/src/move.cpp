@@ -66,10 +66,6 @@ void Instr::MarkWritten(const LocalRef& t, uint64_t offset, uint64_t bytes) {
   if (checking_) core_->Memory(t.mem).init.Set(t.addr + offset, bytes, true);
 }
 
-bool Instr::Initialised(const LocalRef& t, uint64_t offset, uint64_t bytes) const {
-  return !checking_ || core_->Memory(t.mem).init.All(t.addr + offset, bytes);
-}
-
 void Instr::MarkUnwritten(const LocalRef& t, uint64_t offset, uint64_t bytes) {
   if (checking_) core_->Memory(t.mem).init.Set(t.addr + offset, bytes, false);
 }

@@ -162,6 +162,18 @@ LocalRef SlotRef(int first_slot) {
   return RefOf(core, first_slot);
 }
 
+LocalRef SlotPart(int slot, uint32_t offset, uint64_t bytes, Site site) {
+  LocalRef part = SlotRef(slot);
+  if (part.buffer >= 0 && offset + bytes > part.bytes) {
+    Current().Fail(Rule::kBounds, "TBuf", Pipe::kS, site,
+                   std::string("TBuf: a tensor of ") + MemName(part.mem) + " must end within its buffer of " +
+                       std::to_string(part.bytes) + " bytes, got " + std::to_string(offset + bytes));
+  }
+  part.addr += offset;
+  part.bytes = static_cast<uint32_t>(bytes);
+  return part;
+}
+
 LocalRef RawRef(int position, Mem mem, uint32_t addr, uint32_t bytes, Site site) {
   Core& core = Current();
   if (addr + uint64_t{bytes} > core.Capacity(mem)) {

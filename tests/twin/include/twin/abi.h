@@ -163,8 +163,6 @@ class TWIN_API Instr {
                       uint64_t src_offset, uint32_t src_stride, uint32_t n, uint32_t size);
   void MarkWritten(const LocalRef& tensor, uint64_t offset, uint64_t bytes);
   void MarkUnwritten(const LocalRef& tensor, uint64_t offset, uint64_t bytes);
-  // Always true in fast mode.
-  bool Initialised(const LocalRef& tensor, uint64_t offset, uint64_t bytes) const;
 
   uint8_t* Data(const LocalRef& tensor, uint64_t offset = 0) const;
   bool ok() const { return ok_; }
@@ -214,6 +212,7 @@ TWIN_API void PipeClose(int pipe_id, bool barrier, Site site);
 TWIN_API void PipeReset(Site site);
 TWIN_API int InitSlots(int position, Mem mem, uint32_t count, uint32_t bytes, Site site);
 TWIN_API LocalRef SlotRef(int first_slot);
+TWIN_API LocalRef SlotPart(int slot, uint32_t offset, uint64_t bytes, Site site);
 TWIN_API int QueueOpen(int position, Mem mem, Pipe producer, Pipe consumer, int depth, int first_slot,
                        int count, Site site);
 TWIN_API LocalRef QueueAlloc(int queue, Site site);

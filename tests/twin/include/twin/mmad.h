@@ -38,27 +38,15 @@ struct FractalTile {
     }
   }
 
+  // All that the product takes up must be written, rows included whose results nobody reads.
   void Touch(Instr& in, const LocalRef& tensor, const char* operand) const {
     ForBlocks([&](uint32_t, uint32_t, uint32_t r, uint32_t c, uint64_t at) {
       if (c == c0) {
-        in.Touch(Access::kLoad, tensor, operand, at, uint64_t{r} * 32);
+        in.Touch(Access::kRead, tensor, operand, at, uint64_t{r} * 32);
         return;
       }
-      for (uint32_t i = 0; i < r; ++i) in.Touch(Access::kLoad, tensor, operand, at + i * 32, c * sizeof(T));
+      for (uint32_t i = 0; i < r; ++i) in.Touch(Access::kRead, tensor, operand, at + i * 32, c * sizeof(T));
     });
-  }
-
-  // Which rows are initialised throughout: the others make garbage of their row (or column) of the product
-  // only.
-  std::vector<bool> Initialised(Instr& in, const LocalRef& tensor) const {
-    std::vector<bool> whole(rows, true);
-    ForBlocks([&](uint32_t rb, uint32_t, uint32_t r, uint32_t c, uint64_t at) {
-      if (in.Initialised(tensor, at, uint64_t{r} * 32)) return;
-      for (uint32_t i = 0; i < r; ++i) {
-        if (!in.Initialised(tensor, at + i * 32, c * sizeof(T))) whole[rb * 16 + i] = false;
-      }
-    });
-    return whole;
   }
 
   // put(row, k, value) for every real element.
@@ -154,65 +142,28 @@ void TouchC(Instr& in, const LocalRef& dst, uint32_t m, uint32_t n, bool accumul
     for (uint32_t j = 0; j < n; j += 16) {
       const uint32_t columns = std::min(16u, n - j);
       for (uint32_t i = 0; i < m; ++i) {
-        in.Touch(Access::kLoad, dst, "dst", CIndex(i, j, mp) * sizeof(T), columns * sizeof(T));
+        in.Touch(Access::kRead, dst, "dst", CIndex(i, j, mp) * sizeof(T), columns * sizeof(T));
       }
     }
   }
   in.Touch(Access::kWrite, dst, "dst", 0, uint64_t{mp} * CeilDiv(n, 16) * 16 * sizeof(T));
 }
 
-// Initialised state of the tile that an accumulation starts from.
-struct InitMap {
-  bool all = true;
-  uint32_t n = 0;
-  std::vector<bool> bits;
-  bool At(uint32_t i, uint32_t j) const { return all || bits[size_t{i} * n + j]; }
-};
-
+// Padding rows and columns of the tile hold garbage after the instruction.
 template <class T>
-InitMap InitOfC(Instr& in, const LocalRef& c, uint32_t m, uint32_t n) {
-  InitMap map;
-  const uint32_t mp = CeilDiv(m, 16) * 16;
-  if (in.Initialised(c, 0, uint64_t{mp} * CeilDiv(n, 16) * 16 * sizeof(T))) return map;
-  map.all = false;
-  map.n = n;
-  map.bits.resize(size_t{m} * n);
-  for (uint32_t i = 0; i < m; ++i) {
-    for (uint32_t j = 0; j < n; ++j) {
-      map.bits[size_t{i} * n + j] = in.Initialised(c, CIndex(i, j, mp) * sizeof(T), sizeof(T));
-    }
-  }
-  return map;
-}
-
-// What is defined of a product: real rows and columns whose operands (and start value) are.
-struct Defined {
-  std::vector<bool> rows, columns;
-  bool All() const {
-    return std::find(rows.begin(), rows.end(), false) == rows.end() &&
-           std::find(columns.begin(), columns.end(), false) == columns.end();
-  }
-};
-
-// Padding rows and columns of the tile hold garbage after the instruction, and so does what garbage went
-// into.
-template <class T>
-void StoreC(Instr& in, const LocalRef& dst, const std::vector<T>& c, const Defined& defined,
-            const InitMap& before) {
-  const uint32_t m = static_cast<uint32_t>(defined.rows.size()),
-                 n = static_cast<uint32_t>(defined.columns.size());
+void StoreC(Instr& in, const LocalRef& dst, const std::vector<T>& c, uint32_t m, uint32_t n) {
   const uint32_t mp = CeilDiv(m, 16) * 16, np = CeilDiv(n, 16) * 16;
-  const bool whole = mp == m && np == n && defined.All() && before.all;
+  const bool whole = mp == m && np == n;
   if (!whole) {
     std::memset(in.Data(dst), 0xff, uint64_t{mp} * np * sizeof(T));
     in.MarkUnwritten(dst, 0, uint64_t{mp} * np * sizeof(T));
   }
   uint8_t* out = in.Data(dst);
   for (uint32_t i = 0; i < m; ++i) {
-    for (uint32_t j = 0; j < n; ++j) {
-      std::memcpy(out + CIndex(i, j, mp) * sizeof(T), &c[size_t{i} * n + j], sizeof(T));
-      if (whole || !in.checking() || !defined.rows[i] || !defined.columns[j] || !before.At(i, j)) continue;
-      in.MarkWritten(dst, CIndex(i, j, mp) * sizeof(T), sizeof(T));
+    for (uint32_t j = 0; j < n; j += 16) {
+      const uint32_t bytes = std::min(16u, n - j) * sizeof(T);
+      std::memcpy(out + CIndex(i, j, mp) * sizeof(T), &c[size_t{i} * n + j], bytes);
+      if (!whole) in.MarkWritten(dst, CIndex(i, j, mp) * sizeof(T), bytes);
     }
   }
 }
@@ -251,19 +202,15 @@ void RunMmad(Instr& in, const AscendC::LocalTensor<T>& dst, const AscendC::Local
   TouchC<T>(in, dst.ref(), m, n, accumulate);
   const uint32_t tiles = CeilDiv(m, 16) * CeilDiv(n, 16);
   if (p.unitFlag) in.UnitFlagOrdered();
-  if (accumulate && tiles >= 10) in.AccumulateOrdered();
+  // The documented bound counts whole fractals only: both sides divide down.
+  if (accumulate && (m / 16) * (n / 16) >= 10) in.AccumulateOrdered();
   UnitFlagMmad(in, dst.ref(), tiles * 256 * sizeof(T), p.unitFlag);
   Cost cost{Path::kCube};
   cost.work = uint64_t{tiles} * CeilDiv(k, sizeof(U) == 4 ? 4 : c0);
-  // Issue marks the whole tile as written, so the state that it accumulates on is taken before.
-  const InitMap before = accumulate && in.ok() ? InitOfC<T>(in, *start, m, n) : InitMap{};
   if (!in.Issue(cost)) return;
   if constexpr (kMmadTypes<T, U, S>) {
-    const Defined defined{gemv ? std::vector<bool>(1, true) : a.Initialised(in, fm.ref()),
-                          b.Initialised(in, filter.ref())};
     std::vector<T> c = start ? LoadC<T>(in, *start, m, n) : std::vector<T>(size_t{m} * n);
-    StoreC(in, dst.ref(), Product(in.Data(fm.ref()), in.Data(filter.ref()), a, b, gemv, std::move(c)),
-           defined, before);
+    StoreC(in, dst.ref(), Product(in.Data(fm.ref()), in.Data(filter.ref()), a, b, gemv, std::move(c)), m, n);
   }
 }
 

@@ -93,17 +93,12 @@ class TBuf {
     return LocalTensor<T>(twin::SlotRef(slot_));
   }
   template <class T>
-  LocalTensor<T> Get(uint32_t len) {
-    LocalTensor<T> t = Get<T>();
-    t.SetSize(len);
-    return t;
+  LocalTensor<T> Get(uint32_t len, TWIN_SITE) {
+    return GetWithOffset<T>(len, 0, site);
   }
   template <class T>
-  LocalTensor<T> GetWithOffset(uint32_t size, uint32_t bufOffset) {
-    twin::LocalRef ref = twin::SlotRef(slot_);
-    ref.addr += bufOffset;
-    ref.bytes = size * sizeof(T);
-    return LocalTensor<T>(ref);
+  LocalTensor<T> GetWithOffset(uint32_t size, uint32_t bufOffset, TWIN_SITE) {
+    return LocalTensor<T>(twin::SlotPart(slot_, bufOffset, uint64_t{size} * sizeof(T), site));
   }
 
  private:
