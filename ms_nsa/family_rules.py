@@ -49,7 +49,7 @@ class Sliding(NamedTuple):
     sparse_mode: int = 3
 
     def visible(self, position, kv_len):
-        return max(0, position + 1 - self.window_size), min(position + 1, kv_len)
+        return max(0, position + 1 - self.window_size), position + 1
 
 
 class Choice(NamedTuple):
@@ -115,14 +115,21 @@ def block_importance(query, key, scale_value, sequences, windows, select_block_s
         yield visit, importance
 
 
-def block_overlap(rows, windows, select_block_size):
+def block_overlap(rows, windows, select_block_size, shift=0):
     """[windows, blocks]: raw rows that a window shares with a block / compress_stride.
 
-    >>> block_overlap(144, Windows(32, 16), 64)[3:8].T.tolist()
-    [[1.0, 0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 2.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0, 1.0]]
+    A ``shift`` only explains the results of others, who take the overlap of window c - shift for that of window c:
+    1 is CANN's numbering, 1 - select_block_size // compress_stride that of the paper's equation 9 read with windows
+    and blocks counted from 0.
+
+    >>> for shift in (0, 1, -3):  # weights of windows 0 to 8 in block 1
+    ...     block_overlap(160, Windows(32, 16), 64, shift)[:, 1].tolist()
+    [0.0, 0.0, 0.0, 1.0, 2.0, 2.0, 2.0, 1.0, 0.0]
+    [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 2.0, 2.0, 1.0]
+    [1.0, 2.0, 2.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0]
     """
     size, stride, _ = windows
-    window = np.arange(window_count(rows, size, stride))[:, None] * stride
+    window = (np.arange(window_count(rows, size, stride))[:, None] - shift) * stride
     block = np.arange(block_count(rows, select_block_size))[None, :] * select_block_size
     shared = np.minimum(window + size, block + select_block_size) - np.maximum(window, block)
     return np.maximum(shared, 0) / stride

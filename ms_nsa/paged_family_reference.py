@@ -50,8 +50,11 @@ def nsa_compress_infer(
     input, weight = input_and_weight(cache_rows(input, n2, page_block_size, cache_layout), weight, compress_block_size)
     lens = required("actual_seq_len", actual_seq_len)
     place = page_lookup(block_table, page_block_size, len(input) // page_block_size)
-    slot_mapping = np.reshape(slot_mapping, (len(lens), -1)).astype(np.int64)
+    slot_mapping = np.asarray(slot_mapping, np.int64)
+    slot_mapping = slot_mapping[:, None] if slot_mapping.ndim == 1 else slot_mapping
     q_lens = [1] * len(lens) if actual_seq_qlen is None else actual_seq_qlen
+    if not len(slot_mapping) == len(q_lens) == len(lens):
+        raise ValueError(f"slot_mapping and actual_seq_qlen must be of {len(lens)} sequences as actual_seq_len")
     rows, slots = np.zeros((*slot_mapping.shape, *input.shape[1:])), np.full(slot_mapping.shape, -1, np.int32)
     for b, i, start in new_windows(q_lens, lens, compress_block_size, compress_stride):
         if i == slot_mapping.shape[1]:

@@ -225,8 +225,15 @@ def test_arguments_that_do_not_fit_are_errors(changed, message):
         infer(**changed)
 
 
-def test_more_new_windows_than_slots_are_an_error():
+@pytest.mark.parametrize(
+    ("slots", "q_lens", "message"),
+    [
+        ([1], [3], "slot_mapping must have a slot for every new window, got 1 per sequence"),
+        ([1, 2], [1], "slot_mapping and actual_seq_qlen must be of 1 sequences"),
+        ([1], [1, 1], "slot_mapping and actual_seq_qlen must be of 1 sequences"),
+    ],
+)
+def test_slots_that_do_not_fit_are_errors(slots, q_lens, message):
     pages = np.zeros((4, 2, 1, 1))
-    arguments = {"block_table": [[3, 0, 2]], "actual_seq_len": [6], "actual_seq_qlen": [3]}
-    with pytest.raises(ValueError, match="slot_mapping must have a slot for every new window"):
-        nsa_compress_infer(pages, None, [1], 2, 1, 2, **arguments)
+    with pytest.raises(ValueError, match=message):
+        nsa_compress_infer(pages, None, slots, 2, 1, 2, [[3, 0, 2]], [6], actual_seq_qlen=q_lens)

@@ -6,7 +6,8 @@ import numpy as np
 
 def random_lengths(rng):
     """Rows of a few packed sequences, some of them 0."""
-    return rng.integers(0, 40, rng.integers(1, 4)) * rng.choice([0, 1, 1, 1])
+    lens = rng.integers(0, 40, rng.integers(1, 4))
+    return lens * rng.choice([0, 1, 1, 1], len(lens))
 
 
 def random_compressed_arguments(rng, sparse_mode=None, masks=True):
