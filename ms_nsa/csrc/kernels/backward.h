@@ -24,7 +24,7 @@ class Backward {
         owners_(in_.batch * in_.n2),
         parts_(Max(1, CeilDiv(kBackwardTasks, in_.n2))),
         shared_(parts_ > 1 && owners_ < kBackwardTasks),
-        dq_stride_(RoundUp(in_.d1, V::kLanes)),
+        dq_stride_(BalancedRow<V>::Stride(in_.d1)),
         dq_size_(chunks_.max_tokens() * (in_.n1 / in_.n2) * dq_stride_),
         dk_stride_(RoundUp(in_.d1, V::kLanes)),
         dv_stride_(RoundUp(in_.d2, V::kLanes)),
@@ -46,18 +46,20 @@ class Backward {
       const FloatEnvironment environment;
       Arena arena(scratch_ + TeamMember() * scratch_size_);
       Worker worker(arena, p_, chunks_);
+      CommonKey<V, E> common(arena, in_);
 #pragma omp for schedule(dynamic, 1)
       for (int64_t i = 0; i < owners_; ++i)
-        RunOwner(worker, order[i], dq_ + TeamMember() * parts_ * dq_size_);
+        RunOwner(worker, common, order[i], dq_ + TeamMember() * parts_ * dq_size_);
     }
   }
 
-  void RunOwner(Worker& worker, int64_t owner, float* dq) {
+  void RunOwner(Worker& worker, CommonKey<V, E>& common, int64_t owner, float* dq) {
     ClearKv(owner, 0, 1);
     for (int64_t c = 0; c < chunks_.count(owner / in_.n2); ++c) {
       const auto chunk = chunks_.At(owner / in_.n2, owner % in_.n2, c);
       worker.Run(chunk, {0, 1}, GradsOf(owner), {dq, dq_size_, parts_});
-      for (int64_t token = 0; token < chunk.tokens; ++token) WriteQuery(chunk, token, dq);
+      for (int64_t token = 0; token < chunk.tokens; ++token) WriteQuery(chunk, token, dq, common);
+      BalanceKeys(chunk, GradsOf(owner), dq);
     }
     WriteKv(owner, 0, 1);
   }
@@ -71,6 +73,7 @@ class Backward {
       const FloatEnvironment environment;
       Arena arena(scratch_ + TeamMember() * scratch_size_);
       Worker worker(arena, p_, chunks_);
+      CommonKey<V, E> common(arena, in_);
 #pragma omp for schedule(dynamic, 1)
       for (int64_t i = 0; i < tasks; ++i) ClearKv(i / parts_, i % parts_, parts_);
       for (int64_t c = 0; c < rounds; ++c) {
@@ -86,7 +89,14 @@ class Backward {
           const int64_t owner = i / tokens;
           if (c >= chunks_.count(owner / in_.n2)) continue;
           const auto chunk = chunks_.At(owner / in_.n2, owner % in_.n2, c);
-          if (i % tokens < chunk.tokens) WriteQuery(chunk, i % tokens, dq_ + owner * parts_ * dq_size_);
+          if (i % tokens < chunk.tokens)
+            WriteQuery(chunk, i % tokens, dq_ + owner * parts_ * dq_size_, common);
+        }
+#pragma omp for schedule(static)
+        for (int64_t owner = 0; owner < owners_; ++owner) {
+          if (c >= chunks_.count(owner / in_.n2)) continue;
+          const auto chunk = chunks_.At(owner / in_.n2, owner % in_.n2, c);
+          BalanceKeys(chunk, GradsOf(owner), dq_ + owner * parts_ * dq_size_);
         }
       }
 #pragma omp for schedule(dynamic, 1)
@@ -107,6 +117,7 @@ class Backward {
   int64_t ScratchSize() const {
     Arena sizing;
     Worker(sizing, p_, chunks_);
+    CommonKey<V, E>(sizing, in_);
     return sizing.used();
   }
 
@@ -148,18 +159,58 @@ class Backward {
   }
 
   // Adds the parts' shares into the first and stores it.
-  void WriteQuery(const ChunkList::Item& chunk, int64_t token, float* dq) const {
+  void WriteQuery(const ChunkList::Item& chunk, int64_t token, float* dq, CommonKey<V, E>& common) const {
     const int64_t group = in_.n1 / in_.n2;
-    const int64_t to = (chunk.seq.q_start + chunk.first_token + token) * in_.n1 + chunk.head * group;
+    const float* common_key = Dot::kBalanced ? common.Find(chunk, token) : nullptr;
     for (int64_t g = 0; g < group; ++g) {
-      float* row = dq + (token * group + g) * dq_stride_;
+      const BalancedRow<V> row(dq + (token * group + g) * dq_stride_, in_.d1);
       for (int64_t part = 1; part < parts_; ++part) {
-        for (int64_t i = 0; i < dq_stride_; i += V::kLanes) {
-          V::Store(row + i, V::Add(V::Load(row + i), V::Load(row + part * dq_size_ + i)));
-        }
+        row.Add(BalancedRow<V>(row.gradient() + part * dq_size_, in_.d1));
       }
-      StoreRow<V, E>(static_cast<Storage*>(p_.dq) + (to + g) * in_.d1, row, in_.d1, 1.0f);
+      const int64_t to = QueryRow(chunk, token * group + g);
+      if constexpr (Dot::kBalanced) Balance(chunk, to, row, common_key);
+      StoreRow<V, E>(static_cast<Storage*>(p_.dq) + to * in_.d1, row.gradient(), in_.d1, 1.0f);
     }
+  }
+
+  // Takes the surplus of the row's score gradients back from dQ, and leaves in sums()[0] what BalanceKeys is
+  // to take from the top key.
+  void Balance(const ChunkList::Item& chunk, int64_t to, const BalancedRow<V>& row,
+               const float* common_key) const {
+    const float sum = p_.softmax_sum[to * kStatLanes];
+    float surplus = row.Sum() - in_.scale_value * sum * LaneSum(p_.softmax_sum_grad, to);
+    if (!(surplus - surplus == 0.0f)) surplus = 0.0f;  // of a row without rows, or without finite results
+    const float of_top = row.top() < 0 ? 0.0f : surplus / (sum < 1.0f ? 1.0f : sum);
+    AddScaledRow<V, Fp32<V>>(row.gradient(), of_top - surplus, common_key, in_.d1);
+    if (of_top != 0.0f) AddScaledRow<V, E>(row.gradient(), -of_top, KeyRow(chunk, row.top()), in_.d1);
+    row.sums()[0] = of_top;
+  }
+
+  // In the order of the rows, since they may have the same key.
+  void BalanceKeys(const ChunkList::Item& chunk, const KvGrads& grads, const float* dq) const {
+    if constexpr (!Dot::kBalanced) return;
+    for (int64_t i = 0; i < chunk.tokens * (in_.n1 / in_.n2); ++i) {
+      const BalancedRow<V> row(const_cast<float*>(dq) + i * dq_stride_, in_.d1);
+      if (row.top() < 0 || row.sums()[0] == 0.0f) continue;
+      const auto* query = static_cast<const Storage*>(in_.query) + QueryRow(chunk, i) * in_.d1;
+      AddScaledRow<V, E>(grads.dk + row.top() * dk_stride_, -row.sums()[0], query, in_.d1);
+    }
+  }
+
+  int64_t QueryRow(const ChunkList::Item& chunk, int64_t row) const {
+    const int64_t group = in_.n1 / in_.n2;
+    return (chunk.seq.q_start + chunk.first_token + row / group) * in_.n1 + chunk.head * group + row % group;
+  }
+
+  const Storage* KeyRow(const ChunkList::Item& chunk, int64_t key) const {
+    return static_cast<const Storage*>(in_.key) + ((chunk.seq.kv_start + key) * in_.n2 + chunk.head) * in_.d1;
+  }
+
+  static float LaneSum(const float* statistic, int64_t row) {
+    float sum = 0.0f;
+    if (statistic == nullptr) return sum;
+    for (int64_t lane = 0; lane < kStatLanes; ++lane) sum += statistic[row * kStatLanes + lane];
+    return sum;
   }
 
   const SelectAttentionGradParams& p_;

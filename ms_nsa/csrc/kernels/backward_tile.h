@@ -13,7 +13,7 @@ template <class Dot>
 struct ChunkRows {
   typename Dot::Operand* query;  // [row][query_stride]
   typename Dot::Operand* grad;   // [row][grad_stride], gradient of attention_out
-  float* dq;                     // [row][dq_stride]
+  float* dq;                     // [row][dq_stride], each a BalancedRow
   int64_t query_stride, grad_stride, dq_stride;
   SavedStatistics saved;
 };
@@ -61,6 +61,7 @@ class BackwardTile {
     key_stride_ = in_.n2 * in_.d1;
     key_rows_ = static_cast<const Storage*>(in_.key) + kv_row * in_.d1;
     keys_ = tile.keys;
+    first_key_ = tile.first_key;
     PackTransposed<Dot, E>(key_rows_, key_stride_, keys_, in_.d1, key_t_);
     PackTransposed<Dot, E>(static_cast<const Storage*>(in_.value) + kv_row * in_.d2, in_.n2 * in_.d2, keys_,
                            in_.d2, value_t_);
@@ -77,6 +78,7 @@ class BackwardTile {
       query_row_[r] = chunk.query + batch.row[r] * chunk.query_stride;
       grad_row_[r] = chunk.grad + batch.row[r] * chunk.grad_stride;
       dq_row_[r] = chunk.dq + batch.row[r] * chunk.dq_stride;
+      sums_[r] = BalancedRow<V>(dq_row_[r], in_.d1).sums();
     }
     ScoreGrad(batch, chunk.saved);
     QueryGrad(batch);
@@ -93,10 +95,19 @@ class BackwardTile {
     const PackedB<Dot> value{value_t_, CeilDiv(in_.d2, Dot::kPair), vectors};
     Gemm<Dot>(batch.count, query_row_, Dot::kPair, key, score_row_, Init::kZero);
     Gemm<Dot>(batch.count, grad_row_, Dot::kPair, value, dp_row_, Init::kZero);
+    if constexpr (Dot::kBalanced) NoteTops(batch, vectors, saved);
     if (batch.all_visible && !batch.repeated && keys_ % V::kLanes == 0) {
-      SoftmaxGrad<Dot, false>(batch, vectors, in_.scale_value, scores_, dp_, saved, operands_);
+      SoftmaxGrad<Dot, false>(batch, vectors, in_.scale_value, scores_, dp_, saved, sums_, operands_);
     } else {
-      SoftmaxGrad<Dot, true>(batch, vectors, in_.scale_value, scores_, dp_, saved, operands_);
+      SoftmaxGrad<Dot, true>(batch, vectors, in_.scale_value, scores_, dp_, saved, sums_, operands_);
+    }
+  }
+
+  void NoteTops(const Batch& batch, int64_t vectors, const SavedStatistics& saved) const {
+    for (int64_t r = 0; r < batch.count; ++r) {
+      const int64_t row = batch.row[r];
+      NoteTop(BalancedRow<V>(dq_row_[r], in_.d1), score_row_[r], vectors, in_.scale_value, saved.shift[row],
+              saved.inverse[row], batch.visible[r], first_key_);
     }
   }
 
@@ -140,12 +151,13 @@ class BackwardTile {
   float* dp_;
   GradOperands<Dot> operands_;
   const Storage* key_rows_ = nullptr;
-  int64_t key_stride_ = 0, keys_ = 0;
+  int64_t key_stride_ = 0, keys_ = 0, first_key_ = 0;
   bool key_finite_ = true;
   const Operand* query_row_[kBackwardRows];
   const Operand* grad_row_[kBackwardRows];
   const Operand* ds_row_[kBackwardRows];
   float* dq_row_[kBackwardRows];
+  float* sums_[kBackwardRows];
   float* score_row_[kBackwardRows];
   float* dp_row_[kBackwardRows];
   const Operand* ds_key_[kKeyTile];

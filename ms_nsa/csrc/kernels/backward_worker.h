@@ -28,7 +28,7 @@ class BackwardWorker {
 
   static int64_t BytesPerRow(const SelectAttentionInputs& in) {
     return (RowStride<Dot>(in.d1) + RowStride<Dot>(in.d2)) * sizeof(Operand) +
-           (RoundUp(in.d1, V::kLanes) + 4) * sizeof(float);
+           (BalancedRow<V>::Stride(in.d1) + 4) * sizeof(float);
   }
 
   BackwardWorker(Arena& arena, const SelectAttentionGradParams& p, const ChunkList& chunks)
@@ -41,7 +41,7 @@ class BackwardWorker {
     const int64_t rows = chunks.max_tokens() * group_;
     rows_.query_stride = RowStride<Dot>(in_.d1);
     rows_.grad_stride = RowStride<Dot>(in_.d2);
-    rows_.dq_stride = RoundUp(in_.d1, V::kLanes);
+    rows_.dq_stride = BalancedRow<V>::Stride(in_.d1);
     rows_.query = arena.Take<Operand>(rows * rows_.query_stride);
     rows_.grad = arena.Take<Operand>(rows * rows_.grad_stride);
     rows_.dq = nullptr;

@@ -15,6 +15,7 @@ struct FloatDot {
   using B = Reg;
   static constexpr int kPair = 1;
   static constexpr bool kPreciseExp = kPrecise;
+  static constexpr bool kBalanced = !kPrecise;  // grad_balance.h
 
   static B Broadcast(const Operand* a) { return V::Set1(*a); }
   static B LoadB(const Operand* b) { return V::Load(b); }

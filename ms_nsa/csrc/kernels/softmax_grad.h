@@ -2,6 +2,7 @@
 #pragma once
 
 #include "exp.h"
+#include "grad_balance.h"
 #include "row_batch.h"
 
 namespace ms_nsa {
@@ -57,11 +58,13 @@ struct GradRow {
   uint64_t visible_;
 };
 
-// In the masked variant scores and dp become P and dS in fp32; batches with repeated blocks need it.
+// In the masked variant scores and dp become P and dS in fp32; batches with repeated blocks need it. sums[r]
+// is where a row's score gradients are added up, if they are.
 template <class Dot, bool kMasked, int kRows>
 inline void SoftmaxGrad(const RowBatch<kRows>& batch, int64_t vectors, float scale, float* scores, float* dp,
-                        const SavedStatistics& saved, const GradOperands<Dot>& out) {
+                        const SavedStatistics& saved, float* const* sums, const GradOperands<Dot>& out) {
   using V = typename Dot::Vec;
+  using Operand = typename Dot::Operand;
   for (int64_t r = 0; r < batch.count; r += Dot::kPair) {
     const bool second = Dot::kPair == 2 && r + 1 < batch.count;
     const GradRow<Dot, kMasked> a(batch, r, saved, scale), b(batch, second ? r + 1 : r, saved, scale);
@@ -76,6 +79,13 @@ inline void SoftmaxGrad(const RowBatch<kRows>& batch, int64_t vectors, float sca
         Dot::StorePair(out.ds_depth + depth, ds0, ds1);
       }
       Dot::StorePair(out.p_depth + depth, p0, p1);
+    }
+    if constexpr (Dot::kBalanced) {
+      for (int64_t i = r; i < r + 1 + second; ++i) {
+        Operand* row = out.ds_rows + i * kKeyTile;
+        if (vectors % Dot::kPair != 0) Dot::StoreRow(row + vectors * V::kLanes, V::Zero());
+        AddToSums<Dot>(row, vectors, sums[i]);
+      }
     }
   }
 }

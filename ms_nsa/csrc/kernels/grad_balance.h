@@ -1,0 +1,168 @@
+// What keeps a row's score gradients balanced. Their exact sum is known: it is zero, or what softmax_sum's
+// gradient puts there. With 16-bit operands it is not: delta was summed from a rounded attention_out, and the
+// score gradients may be rounded themselves. Where all keys share a large element, dQ multiplies the surplus
+// by it; where one key has nearly all the weight, the surplus is most of that key's score gradient. So the
+// sum of what the products really saw is kept, and its surplus is taken back once per row: from the key that
+// has most of the weight, if there is one, by that weight, and by the rest from what all keys have in common.
+#pragma once
+
+#include <cstring>
+
+#include "careful.h"
+#include "exp.h"
+
+namespace ms_nsa {
+namespace {
+
+// A row of a share of dQ: the gradient, the sums of score gradients, and a key. All zeros at first.
+template <class V>
+class BalancedRow {
+ public:
+  static int64_t Width(int64_t d1) { return RoundUp(d1, V::kLanes); }
+  static int64_t Stride(int64_t d1) { return Width(d1) + 2 * V::kLanes; }
+
+  BalancedRow(float* row, int64_t d1) : row_(row), width_(Width(d1)) {}
+
+  float* gradient() const { return row_; }
+  float* sums() const { return row_ + width_; }  // one for each lane
+
+  // The key of the largest score, where it was looked for; -1: none.
+  int64_t top() const {
+    int32_t number;
+    std::memcpy(&number, row_ + width_ + V::kLanes, sizeof number);
+    return int64_t{number} - 1;
+  }
+  void set_top(int64_t key) const {
+    const int32_t number = static_cast<int32_t>(key + 1);
+    std::memcpy(row_ + width_ + V::kLanes, &number, sizeof number);
+  }
+
+  float Sum() const { return V::ReduceAdd(V::Load(sums())); }
+
+  // Adds another share of the same row.
+  void Add(const BalancedRow& other) const {
+    for (int64_t i = 0; i <= width_; i += V::kLanes) {
+      V::Store(row_ + i, V::Add(V::Load(row_ + i), V::Load(other.row_ + i)));
+    }
+    if (other.top() >= 0) set_top(other.top());
+  }
+
+ private:
+  float* row_;
+  int64_t width_;
+};
+
+// Adds a row of score gradients, as the products read them, to its sums.
+template <class Dot>
+inline void AddToSums(const typename Dot::Operand* ds, int64_t vectors, float* sums) {
+  using V = typename Dot::Vec;
+  typename Dot::Operand one[2 * V::kLanes];
+  Dot::StorePair(one, V::Set1(1.0f), V::Set1(1.0f));
+  const auto ones = Dot::LoadB(one);
+  auto sum = V::Load(sums);
+  for (int64_t v = 0; v < vectors; v += Dot::kPair)
+    sum = Dot::MulAdd(sum, ones, Dot::LoadB(ds + v * V::kLanes));
+  V::Store(sums, sum);
+}
+
+// A row whose largest score has at least so much of the weight has its key looked for.
+constexpr float kTopWeight = 0.25f;
+
+// Notes which key of a tile has the row's largest score, z = scale * score, if the weights warrant the
+// search.
+template <class V>
+inline void NoteTop(const BalancedRow<V>& row, const float* score, int64_t vectors, float scale, float max,
+                    float inverse_sum, uint64_t visible, int64_t first_key) {
+  if (!(inverse_sum >= kTopWeight) || row.top() >= 0) return;
+  const auto by = V::Set1(scale);
+  auto largest = V::Mul(V::Load(score), by);
+  for (int64_t v = 1; v < vectors; ++v) largest = V::Max(largest, V::Mul(V::Load(score + v * V::kLanes), by));
+  if (V::ReduceMax(largest) < max) return;
+  ForEachVisible(visible, [&](int64_t key) {
+    if (score[key] * scale == max) row.set_top(first_key + key);
+  });
+}
+
+// What the keys that a token sees have in common: elements that lie close together, far from zero, in all
+// keys of a sample. Neither the order of the slots nor a key taken twice matters to the least and the
+// largest.
+template <class V, class E>
+class CommonKey {
+ public:
+  using Storage = typename E::Storage;
+
+  CommonKey(Arena& arena, const SelectAttentionInputs& in)
+      : in_(in),
+        block_(arena.Take<int32_t>(in.select_block_count + 1)),
+        key_(arena.Take<const Storage*>(in.select_block_count + kWanted)),
+        common_(arena.Take<float>(RoundUp(in.d1, V::kLanes))) {}
+
+  const float* Find(const ChunkList::Item& chunk, int64_t token) {
+    const int64_t s = chunk.first_token + token, keys = Sample(chunk, s);
+    for (int64_t i = 0; i < in_.d1; i += V::kLanes) {
+      const int64_t lanes = Min(V::kLanes, in_.d1 - i);
+      keys < kEnough ? V::Store(common_ + i, V::Zero()) : FindLanes(keys, i, lanes);
+    }
+    return common_;
+  }
+
+ private:
+  static constexpr int64_t kWanted = 8, kEnough = 6;
+  static constexpr float kClose = 4.0f;  // times half their spread is less than their distance from zero
+
+  // One key of each block, more where there are few blocks.
+  int64_t Sample(const ChunkList::Item& chunk, int64_t s) {
+    const int64_t limit = VisibleLimit(in_.sparse_mode, chunk.seq, s), size = in_.select_block_size;
+    const int64_t blocks = FindBlocks(chunk, s, limit), each = Min(CeilDiv(kWanted, Max(blocks, 1)), size);
+    int64_t keys = 0;
+    for (int64_t i = 0; i < blocks * each; ++i) {
+      const int64_t key = block_[i / each] * size + i % each * size / each;
+      if (key < chunk.seq.kv_len && VisibleKeys(in_, limit, s, key, 1) != 0)
+        key_[keys++] = KeyRow(chunk, key);
+    }
+    return keys;
+  }
+
+  int64_t FindBlocks(const ChunkList::Item& chunk, int64_t s, int64_t limit) {
+    const int32_t* slot =
+        in_.topk_indices + ((chunk.seq.q_start + s) * in_.n2 + chunk.head) * in_.select_block_count;
+    int64_t blocks = 0;
+    for (int64_t i = 0; i < in_.select_block_count; ++i) {
+      bool again = slot[i] < 0 || slot[i] * in_.select_block_size >= limit;
+      for (int64_t j = 0; j < blocks; ++j) again |= block_[j] == slot[i];
+      block_[blocks] = slot[i];
+      blocks += !again;
+    }
+    return blocks;
+  }
+
+  const Storage* KeyRow(const ChunkList::Item& chunk, int64_t key) const {
+    return static_cast<const Storage*>(in_.key) + ((chunk.seq.kv_start + key) * in_.n2 + chunk.head) * in_.d1;
+  }
+
+  void FindLanes(int64_t keys, int64_t column, int64_t lanes) {
+    auto largest = V::Set1(kNegativeInfinity), opposite = largest;  // the latter of -x: there is no minimum
+    for (int64_t k = 0; k < keys; ++k) {
+      const Storage* at = key_[k] + column;
+      const auto x = lanes == V::kLanes ? E::Load(at) : E::Load(Tail<Storage, V::kLanes>(at, lanes).element);
+      largest = V::Max(largest, x);
+      opposite = V::Max(opposite, V::Sub(V::Zero(), x));
+    }
+    float minus_low[V::kLanes], high[V::kLanes];
+    V::Store(minus_low, opposite);
+    V::Store(high, largest);
+    for (int64_t i = 0; i < V::kLanes; ++i) {
+      const float middle = 0.5f * high[i] - 0.5f * minus_low[i],
+                  spread = 0.5f * high[i] + 0.5f * minus_low[i];
+      common_[column + i] = __builtin_fabsf(middle) > kClose * spread ? middle : 0.0f;
+    }
+  }
+
+  const SelectAttentionInputs& in_;
+  int32_t* block_;  // different ones
+  const Storage** key_;
+  float* common_;
+};
+
+}  // namespace
+}  // namespace ms_nsa
