@@ -4,19 +4,41 @@ import functools
 
 from mindspore import nn
 
+from ms_nsa import checks
+
+_LENGTHS = ("actual_seq_qlen", "actual_seq_kvlen")
+
 
 class OperatorCell(nn.Cell):
-    """A Cell of one operator."""
+    """A Cell of one operator, which takes lengths as users have them."""
 
+    _lengths_at = 0  # position of actual_seq_qlen; actual_seq_kvlen follows
     _on_error = None  # called when a call raises
 
     def __call__(self, *inputs, **named):
+        first = self._lengths_at
+        if len(inputs) > first:
+            end = first + len(_LENGTHS)
+            inputs = (*inputs[:first], *map(_for_graphs, inputs[first:end]), *inputs[end:])
+        for name in _LENGTHS:
+            if name in named:
+                named[name] = _for_graphs(named[name])
         try:
             return super().__call__(*inputs, **named)
         except Exception:
             if self._on_error is not None:
                 self._on_error()
             raise
+
+
+def _for_graphs(lengths):
+    """Lengths as Graph mode takes them: it compiles for a list at every call, and for an array's values.
+
+    What is wrong is left for the error that names it.
+    """
+    if isinstance(lengths, list):
+        return tuple(lengths)
+    return checks.int64_of_array(lengths) if checks.is_int_array(lengths) else lengths
 
 
 class CellCache:

@@ -32,6 +32,8 @@ _DATA_TYPES = {
 # is checked, an empty one too (kAbsentRank in csrc/arguments.h).
 _ABSENT = (0,) * 7
 
+_LARGEST_INDEX = 2**31 - 1
+
 
 class _InGraph(PrimitiveWithInfer):
     """False when Python runs it, the constant True when a graph is compiled."""
@@ -73,12 +75,19 @@ def as_lengths(operator, argument, lengths, absent):
     if isinstance(lengths, (tuple, list)):
         return checks.lengths_tensor(operator, argument, lengths)
     if not isinstance(lengths, ms.Tensor):
-        return checks.fail_lengths(operator, argument, lengths)
+        return checks.other_lengths(operator, argument, lengths)
     if lengths.dtype == ms.int64:
         return lengths
     if lengths.dtype == ms.int32:
         return ops.cast(lengths, ms.int64)
     return checks.fail_lengths(operator, argument, lengths.dtype)
+
+
+def as_indices(topk_indices):
+    """Turns int64 indices, which MindSpore's sorts give, into int32: what does not fit stays out of range."""
+    if topk_indices.dtype != ms.int64:
+        return topk_indices
+    return ops.cast(ops.clamp(topk_indices, -_LARGEST_INDEX - 1, _LARGEST_INDEX), ms.int32)
 
 
 def shapes_unknown(*tensors):

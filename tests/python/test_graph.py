@@ -9,7 +9,6 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import nn, ops
-from mindspore._c_expression import GraphExecutor_, JitExecutor_
 
 import ms_nsa
 from support import check_forward, check_gradients, make_paged_case, make_select_case, run_cells
@@ -27,26 +26,6 @@ outputs = outputs if isinstance(outputs, tuple) else (outputs,)
 assert "ms_nsa" not in sys.modules
 np.savez(sys.argv[3], *(output.asnumpy() for output in outputs))
 """
-
-
-@pytest.fixture
-def graph_mode():
-    with run_cells.run_mode("graph"):
-        yield
-
-
-@pytest.fixture
-def compiled(monkeypatch):
-    """A list that grows with every graph that MindSpore compiles."""
-    graphs = []
-    for executor in (GraphExecutor_, JitExecutor_):
-
-        def count(self, source, *arguments, compile_graph=executor.compile):
-            graphs.append(source)
-            return compile_graph(self, source, *arguments)
-
-        monkeypatch.setattr(executor, "compile", count)
-    return graphs
 
 
 def select_case(q_lens=(7, 0, 12), kv_lens=(45, 11, 70), seed=0, **changes):

@@ -202,14 +202,14 @@ def type_calls():
         for dtype in ("float64", "int32", "int8", "bool"):
             rule = "have dtype float16 or bfloat16 or float32"
             yield make(operator, TypeError, "query", rule, dtype, query=Array(dtype=np.dtype(dtype)))
-        for dtype in ("int64", "float32", "uint8"):
-            changed = Array(dtype=np.dtype(dtype))
-            yield make(operator, TypeError, "topk_indices", "have dtype int32", dtype, topk_indices=changed)
+        for dtype in ("int16", "float32", "uint8"):
+            rule, changed = "have dtype int32 or int64", Array(dtype=np.dtype(dtype))
+            yield make(operator, TypeError, "topk_indices", rule, dtype, topk_indices=changed)
         for dtype in ("int32", "int8", "float32"):
             changed = Array(dtype=np.dtype(dtype))
             yield make(operator, TypeError, "atten_mask", "have dtype uint8 or bool", dtype, atten_mask=changed)
         for name in ("actual_seq_qlen", "actual_seq_kvlen"):
-            rule = "be a tuple or list of int, or an int32 or int64 Tensor"
+            rule = "be a tuple, list or NumPy array of int, or an int32 or int64 Tensor"
             for value, got in [
                 ("ab", "'ab'"),
                 (7, "7"),
