@@ -2,11 +2,13 @@
 
 import functools
 
+import numpy as np
 from mindspore import nn
 
 from ms_nsa import checks
 
 _LENGTHS = ("actual_seq_qlen", "actual_seq_kvlen")
+_CONVERTED = (list, np.ndarray)
 
 
 class OperatorCell(nn.Cell):
@@ -16,19 +18,22 @@ class OperatorCell(nn.Cell):
     _on_error = None  # called when a call raises
 
     def __call__(self, *inputs, **named):
-        first = self._lengths_at
-        if len(inputs) > first:
-            end = first + len(_LENGTHS)
-            inputs = (*inputs[:first], *map(_for_graphs, inputs[first:end]), *inputs[end:])
-        for name in _LENGTHS:
-            if name in named:
-                named[name] = _for_graphs(named[name])
+        for lengths in (*inputs[self._lengths_at :], *named.values()):
+            if isinstance(lengths, _CONVERTED):
+                inputs, named = self._with_lengths_for_graphs(inputs, named)
+                break
         try:
             return super().__call__(*inputs, **named)
         except Exception:
             if self._on_error is not None:
                 self._on_error()
             raise
+
+    def _with_lengths_for_graphs(self, inputs, named):
+        first = self._lengths_at
+        end = first + len(_LENGTHS)
+        inputs = (*inputs[:first], *map(_for_graphs, inputs[first:end]), *inputs[end:])
+        return inputs, {name: _for_graphs(value) if name in _LENGTHS else value for name, value in named.items()}
 
 
 def _for_graphs(lengths):
