@@ -90,6 +90,12 @@ def as_indices(topk_indices):
     return ops.cast(ops.clamp(topk_indices, -_LARGEST_INDEX - 1, _LARGEST_INDEX), ms.int32)
 
 
+@ops.constexpr
+def fail_gradient(operator, sentence):
+    """Raises RuntimeError where something is differentiated that has no gradient."""
+    raise RuntimeError(f"{operator}: {sentence}")
+
+
 def shapes_unknown(*tensors):
     """True only while a graph is compiled in which one of the shapes is dynamic."""
     if not in_graph():
@@ -303,8 +309,8 @@ def _bprop(gradient):
     """The gradient function of a primitive; made here because Graph mode wants a function, and those do not pickle."""
     if gradient is None:
         return None
-    make_bprop, grad_cell = gradient
-    return make_bprop(grad_cell)
+    make_bprop, given = gradient
+    return make_bprop(given)
 
 
 @copyable
@@ -345,7 +351,7 @@ def make(operator, attributes, device, gradient=None):
         operator (str): name of the operator, as in op_info.
         attributes (dict): values of the primitive's attributes.
         device (str): whose dtypes are accepted, "cpu" or "ascend".
-        gradient (tuple, optional): a function that makes the primitive's gradient function, and the Cell it is given.
+        gradient (tuple, optional): a function that makes the primitive's gradient function, and what it is given.
 
     Returns:
         tuple of what is called with the inputs of op_info: for known shapes, and for graphs with dynamic shapes.

@@ -20,6 +20,17 @@ _GRAD_TENSORS = (
 )
 
 
+def _no_second_order(operator):
+    """The gradient primitive's gradient function, with as many parameters as Graph mode wants."""
+
+    def bprop(
+        grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask, qlen, kvlen, out, dout
+    ):
+        return primitives.fail_gradient(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
 class NsaSelectAttentionGrad(cells.OperatorCell):
     r"""
     Gradient of :class:`ms_nsa.NsaSelectAttention` with respect to query, key and value.
@@ -112,7 +123,7 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         attributes, self._device = checks.training_attributes(
             _GRAD, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
         )
-        self._known, self._dynamic = primitives.make(_GRAD, attributes, self._device)
+        self._known, self._dynamic = primitives.make(_GRAD, attributes, self._device, (_no_second_order, _GRAD))
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
 
