@@ -2,21 +2,48 @@
 
 import functools
 
+import numpy as np
 from mindspore import nn
+
+from ms_nsa import checks
+
+_LENGTHS = ("actual_seq_qlen", "actual_seq_kvlen")
+_CONVERTED = (list, np.ndarray)
 
 
 class OperatorCell(nn.Cell):
-    """A Cell of one operator."""
+    """A Cell of one operator, which takes lengths as users have them."""
 
+    _lengths_at = 0  # position of actual_seq_qlen; actual_seq_kvlen follows
     _on_error = None  # called when a call raises
 
     def __call__(self, *inputs, **named):
+        for lengths in (*inputs[self._lengths_at :], *named.values()):
+            if isinstance(lengths, _CONVERTED):
+                inputs, named = self._with_lengths_for_graphs(inputs, named)
+                break
         try:
             return super().__call__(*inputs, **named)
         except Exception:
             if self._on_error is not None:
                 self._on_error()
             raise
+
+    def _with_lengths_for_graphs(self, inputs, named):
+        first = self._lengths_at
+        end = first + len(_LENGTHS)
+        inputs = (*inputs[:first], *map(_for_graphs, inputs[first:end]), *inputs[end:])
+        return inputs, {name: _for_graphs(value) if name in _LENGTHS else value for name, value in named.items()}
+
+
+def _for_graphs(lengths):
+    """Lengths as Graph mode takes them: it compiles for a list at every call, and for an array's values.
+
+    What is wrong is left for the error that names it.
+    """
+    if isinstance(lengths, list):
+        return tuple(lengths)
+    return checks.int64_of_array(lengths) if checks.is_int_array(lengths) else lengths
 
 
 class CellCache:

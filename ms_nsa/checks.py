@@ -19,6 +19,8 @@ _SPARSE_MODES = (0, 2, 3)
 _LARGEST, _LARGEST_INT64 = 2**31 - 1, 2**63 - 1
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_OUTPUT_EXTENTS = 16
+_LENGTHS = "be a tuple, list or NumPy array of int, or an int32 or int64 Tensor"
+_CAST_BEFORE = {"topk_indices": ["int64"]}  # dtypes that Cells take besides those of op_info
 
 
 def fail(error, operator, argument, rule, value):
@@ -136,7 +138,7 @@ def check_dtypes(operator, device, dtypes):
         if tensor["dtype"] == "T" and dtype != query:
             raise TypeError(f"{operator}: {tensor['name']} must have the dtype of query ({query}), got {dtype}")
         if tensor["dtype"] != "T" and dtype not in tensor["dtype"]:
-            fail_dtype(operator, tensor["name"], tensor["dtype"], dtype)
+            fail_dtype(operator, tensor["name"], tensor["dtype"] + _CAST_BEFORE.get(tensor["name"], []), dtype)
 
 
 def fail_dtype(operator, argument, allowed, dtype):
@@ -191,7 +193,23 @@ def fail_tensor(operator, argument, value):
     raise TypeError(f"{operator}: {argument} must be a Tensor, got {type(value).__name__}")
 
 
+def is_int_array(value):
+    """True for NumPy's arrays of signed or unsigned ints."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "iu"
+
+
+def int64_of_array(array):
+    """An int64 Tensor of an array of ints; what is beyond int64 becomes the largest, which no length may be."""
+    return ms.Tensor(np.minimum(array, _LARGEST_INT64).astype(np.int64))
+
+
+@ops.constexpr
+def other_lengths(operator, argument, value):
+    """An int64 Tensor of an array of ints, which Cells see where it is a constant of a graph; else raises TypeError."""
+    return int64_of_array(value) if is_int_array(value) else fail(TypeError, operator, argument, _LENGTHS, value)
+
+
 @ops.constexpr
 def fail_lengths(operator, argument, value):
-    """Raises TypeError for lengths that are neither a tuple or list of int nor an int32 or int64 Tensor."""
-    fail(TypeError, operator, argument, "be a tuple or list of int, or an int32 or int64 Tensor", value)
+    """Raises TypeError for lengths that are neither ints in a tuple, list or array nor an int32 or int64 Tensor."""
+    fail(TypeError, operator, argument, _LENGTHS, value)

@@ -8,6 +8,15 @@ _INFER = "NsaSelectedAttentionInfer"
 _TENSORS = ("query", "key", "value", "topk_indices", "block_table", "atten_mask")
 
 
+def _no_gradient(operator):
+    """The primitive's gradient function, with as many parameters as Graph mode wants."""
+
+    def bprop(query, key, value, topk_indices, mask, block_table, qlen, kvlen, out, dout):
+        return primitives.fail_gradient(operator, "gradients are not defined, those of NsaSelectAttention are")
+
+    return bprop
+
+
 class NsaSelectedAttentionInfer(cells.OperatorCell):
     r"""
     Selected attention for decoding: the newest tokens of every sequence attend to selected blocks of a paged KV cache.
@@ -41,14 +50,14 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
         - **key** (Tensor) - BSND :math:`(num\_blocks, page\_block\_size, N2, D1)`, otherwise
           :math:`(num\_blocks, page\_block\_size, N2 \cdot D1)`; dtype of `query`.
         - **value** (Tensor) - the same with D2.
-        - **topk_indices** (Tensor) - int32. TND :math:`(T, N2, select\_block\_count)`, otherwise
+        - **topk_indices** (Tensor) - int32 or int64. TND :math:`(T, N2, select\_block\_count)`, otherwise
           :math:`(B, S, N2, select\_block\_count)`, or :math:`(B, N2, select\_block\_count)` when S is 1. Block
           numbers in the sequence's logical order; negative: nothing; listed twice: counts twice.
         - **block_table** (Tensor) - :math:`(B, max\_blocks)`, int32. Page of every stretch of `page_block_size` rows;
           entries that no selected row needs may hold anything.
-        - **actual_seq_qlen** (Union[tuple[int], list[int], Tensor], optional) - :math:`(B)`. New tokens of every
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. New tokens of every
           sequence (no prefix sums), at most S; in TND they sum to T. Default ``None``: S each, in TND 1 each.
-        - **actual_seq_kvlen** (Union[tuple[int], list[int], Tensor]) - :math:`(B)`. Rows of every sequence in the
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor]) - :math:`(B)`. Rows of every sequence in the
           cache, the new tokens included. Must be given.
         - **atten_mask** (Tensor, optional) - at least :math:`(max\ q, max\ kv)`, bool or uint8; a non-zero element at
           (token of its sequence, row) drops the row. Or :math:`(B, S, S)` with S at least the largest `q`: a mask of
@@ -91,6 +100,8 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
         (2, 1, 8, 20)
     """
 
+    _lengths_at = 5
+
     def __init__(
         self,
         head_num,
@@ -118,7 +129,7 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
             sparse_mode=sparse_mode,
             limits=limits,
         )
-        self._known, self._dynamic = primitives.make(_INFER, attributes, self._device)
+        self._known, self._dynamic = primitives.make(_INFER, attributes, self._device, (_no_gradient, _INFER))
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
 
@@ -135,6 +146,7 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
     ):
         mask = self._no_mask if atten_mask is None else atten_mask
         primitives.check_tensors(_INFER, _TENSORS, (query, key, value, topk_indices, block_table, mask))
+        topk_indices = primitives.as_indices(topk_indices)
         qlen = primitives.as_lengths(_INFER, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_INFER, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
@@ -179,7 +191,7 @@ def nsa_select_attention_infer(
         query (Tensor): see `Inputs` of the Cell, as are the other tensors.
         key (Tensor): paged cache of the keys.
         value (Tensor): paged cache of the values.
-        topk_indices (Tensor): selected blocks, int32.
+        topk_indices (Tensor): selected blocks, int32 or int64.
         scale_value (float): Factor of the scores; ``None``: ``1 / sqrt(D1)``.
         head_num (int): N1.
         key_value_head_num (int): N2.
@@ -189,9 +201,9 @@ def nsa_select_attention_infer(
         layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default ``"BSND"``.
         atten_mask (Tensor, optional): non-zero = drop. Default ``None``.
         block_table (Tensor): :math:`(B, max\_blocks)`, int32. Must be given.
-        actual_seq_qlen (Union[tuple[int], list[int], Tensor], optional): New tokens of every sequence. Default
+        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New tokens of every sequence. Default
             ``None``: S each, in TND 1 each.
-        actual_seq_kvlen (Union[tuple[int], list[int], Tensor]): Rows of every sequence. Must be given.
+        actual_seq_kvlen (Union[tuple, list, ndarray, Tensor]): Rows of every sequence. Must be given.
 
     Returns:
         Tensor, attention_out in the layout of `query`.

@@ -32,6 +32,8 @@ _DATA_TYPES = {
 # is checked, an empty one too (kAbsentRank in csrc/arguments.h).
 _ABSENT = (0,) * 7
 
+_LARGEST_INDEX = 2**31 - 1
+
 
 class _InGraph(PrimitiveWithInfer):
     """False when Python runs it, the constant True when a graph is compiled."""
@@ -78,12 +80,25 @@ def as_lengths(operator, argument, lengths, absent):
     if isinstance(lengths, (tuple, list)):
         return checks.lengths_tensor(operator, argument, lengths)
     if not isinstance(lengths, ms.Tensor):
-        return checks.fail_lengths(operator, argument, lengths)
+        return checks.other_lengths(operator, argument, lengths)
     if lengths.dtype == ms.int64:
         return lengths
     if lengths.dtype == ms.int32:
         return ops.cast(lengths, ms.int64)
     return checks.fail_lengths(operator, argument, lengths.dtype)
+
+
+def as_indices(topk_indices):
+    """Turns int64 indices, which MindSpore's sorts give, into int32: what does not fit stays out of range."""
+    if topk_indices.dtype != ms.int64:
+        return topk_indices
+    return ops.cast(ops.clamp(topk_indices, -_LARGEST_INDEX - 1, _LARGEST_INDEX), ms.int32)
+
+
+@ops.constexpr
+def fail_gradient(operator, sentence):
+    """Raises RuntimeError where something is differentiated that has no gradient."""
+    raise RuntimeError(f"{operator}: {sentence}")
 
 
 def shapes_unknown(*tensors):
@@ -299,8 +314,8 @@ def _bprop(gradient):
     """The gradient function of a primitive; made here because Graph mode wants a function, and those do not pickle."""
     if gradient is None:
         return None
-    make_bprop, grad_cell = gradient
-    return make_bprop(grad_cell)
+    make_bprop, given = gradient
+    return make_bprop(given)
 
 
 @copyable
@@ -341,7 +356,7 @@ def make(operator, attributes, device, gradient=None):
         operator (str): name of the operator, as in op_info.
         attributes (dict): values of the primitive's attributes.
         device (str): whose dtypes are accepted, "cpu" or "ascend".
-        gradient (tuple, optional): a function that makes the primitive's gradient function, and the Cell it is given.
+        gradient (tuple, optional): a function that makes the primitive's gradient function, and what it is given.
 
     Returns:
         tuple of what is called with the inputs of op_info: for known shapes, and for graphs with dynamic shapes.

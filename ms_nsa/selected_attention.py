@@ -27,6 +27,18 @@ def _fail_statistics_grad():
     checks.fail(ValueError, _GRAD, "softmax_max_grad and softmax_sum_grad", "be None on Ascend", "Tensors")
 
 
+def _no_second_order(operator):
+    """The gradient primitive's gradient function, with as many parameters as Graph mode wants."""
+
+    def bprop(
+        grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask, qlen, kvlen, max_grad,
+        sum_grad, out, dout,
+    ):  # fmt: skip
+        return primitives.fail_gradient(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
 class NsaSelectAttentionGrad(cells.OperatorCell):
     r"""
     Gradient of :class:`ms_nsa.NsaSelectAttention` with respect to query, key and value.
@@ -56,16 +68,16 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`, from the forward.
         - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward.
         - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward.
-        - **topk_indices** (Tensor) - :math:`(T1, N2, select\_block\_count)`, int32. Block `i` holds rows
+        - **topk_indices** (Tensor) - :math:`(T1, N2, select\_block\_count)`, int32 or int64. Block `i` holds rows
           ``i * select_block_size`` to ``(i + 1) * select_block_size - 1`` of the token's own sequence; the last block
           ends with the sequence. A negative entry selects nothing, at any place. A block listed twice counts twice.
           The order of the slots does not matter.
         - **atten_mask** (Tensor, optional) - at least :math:`(max\ Sq, max\ Sk)`, bool or uint8. A non-zero element
           at (query, row) drops the row for that query, in addition to `sparse_mode`. Default ``None``.
-        - **actual_seq_qlen** (Union[tuple[int], list[int], Tensor], optional) - :math:`(B)`, int32 or int64 as a
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a
           Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Sequences may be empty. Default
           ``None``: one sequence.
-        - **actual_seq_kvlen** (Union[tuple[int], list[int], Tensor], optional) - :math:`(B)`. The same for the keys;
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. The same for the keys;
           the last entry is T2. Default ``None``: one sequence.
         - **softmax_max_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_max`, of which
           the lanes are summed. It reaches the largest score, the first one where several are equal. On Ascend it
@@ -109,6 +121,8 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         (6, 8, 24) (40, 2, 24) (40, 2, 16)
     """
 
+    _lengths_at = 9
+
     def __init__(
         self,
         head_num,
@@ -122,7 +136,7 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         attributes, self._device = checks.training_attributes(
             _GRAD, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
         )
-        self._known, self._dynamic = primitives.make(_GRAD, attributes, self._device)
+        self._known, self._dynamic = primitives.make(_GRAD, attributes, self._device, (_no_second_order, _GRAD))
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
         self._no_gradient = primitives.no_gradient()
@@ -149,6 +163,8 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         sum_grad = self._no_gradient if softmax_sum_grad is None else softmax_sum_grad
         given = (grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask)
         primitives.check_tensors(_GRAD, _GRAD_TENSORS, (*given, max_grad, sum_grad))
+        topk_indices = primitives.as_indices(topk_indices)
+        given = (grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask)
         qlen = primitives.as_lengths(_GRAD, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_GRAD, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
@@ -198,16 +214,16 @@ class NsaSelectAttention(cells.OperatorCell):
           sequence after another.
         - **key** (Tensor) - :math:`(T2, N2, D1)`, dtype of `query`.
         - **value** (Tensor) - :math:`(T2, N2, D2)`, dtype of `query`.
-        - **topk_indices** (Tensor) - :math:`(T1, N2, select\_block\_count)`, int32. Block `i` holds rows
+        - **topk_indices** (Tensor) - :math:`(T1, N2, select\_block\_count)`, int32 or int64. Block `i` holds rows
           ``i * select_block_size`` to ``(i + 1) * select_block_size - 1`` of the token's own sequence; the last block
           ends with the sequence. A negative entry selects nothing, at any place. A block listed twice counts twice.
           The order of the slots does not matter.
         - **atten_mask** (Tensor, optional) - at least :math:`(max\ Sq, max\ Sk)`, bool or uint8. A non-zero element
           at (query, row) drops the row for that query, in addition to `sparse_mode`. Default ``None``.
-        - **actual_seq_qlen** (Union[tuple[int], list[int], Tensor], optional) - :math:`(B)`, int32 or int64 as a
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a
           Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Sequences may be empty. Default
           ``None``: one sequence.
-        - **actual_seq_kvlen** (Union[tuple[int], list[int], Tensor], optional) - :math:`(B)`. The same for the keys;
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. The same for the keys;
           the last entry is T2. Default ``None``: one sequence.
 
     Outputs:
@@ -244,6 +260,8 @@ class NsaSelectAttention(cells.OperatorCell):
         >>> print(attention_out.shape, softmax_max.shape, softmax_sum.shape)
         (6, 8, 16) (6, 8, 8) (6, 8, 8)
     """
+
+    _lengths_at = 5
 
     def __init__(
         self,
@@ -304,6 +322,7 @@ class NsaSelectAttention(cells.OperatorCell):
     def construct(self, query, key, value, topk_indices, atten_mask=None, actual_seq_qlen=None, actual_seq_kvlen=None):
         mask = self._no_mask if atten_mask is None else atten_mask
         primitives.check_tensors(_FORWARD, _FORWARD_TENSORS, (query, key, value, topk_indices, mask))
+        topk_indices = primitives.as_indices(topk_indices)
         qlen = primitives.as_lengths(_FORWARD, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
         kvlen = primitives.as_lengths(_FORWARD, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
         operator = self._known
@@ -346,17 +365,17 @@ def nsa_select_attention(
         query (Tensor): :math:`(T1, N1, D1)`, float16, bfloat16 or float32.
         key (Tensor): :math:`(T2, N2, D1)`, dtype of `query`.
         value (Tensor): :math:`(T2, N2, D2)`, dtype of `query`.
-        topk_indices (Tensor): :math:`(T1, N2, select\_block\_count)`, int32, block numbers inside the token's own
-            sequence; negative: nothing.
+        topk_indices (Tensor): :math:`(T1, N2, select\_block\_count)`, int32 or int64, block numbers inside the token's
+            own sequence; negative: nothing.
         scale_value (float): Factor of the scores; ``None``: ``1 / sqrt(D1)``.
         head_num (int): N1.
         select_block_size (int): Rows of a selected block.
         select_block_count (int): Slots of a token.
         atten_mask (Tensor, optional): at least :math:`(max\ Sq, max\ Sk)`, bool or uint8, non-zero = drop. Default
             ``None``.
-        actual_seq_qlen (Union[tuple[int], list[int], Tensor], optional): Inclusive prefix sums of the query lengths.
+        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the query lengths.
             Default ``None``: one sequence.
-        actual_seq_kvlen (Union[tuple[int], list[int], Tensor], optional): Inclusive prefix sums of the key lengths.
+        actual_seq_kvlen (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the key lengths.
             Default ``None``: one sequence.
 
     Returns:

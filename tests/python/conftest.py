@@ -1,9 +1,10 @@
 """Fixtures of the tests that run Cells."""
 
 import pytest
+from mindspore._c_expression import GraphExecutor_, JitExecutor_
 
 from support import DTYPES
-from support.run_cells import MODES
+from support.run_cells import MODES, run_mode
 
 
 @pytest.fixture(params=MODES)
@@ -21,3 +22,23 @@ def setting(request):
     """Mode and dtype, for properties that a second dtype would not test any better in Graph mode."""
     mode, dtype = request.param
     return mode, DTYPES[dtype]
+
+
+@pytest.fixture
+def graph_mode():
+    with run_mode("graph"):
+        yield
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """A list that grows with every graph that MindSpore compiles."""
+    graphs = []
+    for executor in (GraphExecutor_, JitExecutor_):
+
+        def count(self, source, *arguments, compile_graph=executor.compile):
+            graphs.append(source)
+            return compile_graph(self, source, *arguments)
+
+        monkeypatch.setattr(executor, "compile", count)
+    return graphs

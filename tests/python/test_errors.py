@@ -174,7 +174,7 @@ def test_good_calls_of_dynamic_graphs(expected, operator, free):
     [
         (FORWARD, "query", np.float64, "have dtype float16 or bfloat16 or float32", "float64"),
         (FORWARD, "key", np.float16, "have the dtype of query (float32)", "float16"),
-        (FORWARD, "topk_indices", np.int64, "have dtype int32", "int64"),
+        (FORWARD, "topk_indices", np.int16, "have dtype int32 or int64", "int16"),
         (GRAD, "grad", np.float16, "have the dtype of query (float32)", "float16"),
         (GRAD, "softmax_sum", np.float64, "have dtype float32", "float64"),
         (INFER, "value", np.float16, "have the dtype of query (float32)", "float16"),

@@ -9,7 +9,6 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import nn, ops
-from mindspore._c_expression import GraphExecutor_, JitExecutor_
 
 import ms_nsa
 from support import check_forward, check_gradients, make_paged_case, make_select_case, run_cells
@@ -27,26 +26,6 @@ outputs = outputs if isinstance(outputs, tuple) else (outputs,)
 assert "ms_nsa" not in sys.modules
 np.savez(sys.argv[3], *(output.asnumpy() for output in outputs))
 """
-
-
-@pytest.fixture
-def graph_mode():
-    with run_cells.run_mode("graph"):
-        yield
-
-
-@pytest.fixture
-def compiled(monkeypatch):
-    """A list that grows with every graph that MindSpore compiles."""
-    graphs = []
-    for executor in (GraphExecutor_, JitExecutor_):
-
-        def count(self, source, *arguments, compile_graph=executor.compile):
-            graphs.append(source)
-            return compile_graph(self, source, *arguments)
-
-        monkeypatch.setattr(executor, "compile", count)
-    return graphs
 
 
 def select_case(q_lens=(7, 0, 12), kv_lens=(45, 11, 70), seed=0, **changes):
@@ -281,22 +260,6 @@ def test_other_inputs_get_no_gradient(mode):
         for gradient, tensor in zip(found[3:7], inputs[3:7]):
             assert (gradient.shape, gradient.dtype) == (tensor.shape, tensor.dtype)
             assert not gradient.asnumpy().any()
-
-
-def test_statistics_used_in_the_loss_add_nothing(mode):
-    """The statistics are results, not part of the differentiable function."""
-
-    class WithStatistics(Loss):
-        def construct(self, *inputs):
-            out, top, total = self.cell(*inputs[:-1])
-            return (out * inputs[-1]).sum() + (top * total).sum()
-
-    case = select_case()
-    cell = run_cells.forward_cell(case)
-    with run_cells.run_mode(mode):
-        inputs = *run_cells.forward_inputs(case, "int64"), ms.Tensor(case.grad)
-        plain, with_statistics = (ms.grad(loss(cell), (0, 1, 2))(*inputs) for loss in (Loss, WithStatistics))
-        assert same_bits(to_arrays(plain), to_arrays(with_statistics))
 
 
 def test_two_cells_with_different_attributes_in_one_graph(mode):

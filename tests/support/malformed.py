@@ -131,7 +131,7 @@ def ascend_select(operator, n1=2, n2=2, d1=192, d2=128, size=64, count=16, batch
 
 def ascend_infer(
     layout="BSND", n1=2, n2=2, d1=192, d2=128, page=64, size=32, count=2, batch=2, s=1, q_lens=None, kv_lens=None,
-    dtype=np.float16,
+    dtype=np.float16, mask=None,
 ):  # fmt: skip
     q_lens, kv_lens = q_lens or [s] * batch, kv_lens or [64] * batch
     tokens = (sum(q_lens),) if layout == "TND" else (batch, s)
@@ -142,6 +142,7 @@ def ascend_infer(
         "value": np.zeros((1, page, *cache(d2)), dtype),
         "topk_indices": np.full((*tokens, n2, count), -1, np.int32),
         "block_table": np.zeros((batch, 4), np.int32),
+        "atten_mask": mask,
         "actual_seq_qlen": Tensor(q_lens),
         "actual_seq_kvlen": Tensor(kv_lens),
     }
@@ -202,14 +203,14 @@ def type_calls():
         for dtype in ("float64", "int32", "int8", "bool"):
             rule = "have dtype float16 or bfloat16 or float32"
             yield make(operator, TypeError, "query", rule, dtype, query=Array(dtype=np.dtype(dtype)))
-        for dtype in ("int64", "float32", "uint8"):
-            changed = Array(dtype=np.dtype(dtype))
-            yield make(operator, TypeError, "topk_indices", "have dtype int32", dtype, topk_indices=changed)
+        for dtype in ("int16", "float32", "uint8"):
+            rule, changed = "have dtype int32 or int64", Array(dtype=np.dtype(dtype))
+            yield make(operator, TypeError, "topk_indices", rule, dtype, topk_indices=changed)
         for dtype in ("int32", "int8", "float32"):
             changed = Array(dtype=np.dtype(dtype))
             yield make(operator, TypeError, "atten_mask", "have dtype uint8 or bool", dtype, atten_mask=changed)
         for name in ("actual_seq_qlen", "actual_seq_kvlen"):
-            rule = "be a tuple or list of int, or an int32 or int64 Tensor"
+            rule = "be a tuple, list or NumPy array of int, or an int32 or int64 Tensor"
             for value, got in [
                 ("ab", "'ab'"),
                 (7, "7"),
@@ -456,6 +457,7 @@ def limit_calls():
         ("select_block_size", "be at most 128", 144, {"size": 144}),
         ("S", "be at most 4", 5, {"s": 5}),
         ("S", "be at most 4", 6, {"s": 6, "layout": "BSH"}),
+        ("atten_mask_rank", "be at most 2", 3, {"mask": np.zeros((2, 1, 1), bool)}),
     ]:
         yield bad(INFER, argument, rule, got, ascend_infer(**sizes))
     for argument, rule, got, sizes in [
