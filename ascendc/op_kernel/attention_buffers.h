@@ -1,71 +1,75 @@
-// UB of the token-outer attention kernels: one buffer, cut by constant offsets.
+// UB of the token-outer attention kernels, cut by constant offsets.
 #pragma once
 
 #include "attention_workspace.h"
 #include "online_softmax.h"
+#include "unified_buffer.h"
 
 namespace ms_nsa {
 
 class AttentionBuffers {
  public:
-  __aicore__ inline explicit AttentionBuffers(AscendC::TPipe& pipe) { pipe.InitBuffer(ub_, kBytes); }
+  __aicore__ inline explicit AttentionBuffers(AscendC::TPipe& pipe) { ub_.Init(pipe, kInBytes, kOutBytes); }
 
   // Whole vectors of statistics and padded rows of scores take part in instructions: they must hold numbers.
   __aicore__ inline void Clear() {
     AscendC::Duplicate(Scores(0), 0.0f, kSlots * kScores);
-    AscendC::Duplicate(At(kStatsAt, kStatVectors * kStatRows), 0.0f, kStatVectors * kStatRows);
+    AscendC::Duplicate(Out(kStatsAt, kStatVectors * kStatRows), 0.0f, kStatVectors * kStatRows);
     AscendC::PipeBarrier<PIPE_V>();
   }
 
   __aicore__ inline Floats Scores(int32_t slot) {
-    return At(kScoresAt + slot * kScores * 4, (kSlots - slot) * kScores);
+    return In(kScoresAt + slot * kScores * 4, (kSlots - slot) * kScores);
   }
   template <class T>
   __aicore__ inline AscendC::LocalTensor<T> Weights(int32_t slot) {
-    return ub_.template GetWithOffset<T>(kScores, kWeightsAt + slot * kScores * 2);
+    return ub_.Out<T>(kWeightsAt + slot * kScores * 2, kScores);
   }
-  __aicore__ inline Floats Product(int32_t slot) { return At(kProductsAt + slot * kProduct * 4, kProduct); }
-  __aicore__ inline Floats Sum() { return At(kSumAt, kProduct); }
+  __aicore__ inline Floats Product(int32_t slot) { return In(kProductsAt + slot * kProduct * 4, kProduct); }
+  __aicore__ inline Floats Sum() { return Out(kSumAt, kProduct); }
   template <class T>
   __aicore__ inline AscendC::LocalTensor<T> Result() {
-    return ub_.template GetWithOffset<T>(kProduct, kResultAt);
+    return ub_.Out<T>(kResultAt, kProduct);
   }
   __aicore__ inline SoftmaxScratch Scratch() {
-    return {At(kFoldAt, kStatRows * kLanes), At(kSpreadAt, kStatRows * kBlockFloats), Stat(0)};
+    return {Out(kFoldAt, kStatRows * kLanes), Out(kSpreadAt, kStatRows * kBlockFloats), Stat(0)};
   }
-  __aicore__ inline Floats SpreadMax() { return At(kStatisticsAt, kStatRows * kBlockFloats); }
+  __aicore__ inline Floats SpreadMax() { return Out(kStatisticsAt, kStatRows * kBlockFloats); }
   __aicore__ inline Floats SpreadSum() {
-    return At(kStatisticsAt + kStatRows * kBlockFloats * 4, kStatRows * kBlockFloats);
+    return Out(kStatisticsAt + kStatRows * kBlockFloats * 4, kStatRows * kBlockFloats);
   }
   __aicore__ inline Floats Decay(int32_t slot) { return Stat(1 + slot); }
   __aicore__ inline RowStats Stats(int32_t slot) { return {Stat(3 + 2 * slot), Stat(4 + 2 * slot)}; }
-  __aicore__ inline RowStats OtherStats() { return {Stat(7), Stat(8)}; }
+  __aicore__ inline RowStats OtherStats() {
+    return {In(kOtherStatsAt, kStatRows), In(kOtherStatsAt + kStatRows * 4, kStatRows)};
+  }
 
  private:
-  __aicore__ inline Floats At(int32_t bytes, int32_t floats) {
-    return ub_.template GetWithOffset<float>(floats, bytes);
-  }
-  __aicore__ inline Floats Stat(int32_t number) { return At(kStatsAt + number * kStatRows * 4, kStatRows); }
+  __aicore__ inline Floats In(int32_t at, int32_t floats) { return ub_.In<float>(at, floats); }
+  __aicore__ inline Floats Out(int32_t at, int32_t floats) { return ub_.Out<float>(at, floats); }
+  __aicore__ inline Floats Stat(int32_t number) { return Out(kStatsAt + number * kStatRows * 4, kStatRows); }
 
   static constexpr int32_t kScores = kMaxRows * kMaxChunk;
   static constexpr int32_t kProduct = kMaxRows * kMaxWidth;
-  static constexpr int32_t kStatVectors = 9;
+  static constexpr int32_t kStatVectors = 7;
 
   static constexpr int32_t kScoresAt = 0;
-  static constexpr int32_t kWeightsAt = kScoresAt + kSlots * kScores * 4;
-  static constexpr int32_t kProductsAt = kWeightsAt + kSlots * kScores * 2;
-  static constexpr int32_t kSumAt = kProductsAt + kSlots * kProduct * 4;
+  static constexpr int32_t kProductsAt = kScoresAt + kSlots * kScores * 4;
+  static constexpr int32_t kOtherStatsAt = kProductsAt + kSlots * kProduct * 4;
+  static constexpr int32_t kInBytes = kOtherStatsAt + 2 * kStatRows * 4;
+
+  static constexpr int32_t kWeightsAt = 0;
+  static constexpr int32_t kSumAt = kWeightsAt + kSlots * kScores * 2;
   static constexpr int32_t kResultAt = kSumAt + kProduct * 4;
   static constexpr int32_t kFoldAt = kResultAt + kProduct * 2;
   static constexpr int32_t kSpreadAt = kFoldAt + kStatRows * kLanes * 4;
   static constexpr int32_t kStatsAt = kSpreadAt + kStatRows * kBlockFloats * 4;
   static constexpr int32_t kStatisticsAt = kStatsAt + kStatVectors * kStatRows * 4;
-  static constexpr int32_t kBytes = kStatisticsAt + 2 * kStatRows * kBlockFloats * 4;
-  static constexpr int32_t kUbBytes = 184 * 1024;  // what Select reserves lies behind
-  static_assert(kBytes <= kUbBytes, "UB");
+  static constexpr int32_t kOutBytes = kStatisticsAt + 2 * kStatRows * kBlockFloats * 4;
+  static_assert(kInBytes + kOutBytes <= kUbBytes, "UB");
   static_assert(kStatRows >= kMaxRows, "a statistic has a float for each row");
 
-  AscendC::TBuf<AscendC::TPosition::VECCALC> ub_;
+  UnifiedBuffer ub_;
 };
 
 }  // namespace ms_nsa

@@ -10,10 +10,8 @@ namespace ms_nsa {
 template <class T>
 class BlockCombine {
  public:
-  using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
-
   __aicore__ inline BlockCombine(const AttentionParams& params, const AttentionAddresses& gm,
-                                 const PackedSource& source, Buffer& ub)
+                                 const PackedSource& source, UnifiedBuffer& ub)
       : p_(params),
         source_(source),
         ub_(ub),
@@ -83,38 +81,40 @@ class BlockCombine {
     bool first, last;  // of the item
   };
 
-  // UB behind that of the weights, with which this takes turns.
+  // UB behind that of the weights, with which this takes turns. Fold, total and decay stay in UB.
   static constexpr int32_t kOutLanes = kMaxGroup * kBlockFloats;
   static constexpr int32_t kStats = kMaxRows * kBlockFloats;
-  static constexpr int32_t kSumsAt = BlockWeights<T>::kBytes;
+  static constexpr int32_t kSumsAt = BlockWeights<T>::kInBytes;
   static constexpr int32_t kMaxAt = kSumsAt + kSlots * kSums * 4, kSumAt = kMaxAt + kSlots * kStats * 4;
   static constexpr int32_t kFoldAt = kSumAt + kSlots * kStats * 4;
   static constexpr int32_t kTotalAt = kFoldAt + kStats * 4;
-  static constexpr int32_t kResultAt = kTotalAt + kMaxEntryFloats * 4;
+  static constexpr int32_t kDecayAt = kTotalAt + kMaxEntryFloats * 4;
+  static constexpr int32_t kResultAt = BlockWeights<T>::kOutBytes;
   static constexpr int32_t kRunAt = kResultAt + kSlots * kMaxEntryFloats * 2;
-  static constexpr int32_t kDecayAt = kRunAt + 2 * kSlots * kOutLanes * 4;
-  static constexpr int32_t kBytes = kDecayAt + kOutLanes * 4;
-  static_assert(kBytes <= 184 * 1024, "UB");
+
+ public:
+  static constexpr int32_t kInBytes = kDecayAt + kOutLanes * 4;
+  static constexpr int32_t kOutBytes = kRunAt + 2 * kSlots * kOutLanes * 4;
+
+ private:
   static_assert(kMaxRows >= kMaxGroup, "a group holds an entry");
 
   static constexpr int32_t kEvents = 2;  // of each pair of pipes, the first of two; the weights have 0 and 1
 
-  __aicore__ inline Floats At(int32_t bytes, int32_t floats) {
-    return ub_.template GetWithOffset<float>(floats, bytes);
-  }
-  __aicore__ inline Floats Sums(int32_t slot) { return At(kSumsAt + slot * kSums * 4, kSums); }
-  __aicore__ inline Floats Maxima(int32_t slot) { return At(kMaxAt + slot * kStats * 4, kStats); }
-  __aicore__ inline Floats Exponentials(int32_t slot) { return At(kSumAt + slot * kStats * 4, kStats); }
-  __aicore__ inline Floats Fold() { return At(kFoldAt, kStats); }
-  __aicore__ inline Floats Total() { return At(kTotalAt, kMaxEntryFloats); }
+  __aicore__ inline Floats In(int32_t at, int32_t floats) { return ub_.In<float>(at, floats); }
+  __aicore__ inline Floats Sums(int32_t slot) { return In(kSumsAt + slot * kSums * 4, kSums); }
+  __aicore__ inline Floats Maxima(int32_t slot) { return In(kMaxAt + slot * kStats * 4, kStats); }
+  __aicore__ inline Floats Exponentials(int32_t slot) { return In(kSumAt + slot * kStats * 4, kStats); }
+  __aicore__ inline Floats Fold() { return In(kFoldAt, kStats); }
+  __aicore__ inline Floats Total() { return In(kTotalAt, kMaxEntryFloats); }
+  __aicore__ inline Floats Decay() { return In(kDecayAt, kOutLanes); }
   __aicore__ inline AscendC::LocalTensor<T> Result(int32_t slot) {
-    return ub_.template GetWithOffset<T>(kMaxEntryFloats, kResultAt + slot * kMaxEntryFloats * 2);
+    return ub_.Out<T>(kResultAt + slot * kMaxEntryFloats * 2, kMaxEntryFloats);
   }
   __aicore__ inline RowStats Running(int32_t slot) {
     const int32_t at = kRunAt + 2 * slot * kOutLanes * 4;
-    return {At(at, kOutLanes), At(at + kOutLanes * 4, kOutLanes)};
+    return {ub_.Out<float>(at, kOutLanes), ub_.Out<float>(at + kOutLanes * 4, kOutLanes)};
   }
-  __aicore__ inline Floats Decay() { return At(kDecayAt, kOutLanes); }
 
   __aicore__ inline void Advance() {
     ++group_.ordinal;
@@ -238,7 +238,7 @@ class BlockCombine {
 
   const AttentionParams& p_;
   const PackedSource& source_;
-  Buffer& ub_;
+  UnifiedBuffer& ub_;
   int32_t lanes_, capacity_;  // floats of an entry's statistic, entries of a group
   const Segment* segment_ = nullptr;
   const BlockExchange<T>* exchange_ = nullptr;

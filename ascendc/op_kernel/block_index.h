@@ -5,6 +5,7 @@
 
 #include "gm_source.h"
 #include "tile_walk.h"
+#include "unified_buffer.h"
 
 namespace ms_nsa {
 
@@ -48,7 +49,7 @@ __aicore__ inline BlockIndex ForwardIndex(const AttentionParams& params, GM_ADDR
 class BlockIndexBuilder {
  public:
   __aicore__ inline BlockIndexBuilder(const AttentionParams& params, const AttentionAddresses& gm,
-                                      AscendC::TBuf<AscendC::TPosition::VECCALC>& ub)
+                                      UnifiedBuffer& ub)
       : p_(params), ub_(ub) {
     indices_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(gm.topk_indices));
   }
@@ -69,17 +70,21 @@ class BlockIndexBuilder {
 
  private:
   static constexpr int32_t kMaskBytes = kSegmentEntries / 8;
-  static constexpr int32_t kIndicesAt = 0, kMaskAt = kSegmentEntries * 4, kCountAt = kMaskAt + kMaskBytes;
+  static constexpr int32_t kCountAt = kMaskBytes;  // behind the mask
   static constexpr int32_t kEvent = 0;
 
+ public:
+  static constexpr int32_t kInBytes = kSegmentEntries * 4;
+  static constexpr int32_t kOutBytes = kCountAt + BlockIndex::kCountInts * 4;
+
+ private:
   __aicore__ inline int32_t Entries(const Segment& segment) const {
     return RoundUp<int64_t>(segment.tokens * SlotStride(p_), 64);
   }
 
   // Slots that only fill a row up, and entries that fill the last word, are -1: they select nothing.
   __aicore__ inline void LoadIndices(const Segment& segment, int64_t head) {
-    const AscendC::LocalTensor<int32_t> indices =
-        ub_.template GetWithOffset<int32_t>(kSegmentEntries, kIndicesAt);
+    const AscendC::LocalTensor<int32_t> indices = ub_.In<int32_t>(0, kSegmentEntries);
     const int32_t slots = p_.select_block_count, stride = SlotStride(p_);
     AscendC::PipeBarrier<PIPE_ALL>();
     const bool dense = p_.kv_heads == 1 && slots == stride;  // then one burst does
@@ -94,11 +99,9 @@ class BlockIndexBuilder {
   }
 
   __aicore__ inline void BuildUnit(const Segment& segment, const BlockIndex& index, int64_t unit) {
-    const AscendC::LocalTensor<int32_t> indices =
-        ub_.template GetWithOffset<int32_t>(kSegmentEntries, kIndicesAt);
-    const AscendC::LocalTensor<uint64_t> mask = ub_.template GetWithOffset<uint64_t>(kMaskWords, kMaskAt);
-    const AscendC::LocalTensor<int32_t> count =
-        ub_.template GetWithOffset<int32_t>(BlockIndex::kCountInts, kCountAt);
+    const AscendC::LocalTensor<int32_t> indices = ub_.In<int32_t>(0, kSegmentEntries);
+    const AscendC::LocalTensor<uint64_t> mask = ub_.Out<uint64_t>(0, kMaskWords);
+    const AscendC::LocalTensor<int32_t> count = ub_.Out<int32_t>(kCountAt, BlockIndex::kCountInts);
     const int32_t entries = Entries(segment), words = entries / 64;
     AscendC::Compares(mask.template ReinterpretCast<uint8_t>(), indices,
                       static_cast<int32_t>(unit % segment.Blocks(p_)), AscendC::CMPMODE::EQ,
@@ -120,7 +123,7 @@ class BlockIndexBuilder {
 
   const AttentionParams& p_;
   AscendC::GlobalTensor<int32_t> indices_;
-  AscendC::TBuf<AscendC::TPosition::VECCALC>& ub_;
+  UnifiedBuffer& ub_;
 };
 
 }  // namespace ms_nsa

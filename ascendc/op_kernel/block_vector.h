@@ -19,7 +19,7 @@ class BlockVector {
         builder_(params, gm, ub_),
         weights_(params, gm, ub_),
         combine_(params, gm, source_, ub_) {
-    pipe.InitBuffer(ub_, kUbBytes);
+    ub_.Init(pipe, kInBytes, kOutBytes);
   }
 
   // While the tiles of a segment are worked on, the results of the one before are combined. One meeting of
@@ -45,13 +45,17 @@ class BlockVector {
   }
 
  private:
-  static constexpr int32_t kUbBytes = 184 * 1024;  // what Select reserves lies behind
+  // The index takes turns with tiles and combining.
+  static constexpr int32_t kInBytes = BlockCombine<T>::kInBytes, kOutBytes = BlockCombine<T>::kOutBytes;
+  static_assert(BlockIndexBuilder::kInBytes <= kInBytes && BlockIndexBuilder::kOutBytes <= kOutBytes,
+                "index");
+  static_assert(kInBytes + kOutBytes <= kUbBytes, "UB");
 
   const AttentionParams& p_;
   PackedSource source_;
   BlockIndex index_[2];  // by parity of the segment, like the next
   BlockExchange<T> exchange_[2];
-  AscendC::TBuf<AscendC::TPosition::VECCALC> ub_;
+  UnifiedBuffer ub_;
   BlockIndexBuilder builder_;
   BlockWeights<T> weights_;
   BlockCombine<T> combine_;

@@ -13,9 +13,8 @@ namespace ms_nsa {
 template <class T>
 class BlockWeights {
  public:
-  using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
-
-  __aicore__ inline BlockWeights(const AttentionParams& params, const AttentionAddresses& gm, Buffer& ub)
+  __aicore__ inline BlockWeights(const AttentionParams& params, const AttentionAddresses& gm,
+                                 UnifiedBuffer& ub)
       : p_(params), ub_(ub), fetch_(params, ub, kFetchedAt) {
     fetch_[0].from.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
     fetch_[0].width = params.d1;
@@ -54,12 +53,11 @@ class BlockWeights {
     const int32_t slot = tile.ordinal % kSlots, rows = tokens * p_.group, stride = RoundUp(tile.rows, kLanes);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot);
     const RowStats stats{Stat(0), Stat(1)};
-    const SoftmaxScratch scratch{At(kFoldAt, kStatRows * kLanes), At(kSpreadAt, kStatRows * kBlockFloats),
+    const SoftmaxScratch scratch{Out(kFoldAt, kStatRows * kLanes), Out(kSpreadAt, kStatRows * kBlockFloats),
                                  Stat(3)};
     ResetStats(stats);
     SoftmaxStep(Scores(slot), stats, Stat(2), scratch, p_.scale_value, rows, tile.rows, stride);
-    const AscendC::LocalTensor<T> weights =
-        ub_.template GetWithOffset<T>(kScores, kWeightsAt + slot * kScores * 2);
+    const AscendC::LocalTensor<T> weights = ub_.Out<T>(slot * kScores * 2, kScores);
     const Floats out = StatsOut(slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
     AscendC::Cast(weights, Scores(slot), AscendC::RoundMode::CAST_RINT, rows * stride);
@@ -82,31 +80,29 @@ class BlockWeights {
   static constexpr int32_t kRows = kTileRows / kVectorCores, kMaxBlock = 128;
   static_assert(kRows <= kStatRows, "row statistics");
 
-  // UB from offset 0 on.
+  // Both halves of UB from offset 0 on: scores and fetched rows; weights, scratch, statistics.
   static constexpr int32_t kScores = kRows * kMaxBlock;
-  static constexpr int32_t kWeightsAt = kSlots * kScores * 4;
-  static constexpr int32_t kFoldAt = kWeightsAt + kSlots * kScores * 2;
+  static constexpr int32_t kFetchedAt = kSlots * kScores * 4;
+  static constexpr int32_t kInBytes = kFetchedAt + RowFetch<T, 1>::kBytes;
+  static constexpr int32_t kFoldAt = kSlots * kScores * 2;
   static constexpr int32_t kSpreadAt = kFoldAt + kStatRows * kLanes * 4;
   static constexpr int32_t kStatsAt = kSpreadAt + kStatRows * kBlockFloats * 4;
   static constexpr int32_t kStatsOutAt = kStatsAt + 4 * kStatRows * 4;
   static constexpr int32_t kStatsOut = 2 * kStatRows * kBlockFloats;
-  static constexpr int32_t kFetchedAt = kStatsOutAt + kSlots * kStatsOut * 4;
-  static constexpr int32_t kBytes = kFetchedAt + RowFetch<T, 1>::kBytes;
+  static constexpr int32_t kOutBytes = kStatsOutAt + kSlots * kStatsOut * 4;
 
  private:
-  __aicore__ inline Floats At(int32_t bytes, int32_t floats) {
-    return ub_.template GetWithOffset<float>(floats, bytes);
-  }
-  __aicore__ inline Floats Scores(int32_t slot) { return At(slot * kScores * 4, kScores); }
-  __aicore__ inline Floats Stat(int32_t number) { return At(kStatsAt + number * kStatRows * 4, kStatRows); }
+  __aicore__ inline Floats Out(int32_t at, int32_t floats) { return ub_.Out<float>(at, floats); }
+  __aicore__ inline Floats Scores(int32_t slot) { return ub_.In<float>(slot * kScores * 4, kScores); }
+  __aicore__ inline Floats Stat(int32_t number) { return Out(kStatsAt + number * kStatRows * 4, kStatRows); }
   __aicore__ inline Floats StatsOut(int32_t slot) {
-    return At(kStatsOutAt + slot * kStatsOut * 4, kStatsOut);
+    return Out(kStatsOutAt + slot * kStatsOut * 4, kStatsOut);
   }
 
   // Whole vectors of statistics and padded rows of scores take part in instructions: they must hold numbers.
   __aicore__ inline void Open() {
-    AscendC::Duplicate(At(0, kSlots * kScores), 0.0f, kSlots * kScores);
-    AscendC::Duplicate(At(kStatsAt, 4 * kStatRows), 0.0f, 4 * kStatRows);
+    AscendC::Duplicate(ub_.In<float>(0, kSlots * kScores), 0.0f, kSlots * kScores);
+    AscendC::Duplicate(Out(kStatsAt, 4 * kStatRows), 0.0f, 4 * kStatRows);
     AscendC::PipeBarrier<PIPE_V>();
     for (int32_t slot = 0; slot < kSlots; ++slot) {
       AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
@@ -134,7 +130,7 @@ class BlockWeights {
   }
 
   const AttentionParams& p_;
-  Buffer& ub_;
+  UnifiedBuffer& ub_;
   RowFetch<T, 1> fetch_;
   const Segment* segment_ = nullptr;
   const BlockExchange<T>* exchange_ = nullptr;

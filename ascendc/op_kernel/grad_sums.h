@@ -10,10 +10,8 @@ namespace ms_nsa {
 template <class T>
 class GradSums {
  public:
-  using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
-
   __aicore__ inline GradSums(const AttentionParams& params, const GradAddresses& gm,
-                             const PackedSource& source, Buffer& ub)
+                             const PackedSource& source, UnifiedBuffer& ub)
       : p_(params), source_(source), cut_(GradCut(params)), ub_(ub) {
     dq_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dq));
     dk_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dk));
@@ -89,22 +87,23 @@ class GradSums {
   // UB behind that of the weights, with which this takes turns.
   static constexpr int32_t kSums = 4096;  // floats of a group of vectors, and of a result
   static constexpr int32_t kBandRows = 8;
-  static constexpr int32_t kSumsAt = GradWeights<T>::kBytes, kTotalAt = kSumsAt + kSlots * kSums * 4;
-  static constexpr int32_t kResultAt = kTotalAt + kSums * 4;
-  static constexpr int32_t kBytes = kResultAt + kSlots * kSums * 2;
-  static_assert(kBytes <= 184 * 1024, "UB");
+  static constexpr int32_t kSumsAt = GradWeights<T>::kInBytes;
+  static constexpr int32_t kResultAt = GradWeights<T>::kOutBytes, kTotalAt = kResultAt + kSlots * kSums * 2;
+
+ public:
+  static constexpr int32_t kInBytes = kSumsAt + kSlots * kSums * 4;
+  static constexpr int32_t kOutBytes = kTotalAt + kSums * 4;
+
+ private:
   static_assert(kBandRows * kMaxWidth * 4 <= kSums * 2 && kMaxWidth <= kSums, "a band in float, a row");
 
   static constexpr int32_t kEvents = 2;  // of each pair of pipes, the first of two; the weights have 0 and 1
 
-  __aicore__ inline Floats At(int32_t bytes, int32_t floats) {
-    return ub_.template GetWithOffset<float>(floats, bytes);
-  }
-  __aicore__ inline Floats Sums(int32_t slot) { return At(kSumsAt + slot * kSums * 4, kSums); }
-  __aicore__ inline Floats Total() { return At(kTotalAt, kSums); }
-  template <class Out>
-  __aicore__ inline AscendC::LocalTensor<Out> Result(int32_t slot) {
-    return ub_.template GetWithOffset<Out>(kSums * 2 / sizeof(Out), kResultAt + slot * kSums * 2);
+  __aicore__ inline Floats Sums(int32_t slot) { return ub_.In<float>(kSumsAt + slot * kSums * 4, kSums); }
+  __aicore__ inline Floats Total() { return ub_.Out<float>(kTotalAt, kSums); }
+  template <class E>
+  __aicore__ inline AscendC::LocalTensor<E> Result(int32_t slot) {
+    return ub_.Out<E>(kResultAt + slot * kSums * 2, kSums * 2 / sizeof(E));
   }
 
   // Query heads of a result, and how many of these make a group.
@@ -283,7 +282,7 @@ class GradSums {
   const AttentionParams& p_;
   const PackedSource& source_;
   TileCut cut_;
-  Buffer& ub_;
+  UnifiedBuffer& ub_;
   const Segment* segment_ = nullptr;
   const GradExchange<T>* exchange_ = nullptr;
   int64_t item_ = 0, last_item_ = 0;           // tokens and kv heads

@@ -19,7 +19,7 @@ class GradVector {
         sums_(params, gm, source_, ub_) {
     dk_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dk));
     dv_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dv));
-    pipe.InitBuffer(ub_, kUbBytes);
+    ub_.Init(pipe, kInBytes, kOutBytes);
   }
 
   // While the tiles of a segment are worked on, the sums of the one before are made. One meeting of all cores
@@ -54,14 +54,19 @@ class GradVector {
   }
 
  private:
-  static constexpr int32_t kUbBytes = 184 * 1024;  // what Select reserves lies behind
-  static constexpr int32_t kZeros = 16384;         // elements
+  static constexpr int32_t kZeros = 16384;  // elements
+  // Index and deltas take turns with tiles and sums.
+  static constexpr int32_t kInBytes = GradSums<T>::kInBytes, kOutBytes = GradSums<T>::kOutBytes;
+  static_assert(BlockIndexBuilder::kInBytes <= kInBytes && BlockIndexBuilder::kOutBytes <= kOutBytes,
+                "index");
+  static_assert(RowDots<T>::kInBytes <= kInBytes && RowDots<T>::kOutBytes <= kOutBytes, "deltas");
+  static_assert(kInBytes + kOutBytes <= kUbBytes && kZeros * 2 <= kOutBytes, "UB");
 
   // Rows of keys and values that no segment of tokens reaches are nobody's to write later.
   __aicore__ inline void Clear(const AscendC::GlobalTensor<T>& out, int64_t elements) {
     const int64_t cores = AscendC::GetBlockNum() * kVectorCores, core = AscendC::GetBlockIdx();
     const int64_t blocks = elements / 16, end = Quota(blocks, core + 1, cores) * 16;
-    const AscendC::LocalTensor<T> zeros = ub_.template GetWithOffset<T>(kZeros, 0);
+    const AscendC::LocalTensor<T> zeros = ub_.Out<T>(0, kZeros);
     AscendC::Duplicate(zeros.template ReinterpretCast<half>(), static_cast<half>(0.0f), kZeros);
     AscendC::PipeBarrier<PIPE_ALL>();
     for (int64_t at = Quota(blocks, core, cores) * 16; at < end; at += kZeros) {
@@ -73,7 +78,7 @@ class GradVector {
   const AttentionParams& p_;
   GM_ADDR workspace_;
   PackedSource source_;
-  AscendC::TBuf<AscendC::TPosition::VECCALC> ub_;
+  UnifiedBuffer ub_;
   BlockIndexBuilder builder_;
   RowDots<T> dots_;
   GradWeights<T> weights_;

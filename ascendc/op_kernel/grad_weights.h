@@ -12,9 +12,7 @@ namespace ms_nsa {
 template <class T>
 class GradWeights {
  public:
-  using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
-
-  __aicore__ inline GradWeights(const AttentionParams& params, const GradAddresses& gm, Buffer& ub)
+  __aicore__ inline GradWeights(const AttentionParams& params, const GradAddresses& gm, UnifiedBuffer& ub)
       : p_(params), cut_(GradCut(params)), ub_(ub), fetch_(params, ub, kFetchedAt) {
     fetch_[0].from.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
     fetch_[0].width = params.d1;
@@ -97,11 +95,12 @@ class GradWeights {
     if (AscendC::GetSubBlockIdx() != 0) return;
     const int32_t floats = cut_.strip_rows * (p_.d1 + p_.d2);
     const AscendC::GlobalTensor<float> piece = exchange_->pieces[PlaceOfPiece(p_, tile.piece).at];
+    const Floats zeros = ub_.Out<float>(0, kMatrix);  // where rounded matrices lie else
     AscendC::PipeBarrier<PIPE_ALL>();
-    AscendC::Duplicate(Matrix(0, kWeights), 0.0f, kMatrix);
+    AscendC::Duplicate(zeros, 0.0f, kMatrix);
     AscendC::PipeBarrier<PIPE_ALL>();
     for (int32_t at = 0; at < floats; at += kMatrix) {
-      AscendC::DataCopy(piece[at], Matrix(0, kWeights), Min(floats - at, kMatrix));
+      AscendC::DataCopy(piece[at], zeros, Min(floats - at, kMatrix));
     }
     AscendC::PipeBarrier<PIPE_ALL>();
   }
@@ -113,31 +112,29 @@ class GradWeights {
   static constexpr int32_t kMax = 0, kSum = 1, kDelta = 2;  // statistics
   static_assert(kRows >= kMaxGroup, "a token's query heads");
 
-  // UB from offset 0 on, two slots of each.
-  static constexpr int32_t kRoundedAt = kSlots * 2 * kMatrix * 4;
-  static constexpr int32_t kStatsAt = kRoundedAt + kSlots * 2 * kMatrix * 2;
+  // Both halves of UB from offset 0 on, two slots of each: matrices, statistics, fetched rows; rounded
+  // matrices.
+  static constexpr int32_t kStatsAt = kSlots * 2 * kMatrix * 4;
 
  public:
   static constexpr int32_t kFetchedAt = kStatsAt + kSlots * 3 * kLanesOfRows * 4;
-  static constexpr int32_t kBytes = kFetchedAt + RowFetch<T, 2>::kBytes;
+  static constexpr int32_t kInBytes = kFetchedAt + RowFetch<T, 2>::kBytes;
+  static constexpr int32_t kOutBytes = kSlots * 2 * kMatrix * 2;
 
  private:
-  __aicore__ inline Floats At(int32_t bytes, int32_t floats) {
-    return ub_.template GetWithOffset<float>(floats, bytes);
-  }
   __aicore__ inline Floats Matrix(int32_t slot, int32_t which) {
-    return At((slot * 2 + which) * kMatrix * 4, kMatrix);
+    return ub_.In<float>((slot * 2 + which) * kMatrix * 4, kMatrix);
   }
   __aicore__ inline AscendC::LocalTensor<T> Rounded(int32_t slot, int32_t which) {
-    return ub_.template GetWithOffset<T>(kMatrix, kRoundedAt + (slot * 2 + which) * kMatrix * 2);
+    return ub_.Out<T>((slot * 2 + which) * kMatrix * 2, kMatrix);
   }
   __aicore__ inline Floats Stat(int32_t slot, int32_t which) {
-    return At(kStatsAt + (slot * 3 + which) * kLanesOfRows * 4, kLanesOfRows);
+    return ub_.In<float>(kStatsAt + (slot * 3 + which) * kLanesOfRows * 4, kLanesOfRows);
   }
 
   // Rows narrower than kColumns take part in instructions as a whole: what fills them up must hold numbers.
   __aicore__ inline void Open() {
-    AscendC::Duplicate(At(0, kSlots * 2 * kMatrix), 0.0f, kSlots * 2 * kMatrix);
+    AscendC::Duplicate(ub_.In<float>(0, kSlots * 2 * kMatrix), 0.0f, kSlots * 2 * kMatrix);
     AscendC::PipeBarrier<PIPE_V>();
     for (int32_t slot = 0; slot < kSlots; ++slot) {
       AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
@@ -183,7 +180,7 @@ class GradWeights {
 
   const AttentionParams& p_;
   TileCut cut_;
-  Buffer& ub_;
+  UnifiedBuffer& ub_;
   const Segment* segment_ = nullptr;
   const GradExchange<T>* exchange_ = nullptr;
   RowFetch<T, 2> fetch_;

@@ -10,8 +10,7 @@ namespace ms_nsa {
 template <class T>
 class RowDots {
  public:
-  __aicore__ inline RowDots(const AttentionParams& params, const GradAddresses& gm,
-                            AscendC::TBuf<AscendC::TPosition::VECCALC>& ub)
+  __aicore__ inline RowDots(const AttentionParams& params, const GradAddresses& gm, UnifiedBuffer& ub)
       : p_(params), stride_(RoundUp(params.d2, kLanes)), ub_(ub) {
     grad_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.grad));
     out_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.attention_out));
@@ -22,7 +21,7 @@ class RowDots {
     const int64_t cores = AscendC::GetBlockNum() * kVectorCores, core = AscendC::GetBlockIdx();
     const int64_t end = Quota(rows, core + 1, cores);
     AscendC::PipeBarrier<PIPE_ALL>();
-    AscendC::Duplicate(At(kDotsAt), 0.0f, kRows * kMaxWidth);  // rows are filled up to 64 columns
+    AscendC::Duplicate(Dots(), 0.0f, kTile);  // rows are filled up to 64 columns
     AscendC::Duplicate(Stat(), 0.0f, kStatRows);
     AscendC::PipeBarrier<PIPE_V>();
     for (int64_t row = Quota(rows, core, cores); row < end; row += kRows) {
@@ -36,21 +35,22 @@ class RowDots {
 
  private:
   static constexpr int32_t kRows = kStatRows, kTile = kRows * kMaxWidth;
-  static constexpr int32_t kGradAt = 0, kOutAt = kGradAt + kTile * 4, kDotsAt = kOutAt + kTile * 4;
-  static constexpr int32_t kFoldAt = kDotsAt + kTile * 4, kStatAt = kFoldAt + kRows * kLanes * 4;
-  static constexpr int32_t kSpreadAt = kStatAt + kStatRows * 4;
-  static constexpr int32_t kRawAt = kSpreadAt + kStatRows * kBlockFloats * 4;
-  static constexpr int32_t kBytes = kRawAt + 2 * kTile * 2;
-  static_assert(kBytes <= 184 * 1024, "UB");
+  static constexpr int32_t kRawAt = 3 * kTile * 4;  // behind grad, attention_out and their products in float
+  static constexpr int32_t kStatAt = kRows * kLanes * 4, kSpreadAt = kStatAt + kStatRows * 4;
 
-  __aicore__ inline Floats At(int32_t bytes, int32_t floats = kTile) {
-    return ub_.template GetWithOffset<float>(floats, bytes);
-  }
-  __aicore__ inline Floats Stat() { return At(kStatAt, kStatRows); }
-  __aicore__ inline Floats Spread() { return At(kSpreadAt, kStatRows * kBlockFloats); }
+ public:
+  static constexpr int32_t kInBytes = kRawAt + 2 * kTile * 2;
+  static constexpr int32_t kOutBytes = kSpreadAt + kStatRows * kBlockFloats * 4;
+
+ private:
+  __aicore__ inline Floats Wide(int32_t number) { return ub_.In<float>(number * kTile * 4, kTile); }
+  __aicore__ inline Floats Dots() { return Wide(2); }
   __aicore__ inline AscendC::LocalTensor<T> Raw(int32_t number) {
-    return ub_.template GetWithOffset<T>(kTile, kRawAt + number * kTile * 2);
+    return ub_.In<T>(kRawAt + number * kTile * 2, kTile);
   }
+  __aicore__ inline Floats Fold() { return ub_.Out<float>(0, kRows * kLanes); }
+  __aicore__ inline Floats Stat() { return ub_.Out<float>(kStatAt, kStatRows); }
+  __aicore__ inline Floats Spread() { return ub_.Out<float>(kSpreadAt, kStatRows * kBlockFloats); }
 
   __aicore__ inline void Load(int64_t row, int32_t rows) {
     const int32_t elements = rows * p_.d2;
@@ -58,8 +58,8 @@ class RowDots {
     AscendC::DataCopy(Raw(1), out_[row * p_.d2], elements);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kEvent);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kEvent);
-    AscendC::Cast(At(kGradAt), Raw(0), AscendC::RoundMode::CAST_NONE, elements);
-    AscendC::Cast(At(kOutAt), Raw(1), AscendC::RoundMode::CAST_NONE, elements);
+    AscendC::Cast(Wide(0), Raw(0), AscendC::RoundMode::CAST_NONE, elements);
+    AscendC::Cast(Wide(1), Raw(1), AscendC::RoundMode::CAST_NONE, elements);
     AscendC::PipeBarrier<PIPE_V>();
   }
 
@@ -69,10 +69,10 @@ class RowDots {
     params.src0RepStride = params.src1RepStride = p_.d2 / kBlockFloats;
     for (int32_t c = 0; c < p_.d2; c += kLanes) {
       const uint64_t lanes = Min(p_.d2 - c, kLanes);
-      AscendC::Mul(At(kDotsAt)[c], At(kGradAt)[c], At(kOutAt)[c], lanes, rows, params);
+      AscendC::Mul(Dots()[c], Wide(0)[c], Wide(1)[c], lanes, rows, params);
     }
     AscendC::PipeBarrier<PIPE_V>();
-    ReduceRows<false>(Stat(), At(kDotsAt), At(kFoldAt, kRows * kLanes), rows, stride_);
+    ReduceRows<false>(Stat(), Dots(), Fold(), rows, stride_);
     AscendC::PipeBarrier<PIPE_V>();
     SpreadRows(Spread(), Stat());
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kEvent);
@@ -83,7 +83,7 @@ class RowDots {
 
   const AttentionParams& p_;
   int32_t stride_;
-  AscendC::TBuf<AscendC::TPosition::VECCALC>& ub_;
+  UnifiedBuffer& ub_;
   AscendC::GlobalTensor<T> grad_, out_;
 };
 

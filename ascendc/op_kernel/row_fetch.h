@@ -4,6 +4,7 @@
 
 #include "exchange.h"
 #include "tile_loops.h"
+#include "unified_buffer.h"
 
 namespace ms_nsa {
 
@@ -11,15 +12,13 @@ namespace ms_nsa {
 template <class T, int32_t kTensors>
 class RowFetch {
  public:
-  using Buffer = AscendC::TBuf<AscendC::TPosition::VECCALC>;
-
   struct Rows {
     AscendC::GlobalTensor<T> from, to;  // `to` [kFetched][kTileRows][RowStride(width)], of this core
     int32_t width;
   };
 
-  // Has kBytes of UB from offset `at` on.
-  __aicore__ inline RowFetch(const AttentionParams& params, Buffer& ub, int32_t at)
+  // Has kBytes of the half for loads from offset `at` on.
+  __aicore__ inline RowFetch(const AttentionParams& params, UnifiedBuffer& ub, int32_t at)
       : p_(params), ub_(ub), at_(at) {}
 
   __aicore__ inline Rows& operator[](int32_t number) { return rows_[number]; }
@@ -66,21 +65,19 @@ class RowFetch {
 
  private:
   __aicore__ inline AscendC::LocalTensor<T> InUb(int32_t buffer, int32_t number) {
-    return ub_.template GetWithOffset<T>(kElements, at_ + (buffer * kTensors + number) * kElements * 2);
+    return ub_.In<T>(at_ + (buffer * kTensors + number) * kElements * 2, kElements);
   }
 
   __aicore__ inline void SendRows(const Tile& tile, int32_t first, int32_t tokens, int32_t number) {
-    constexpr int32_t kBlock = 32 / sizeof(T);
     const int32_t width = rows_[number].width, stride = RowStride(width);
     const int64_t row = tile.ordinal % kFetched * kTileRows + first * p_.group;
-    const AscendC::DataCopyParams copy{static_cast<uint16_t>(tokens * p_.group),
-                                       static_cast<uint16_t>(width / kBlock), 0,
-                                       static_cast<uint16_t>((stride - width) / kBlock)};
-    AscendC::DataCopy(rows_[number].to[row * stride], InUb(tile.ordinal % 2, number), copy);
+    const uint32_t bytes = width * sizeof(T), gap = (stride - width) * sizeof(T);
+    AscendC::DataCopyPad(rows_[number].to[row * stride], InUb(tile.ordinal % 2, number),
+                         {static_cast<uint16_t>(tokens * p_.group), bytes, 0, gap, 0});
   }
 
   const AttentionParams& p_;
-  Buffer& ub_;
+  UnifiedBuffer& ub_;
   int32_t at_;
   Rows rows_[kTensors];
 };

@@ -89,7 +89,7 @@ class Dma {
 template <class T>
 __aicore__ inline void ForPairs(GM_ADDR ub_in, GM_ADDR ub_out, GM_ADDR gm, GM_ADDR cases) {
   TPipe pipe;
-  TBuf<TPosition::VECCALC> buffer;
+  TBuf<TPosition::VECIN> buffer;
   pipe.InitBuffer(buffer, kImage);
   LocalTensor<uint8_t> image = buffer.Get<uint8_t>();
   GlobalTensor<uint8_t> from, to;

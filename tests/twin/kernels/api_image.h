@@ -27,7 +27,7 @@ template <class Body, uint32_t bytes>
 __aicore__ inline void ForImages(GM_ADDR in, GM_ADDR out, GM_ADDR cases) {
   using namespace AscendC;
   TPipe pipe;
-  TBuf<TPosition::VECCALC> buffer;
+  TBuf<TPosition::VECIN> buffer;
   pipe.InitBuffer(buffer, bytes);
   LocalTensor<uint8_t> image = buffer.Get<uint8_t>();
   GlobalTensor<uint8_t> from, to;

@@ -107,7 +107,9 @@ class RareVector {
 
   TPipe pipe_;
   TQue<TPosition::VECIN, 0> in_;
-  TBuf<TPosition::VECCALC> words_, result_, tmp_;
+  TBuf<TPosition::VECIN> words_;
+  TBuf<TPosition::VECOUT> result_;
+  TBuf<TPosition::VECCALC> tmp_;
   GlobalTensor<T> x_, out_;
   GlobalTensor<uint32_t> u_;
   GlobalTensor<int32_t> count_;

@@ -110,7 +110,7 @@ class VectorState {
   Answers answers_;
   GlobalTensor<float> x_, out_;
   TQue<TPosition::VECIN, 2> queue_;
-  TBuf<TPosition::VECCALC> buffer_;
+  TBuf<TPosition::VECIN> buffer_;
 };
 
 extern "C" __global__ __aicore__ void state_vector(GM_ADDR x, GM_ADDR out, GM_ADDR numbers) {
@@ -191,7 +191,7 @@ class MixState {
 
   __aicore__ inline void Vector() {
     TPipe pipe;
-    TBuf<TPosition::VECCALC> buffer;
+    TBuf<TPosition::VECIN> buffer;
     pipe.InitBuffer(buffer, kTile * sizeof(float));
     Pass(buffer.Get<float>(), x_, out_[Core() * kTile]);
     SyncAll<false>();

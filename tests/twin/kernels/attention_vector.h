@@ -163,7 +163,9 @@ class AttentionVector {
   }
 
   AscendC::TPipe pipe_;
-  AscendC::TBuf<AscendC::TPosition::VECCALC> scores_, outs_, sum_, narrow_, fold_, stats_;
+  AscendC::TBuf<AscendC::TPosition::VECIN> scores_, outs_;
+  AscendC::TBuf<AscendC::TPosition::VECCALC> sum_, fold_, stats_;
+  AscendC::TBuf<AscendC::TPosition::VECOUT> narrow_;
   AscendC::LocalTensor<float> max_, norm_, next_, part_, alpha_[2], spread_;
   AscendC::GlobalTensor<half> out_;
   AttentionTiling t_;

@@ -80,7 +80,7 @@ __aicore__ inline void Masks(const LocalTensor<float>& x, const CalibrationTilin
 
 __aicore__ inline void VectorWork(const CalibrationTiling& t) {
   TPipe pipe;
-  TBuf<TPosition::VECCALC> buffer;
+  TBuf<TPosition::VECIN> buffer;
   pipe.InitBuffer(buffer, 65536);
   LocalTensor<float> x = buffer.Get<float>();
   const BinaryRepeatParams dense;

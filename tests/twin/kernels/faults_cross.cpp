@@ -140,7 +140,7 @@ class VectorPart {
   }
 
   TPipe pipe_;
-  TBuf<TPosition::VECCALC> buffer_;
+  TBuf<TPosition::VECIN> buffer_;
   GlobalTensor<float> there_, z_;
   GlobalTensor<half> back_;
   LocalTensor<float> in_;

@@ -162,7 +162,7 @@ class HazardVector {
   }
 
   TPipe pipe_;
-  TBuf<TPosition::VECCALC> buffer_;
+  TBuf<TPosition::VECIN> buffer_;
   GlobalTensor<float> x_, z_;
   LocalTensor<float> a_, b_, c_;
   float first_ = 0;

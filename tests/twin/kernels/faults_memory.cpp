@@ -139,7 +139,7 @@ class MemoryFaults {
   }
 
   TPipe pipe_;
-  TBuf<TPosition::VECCALC> buffer_, sync_;
+  TBuf<TPosition::VECIN> buffer_, sync_;
   GlobalTensor<float> x_, z_, sum_, scalars_;
   GlobalTensor<int32_t> slots_;
   LocalTensor<float> a_;

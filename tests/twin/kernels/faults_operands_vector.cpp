@@ -59,6 +59,10 @@ class OperandsVector {
     PipeBarrier<PIPE_ALL>();
     DataCopy(a_[Is(4) ? 4 : 8], x_, 8);  // fault 4: alignment
     PipeBarrier<PIPE_ALL>();
+    DataCopy(Is(48) ? small_.Get<float>() : c_, x_, 8);  // fault 48: position
+    PipeBarrier<PIPE_ALL>();
+    DataCopy(z_, Is(49) ? small_.Get<float>() : c_, 8);  // fault 49: position
+    PipeBarrier<PIPE_ALL>();
   }
 
   __aicore__ inline void Padding() {
@@ -79,6 +83,8 @@ class OperandsVector {
     if (Is(8)) row.blockLen = 2097152;
     PipeBarrier<PIPE_ALL>();
     DataCopyPad(c_, x_, row, pad);  // fault 8: range
+    PipeBarrier<PIPE_ALL>();
+    DataCopyPad(Is(50) ? small_.Get<float>() : c_, x_, row, pad);  // fault 50: position
     PipeBarrier<PIPE_ALL>();
   }
 
@@ -246,7 +252,8 @@ class OperandsVector {
   }
 
   TPipe pipe_;
-  TBuf<TPosition::VECCALC> abuf_, bbuf_, cbuf_, small_, spare_;
+  TBuf<TPosition::VECIN> abuf_, bbuf_, cbuf_;
+  TBuf<TPosition::VECCALC> small_, spare_;
   TBuf<TPosition::A1> l1_;
   GlobalTensor<float> x_, z_;
   LocalTensor<float> a_, b_, c_;

@@ -48,7 +48,7 @@ class FaultyVector {
   }
 
   TPipe pipe_;
-  TBuf<TPosition::VECCALC> buffer_, spare_;
+  TBuf<TPosition::VECIN> buffer_, spare_;
   GlobalTensor<float> x_, y_, z_;
   LocalTensor<float> a_, b_, c_;
   uint32_t fault_;

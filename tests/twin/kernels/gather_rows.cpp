@@ -95,7 +95,7 @@ class GatherRows {
   TPipe pipe_;
   TQue<TPosition::VECIN, 1> row_;
   TQue<TPosition::VECOUT, 1> result_;
-  TBuf<TPosition::VECCALC> index_, offsets_;
+  TBuf<TPosition::VECIN> index_, offsets_;
   GlobalTensor<half> table_, out_;
   GlobalTensor<int32_t> indices_;
   GlobalTensor<uint32_t> order_;

@@ -61,8 +61,16 @@ AscendC::DataCopyParams WholeBlocks(Instr& in, uint32_t count, uint32_t unit = 3
   return p;
 }
 
+// The documented paths between GM and UB begin and end in VECIN and VECOUT. Which of the two the DataCopy
+// forms want for which way is not held against a buffer that serves both.
+inline void CheckUbPosition(Instr& in, const LocalRef& ub, const char* operand) {
+  in.Require(ub.position != static_cast<uint8_t>(AscendC::TPosition::VECCALC), Rule::kPosition,
+             "%s is in VECCALC, but copies from and to GM take VECIN and VECOUT", operand);
+}
+
 inline void LoadFromGm(Instr& in, const LocalRef& dst, const GlobalRef& src, const Bursts& b) {
   in.In(dst, "dst", MemBit(Mem::kUb) | MemBit(Mem::kL1), 32);
+  CheckUbPosition(in, dst, "dst");
   TouchBursts(in, Access::kLoad, src, Access::kStore, dst, b);
   const Path path = dst.mem == Mem::kUb ? Path::kGmToUb : Path::kGmToL1;
   if (in.Issue(BurstCost(path, b, b.src_stride, src.l2_bypass))) MoveBursts(in, dst, src, b);
@@ -71,6 +79,7 @@ inline void LoadFromGm(Instr& in, const LocalRef& dst, const GlobalRef& src, con
 template <class T>
 void StoreToGm(Instr& in, const GlobalRef& dst, const LocalRef& src, const Bursts& b) {
   in.In(src, "src", MemBit(Mem::kUb) | MemBit(Mem::kL1), 32);
+  CheckUbPosition(in, src, "src");
   Access kind;
   GmStoreKind<T>(in, kind);
   TouchBursts(in, Access::kRead, src, kind, dst, b);

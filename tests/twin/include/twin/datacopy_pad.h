@@ -68,6 +68,7 @@ inline void PadRow(Instr& in, const LocalRef& dst, uint64_t row, const Bursts& b
 inline void LoadPadded(Instr& in, const LocalRef& dst, const GlobalRef& src, const Bursts& b,
                        const Padding& p) {
   in.In(dst, "dst", MemBit(Mem::kUb), 32);
+  CheckUbPosition(in, dst, "dst");
   CheckPadding(in, p);
   const uint32_t row = RowBytes(p.left + b.bytes + p.right);
   for (uint32_t i = 0; i < b.count && in.ok(); ++i)
