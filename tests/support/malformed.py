@@ -99,6 +99,7 @@ def good_select(operator=FORWARD):
     if operator == GRAD:
         inputs["grad"] = case.grad
         inputs["attention_out"], inputs["softmax_max"], inputs["softmax_sum"] = case.saved
+        inputs["softmax_max_grad"], inputs["softmax_sum_grad"] = np.zeros((2, 7, 6, 8), np.float32)
     return {"head_num": 6, "select_block_size": 4, "select_block_count": 3}, inputs
 
 
@@ -193,10 +194,10 @@ def type_calls():
             if name.startswith("actual_seq"):
                 continue
             yield make(operator, TypeError, name, "be a Tensor", "int", **{name: 3})
-            if name != "atten_mask":
+            if name not in ("atten_mask", "softmax_max_grad", "softmax_sum_grad"):
                 yield make(operator, TypeError, name, "be a Tensor", "NoneType", **{name: None})
             yield make(operator, TypeError, name, "be a Tensor", "list", **{name: [1, 2]})
-            if value.dtype == np.float32 and name not in ("query", "softmax_max", "softmax_sum"):
+            if value.dtype == np.float32 and name != "query" and not name.startswith("softmax"):
                 for dtype in ("float16", "bfloat16"):
                     rule, changed = "have the dtype of query (float32)", Array(dtype=DTYPES[dtype])
                     yield make(operator, TypeError, name, rule, dtype, **{name: changed})
@@ -232,7 +233,7 @@ def type_calls():
     for dtype in ("int64", "float32"):
         changed = Array(dtype=np.dtype(dtype))
         yield make(INFER, TypeError, "block_table", "have dtype int32", dtype, block_table=changed)
-    for name in ("softmax_max", "softmax_sum"):
+    for name in ("softmax_max", "softmax_sum", "softmax_max_grad", "softmax_sum_grad"):
         for dtype in (np.float16, np.float64):
             changed, got = Array(dtype=dtype), np.dtype(dtype).name
             yield make(GRAD, TypeError, name, "have dtype float32", got, **{name: changed})
@@ -275,6 +276,10 @@ def select_shape_calls(operator):
             operator, ValueError, "actual_seq_kvlen", f"{rule} = {entries[0]}", entries[1],
             actual_seq_qlen=qlen, actual_seq_kvlen=kvlen,
         )  # fmt: skip
+    if operator == GRAD:
+        for name in ("softmax_max_grad", "softmax_sum_grad"):
+            for shape in ((7, 6, 1), (6, 6, 8), (0,), (7, 6)):
+                yield bad(name, "have shape [T1, N1, 8] = [7, 6, 8]", shape)
     for heads in (5, 12, 1):
         yield make(operator, ValueError, "head_num", "equal N1 of query = 6", heads, head_num=heads)
     for heads in (4, 5, 12):
@@ -331,8 +336,10 @@ def infer_shape_calls(layout, base):
     topk = "[T, N2, select_block_count] = [5, 2, 3]" if packed else "[B, S, N2, select_block_count] = [3, 2, 2, 3]"
     for shape in ((*tokens, 2, 4), (*tokens, 1, 3), (*tokens, 6, 3), (4, *tokens[1:], 2, 3), (3, 2, 3), (3, 1, 2, 3)):
         yield bad("topk_indices", f"have shape {topk}", f"shape {list(shape)}", shape)
-    for shape in ((20,), (1, 2, 20)):
-        yield bad("atten_mask", "have rank 2 [max Sq, max Sk]", f"shape {list(shape)}", shape)
+    for shape in ((20,), (3, 2, 2, 1)):
+        yield bad("atten_mask", "have rank 2 [max Sq, max Sk] or 3 [B, S, S]", f"shape {list(shape)}", shape)
+    for batch in (1, 4):
+        yield bad("B of atten_mask", "equal the number of sequences = 3", batch, atten_mask=Array((batch, 2, 2)))
     for shape in ((9,), (3, 3, 1)):
         yield bad("block_table", "have rank 2 [B, max_blocks]", f"shape {list(shape)}", shape)
     for batch in (2, 4):

@@ -181,7 +181,9 @@ class Backward {
     float surplus = row.Sum() - in_.scale_value * sum * LaneSum(p_.softmax_sum_grad, to);
     if (!(surplus - surplus == 0.0f)) surplus = 0.0f;  // of a row without rows, or without finite results
     const float of_top = row.top() < 0 ? 0.0f : surplus / (sum < 1.0f ? 1.0f : sum);
-    AddScaledRow<V, Fp32<V>>(row.gradient(), of_top - surplus, common_key, in_.d1);
+    if (common_key != nullptr) {
+      AddScaledRow<V, Fp32<V>>(row.gradient(), of_top - surplus, common_key, in_.d1);
+    }
     if (of_top != 0.0f) AddScaledRow<V, E>(row.gradient(), -of_top, KeyRow(chunk, row.top()), in_.d1);
     row.sums()[0] = of_top;
   }

@@ -52,18 +52,38 @@ class BalancedRow {
   int64_t width_;
 };
 
-// Adds a row of score gradients, as the products read them, to its sums.
+// Sums of a row's score gradients as the products read them: of the vectors themselves where those are the
+// operands, otherwise of the operands, once they are stored.
 template <class Dot>
-inline void AddToSums(const typename Dot::Operand* ds, int64_t vectors, float* sums) {
+class OperandSums {
+ public:
   using V = typename Dot::Vec;
-  typename Dot::Operand one[2 * V::kLanes];
-  Dot::StorePair(one, V::Set1(1.0f), V::Set1(1.0f));
-  const auto ones = Dot::LoadB(one);
-  auto sum = V::Load(sums);
-  for (int64_t v = 0; v < vectors; v += Dot::kPair)
-    sum = Dot::MulAdd(sum, ones, Dot::LoadB(ds + v * V::kLanes));
-  V::Store(sums, sum);
-}
+  using Reg = typename V::Reg;
+
+  OperandSums() {
+    if constexpr (Dot::kPair == 1) return;
+    typename Dot::Operand one[2 * V::kLanes];
+    Dot::StorePair(one, V::Set1(1.0f), V::Set1(1.0f));
+    ones_ = Dot::LoadB(one);
+  }
+
+  static void Add(Reg& sum, Reg ds) {
+    if constexpr (Dot::kBalanced && Dot::kPair == 1) sum = V::Add(sum, ds);
+  }
+
+  // What was added, and the stored row, go to the row's sums.
+  void Finish(Reg sum, typename Dot::Operand* ds, int64_t vectors, float* sums) const {
+    if constexpr (!Dot::kBalanced) return;
+    if constexpr (Dot::kPair == 2) {
+      if (vectors % 2 != 0) Dot::StoreRow(ds + vectors * V::kLanes, V::Zero());
+      for (int64_t v = 0; v < vectors; v += 2) sum = Dot::MulAdd(sum, ones_, Dot::LoadB(ds + v * V::kLanes));
+    }
+    V::Store(sums, V::Add(V::Load(sums), sum));
+  }
+
+ private:
+  typename Dot::B ones_;
+};
 
 // A row whose largest score has at least so much of the weight has its key looked for.
 constexpr float kTopWeight = 0.25f;
@@ -97,18 +117,49 @@ class CommonKey {
         key_(arena.Take<const Storage*>(in.select_block_count + kWanted)),
         common_(arena.Take<float>(RoundUp(in.d1, V::kLanes))) {}
 
+  // nullptr if there is nothing.
   const float* Find(const ChunkList::Item& chunk, int64_t token) {
-    const int64_t s = chunk.first_token + token, keys = Sample(chunk, s);
+    const int64_t s = chunk.first_token + token;
+    if (!EndsAreAlike(chunk, s)) return nullptr;
+    const int64_t keys = Sample(chunk, s);
+    if (keys < kEnough) return nullptr;
     for (int64_t i = 0; i < in_.d1; i += V::kLanes) {
-      const int64_t lanes = Min(V::kLanes, in_.d1 - i);
-      keys < kEnough ? V::Store(common_ + i, V::Zero()) : FindLanes(keys, i, lanes);
+      FindLanes(keys, i, Min(V::kLanes, in_.d1 - i));
     }
     return common_;
   }
 
  private:
   static constexpr int64_t kWanted = 8, kEnough = 6;
+  static constexpr float kAlike =
+      0.25f;  // least product of two keys, as a fraction of the larger one's square
   static constexpr float kClose = 4.0f;  // times half their spread is less than their distance from zero
+
+  // Whether the first keys of the token's first and last block have much in common. Without this look at two
+  // keys before the others, which may be far away in memory, the gradient took 24 % longer at one head a
+  // group.
+  bool EndsAreAlike(const ChunkList::Item& chunk, int64_t s) const {
+    const int64_t limit = VisibleLimit(in_.sparse_mode, chunk.seq, s), size = in_.select_block_size;
+    const int32_t* slot = Slots(chunk, s);
+    int64_t least = limit, largest = -1;
+    for (int64_t i = 0; i < in_.select_block_count; ++i) {
+      if (slot[i] < 0 || slot[i] * size >= limit) continue;
+      least = Min(least, slot[i]);
+      largest = Max(largest, slot[i]);
+    }
+    if (least >= largest) return least == largest;
+    if (VisibleKeys(in_, limit, s, least * size, 1) == 0 ||
+        VisibleKeys(in_, limit, s, largest * size, 1) == 0)
+      return true;
+    const Storage *a = KeyRow(chunk, least * size), *b = KeyRow(chunk, largest * size);
+    const float product = DotRows<V, E>(a, b, in_.d1);
+    const float first = DotRows<V, E>(a, a, in_.d1), second = DotRows<V, E>(b, b, in_.d1);
+    return product > kAlike * (first < second ? second : first);
+  }
+
+  const int32_t* Slots(const ChunkList::Item& chunk, int64_t s) const {
+    return in_.topk_indices + ((chunk.seq.q_start + s) * in_.n2 + chunk.head) * in_.select_block_count;
+  }
 
   // One key of each block, more where there are few blocks.
   int64_t Sample(const ChunkList::Item& chunk, int64_t s) {
@@ -124,8 +175,7 @@ class CommonKey {
   }
 
   int64_t FindBlocks(const ChunkList::Item& chunk, int64_t s, int64_t limit) {
-    const int32_t* slot =
-        in_.topk_indices + ((chunk.seq.q_start + s) * in_.n2 + chunk.head) * in_.select_block_count;
+    const int32_t* slot = Slots(chunk, s);
     int64_t blocks = 0;
     for (int64_t i = 0; i < in_.select_block_count; ++i) {
       bool again = slot[i] < 0 || slot[i] * in_.select_block_size >= limit;

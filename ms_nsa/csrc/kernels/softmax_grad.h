@@ -64,10 +64,11 @@ template <class Dot, bool kMasked, int kRows>
 inline void SoftmaxGrad(const RowBatch<kRows>& batch, int64_t vectors, float scale, float* scores, float* dp,
                         const SavedStatistics& saved, float* const* sums, const GradOperands<Dot>& out) {
   using V = typename Dot::Vec;
-  using Operand = typename Dot::Operand;
+  const OperandSums<Dot> operand_sums;
   for (int64_t r = 0; r < batch.count; r += Dot::kPair) {
     const bool second = Dot::kPair == 2 && r + 1 < batch.count;
     const GradRow<Dot, kMasked> a(batch, r, saved, scale), b(batch, second ? r + 1 : r, saved, scale);
+    auto sum0 = V::Zero(), sum1 = V::Zero();
     for (int64_t v = 0; v < vectors; ++v) {
       auto p0 = V::Zero(), p1 = V::Zero(), ds0 = V::Zero(), ds1 = V::Zero();
       a.Run(scores + r * kKeyTile, dp + r * kKeyTile, v, p0, ds0);
@@ -79,14 +80,11 @@ inline void SoftmaxGrad(const RowBatch<kRows>& batch, int64_t vectors, float sca
         Dot::StorePair(out.ds_depth + depth, ds0, ds1);
       }
       Dot::StorePair(out.p_depth + depth, p0, p1);
+      operand_sums.Add(sum0, ds0);
+      operand_sums.Add(sum1, ds1);
     }
-    if constexpr (Dot::kBalanced) {
-      for (int64_t i = r; i < r + 1 + second; ++i) {
-        Operand* row = out.ds_rows + i * kKeyTile;
-        if (vectors % Dot::kPair != 0) Dot::StoreRow(row + vectors * V::kLanes, V::Zero());
-        AddToSums<Dot>(row, vectors, sums[i]);
-      }
-    }
+    operand_sums.Finish(sum0, out.ds_rows + r * kKeyTile, vectors, sums[r]);
+    if (second) operand_sums.Finish(sum1, out.ds_rows + (r + 1) * kKeyTile, vectors, sums[r + 1]);
   }
 }
 
