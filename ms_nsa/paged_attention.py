@@ -2,19 +2,10 @@
 
 from mindspore import ops
 
-from ms_nsa import cells, checks, primitives
+from ms_nsa import cells, checks, primitives, refused_gradients
 
 _INFER = "NsaSelectedAttentionInfer"
 _TENSORS = ("query", "key", "value", "topk_indices", "block_table", "atten_mask")
-
-
-def _no_gradient(operator):
-    """The primitive's gradient function, with as many parameters as Graph mode wants."""
-
-    def bprop(query, key, value, topk_indices, mask, block_table, qlen, kvlen, out, dout):
-        return primitives.fail_gradient(operator, "gradients are not defined, those of NsaSelectAttention are")
-
-    return bprop
 
 
 class NsaSelectedAttentionInfer(cells.OperatorCell):
@@ -129,7 +120,9 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
             sparse_mode=sparse_mode,
             limits=limits,
         )
-        self._known, self._dynamic = primitives.make(_INFER, attributes, self._device, (_no_gradient, _INFER))
+        self._known, self._dynamic = primitives.make(
+            _INFER, attributes, self._device, (refused_gradients.of_decoding, _INFER)
+        )
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
 

@@ -95,12 +95,6 @@ def as_indices(topk_indices):
     return ops.cast(ops.clamp(topk_indices, -_LARGEST_INDEX - 1, _LARGEST_INDEX), ms.int32)
 
 
-@ops.constexpr
-def fail_gradient(operator, sentence):
-    """Raises RuntimeError where something is differentiated that has no gradient."""
-    raise RuntimeError(f"{operator}: {sentence}")
-
-
 def shapes_unknown(*tensors):
     """True only while a graph is compiled in which one of the shapes is dynamic."""
     if not in_graph():

@@ -2,7 +2,7 @@
 
 from mindspore import ops
 
-from ms_nsa import cells, checks, primitives
+from ms_nsa import cells, checks, primitives, refused_gradients
 
 _FORWARD = "NsaSelectAttention"
 _GRAD = "NsaSelectAttentionGrad"
@@ -25,18 +25,6 @@ _GRAD_TENSORS = (
 @ops.constexpr
 def _fail_statistics_grad():
     checks.fail(ValueError, _GRAD, "softmax_max_grad and softmax_sum_grad", "be None on Ascend", "Tensors")
-
-
-def _no_second_order(operator):
-    """The gradient primitive's gradient function, with as many parameters as Graph mode wants."""
-
-    def bprop(
-        grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask, qlen, kvlen, max_grad,
-        sum_grad, out, dout,
-    ):  # fmt: skip
-        return primitives.fail_gradient(operator, "gradients of the gradient are not defined")
-
-    return bprop
 
 
 class NsaSelectAttentionGrad(cells.OperatorCell):
@@ -136,7 +124,9 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         attributes, self._device = checks.training_attributes(
             _GRAD, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
         )
-        self._known, self._dynamic = primitives.make(_GRAD, attributes, self._device, (_no_second_order, _GRAD))
+        self._known, self._dynamic = primitives.make(
+            _GRAD, attributes, self._device, (refused_gradients.second_order, _GRAD)
+        )
         self._no_mask = primitives.no_mask()
         self._no_lengths = primitives.no_lengths()
         self._no_gradient = primitives.no_gradient()

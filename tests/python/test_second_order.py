@@ -20,7 +20,7 @@ def loss_of(operator):
     """Sum of squares of what the good call gives, as a function of its query, key and value, and these."""
     attributes, arrays = GOOD[operator]
     cell, inputs = getattr(ms_nsa, operator)(**attributes), {name: to_tensor(value) for name, value in arrays.items()}
-    given = [inputs[name] for name in inspect.signature(cell.construct).parameters]
+    given = [inputs[name] for name in inspect.signature(cell.construct).parameters if name in inputs]
     first = 1 if operator == GRAD else 0
     ahead, tensors, rest = given[:first], given[first : first + 3], given[first + 3 :]
 

@@ -1,0 +1,42 @@
+"""Gradient functions of primitives that have none: they say so, with as many parameters as Graph mode wants."""
+
+from mindspore import ops
+
+
+@ops.constexpr
+def _refuse(operator, sentence):
+    raise RuntimeError(f"{operator}: {sentence}")
+
+
+def second_order(operator):
+    """That of the gradient operator."""
+
+    def bprop(
+        grad,
+        query,
+        key,
+        value,
+        attention_out,
+        softmax_max,
+        softmax_sum,
+        topk_indices,
+        atten_mask,
+        actual_seq_qlen,
+        actual_seq_kvlen,
+        softmax_max_grad,
+        softmax_sum_grad,
+        out,
+        dout,
+    ):
+        return _refuse(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
+def of_decoding(operator):
+    """That of the inference operator."""
+
+    def bprop(query, key, value, topk_indices, atten_mask, block_table, actual_seq_qlen, actual_seq_kvlen, out, dout):
+        return _refuse(operator, "gradients are not defined, those of NsaSelectAttention are")
+
+    return bprop
