@@ -44,8 +44,8 @@ inline typename V::Reg Exp2(typename V::Reg x) {
   if constexpr (V::kHasFraction) {
     return V::ScaleByPowerOf2(Exp2OfFraction<V>(V::Fraction(x)), x);
   } else {
-    // Below -200 the result underflows to 0 whatever it is; the bound keeps -inf out of the reduction.
-    x = V::Max(V::Set1(-200.0f), x);
+    // At the bound the result is 0; it keeps -inf out of the reduction.
+    x = V::Max(V::Set1(V::kLeastPower), x);
     const auto whole = V::Round(x);
     return V::ScaleByPowerOf2(Exp2Polynomial<V>(V::Sub(x, whole)), whole);
   }
@@ -54,7 +54,7 @@ inline typename V::Reg Exp2(typename V::Reg x) {
 template <class V, bool kPrecise>
 inline typename V::Reg Exp(typename V::Reg x) {
   if constexpr (kPrecise) {
-    x = V::Max(V::Set1(-138.0f), x);  // underflows to 0, as in Exp2
+    x = V::Max(V::Set1(V::kLeastPower / kLog2E), x);  // as in Exp2
     const auto whole = V::Round(V::Mul(x, V::Set1(kLog2E)));
     // ln(2) in two parts: the first has 9 trailing zeros, so its product with |whole| <= 200 is exact.
     auto f = V::Fma(whole, V::Set1(-0.693145751953125f), x);

@@ -33,6 +33,7 @@ struct GradRow {
       : scale_(V::Set1(scale)),
         shift_(V::Set1(saved.shift[batch.row[r]])),
         inverse_(V::Set1(saved.inverse[batch.row[r]])),
+        scaled_inverse_(V::Set1(scale * saved.inverse[batch.row[r]])),
         listed_(V::Set1(batch.listed[r])),
         delta_(V::Set1(saved.delta[batch.row[r]])),
         visible_(batch.visible[r]) {}
@@ -40,10 +41,10 @@ struct GradRow {
   // score and dp at vector v of the row become P and dS.
   void Run(float* score, float* dp, int64_t v, Reg& p, Reg& ds) const {
     const auto z = V::Mul(V::Load(score + v * V::kLanes), scale_);
-    p = Exp<V, Dot::kPreciseExp>(V::Sub(z, shift_));
-    if constexpr (kMasked) p = V::Mul(p, listed_);
-    p = V::Mul(p, inverse_);
-    ds = V::Mul(V::Mul(p, scale_), V::Sub(V::Load(dp + v * V::kLanes), delta_));
+    auto e = Exp<V, Dot::kPreciseExp>(V::Sub(z, shift_));
+    if constexpr (kMasked) e = V::Mul(e, listed_);
+    p = V::Mul(e, inverse_);
+    ds = V::Mul(V::Mul(e, scaled_inverse_), V::Sub(V::Load(dp + v * V::kLanes), delta_));
     if constexpr (kMasked) {
       const auto bits = static_cast<uint32_t>(visible_ >> (v * V::kLanes)) & ((1u << V::kLanes) - 1);
       p = V::Select(V::MaskFromBits(bits), p, V::Zero());
@@ -54,7 +55,7 @@ struct GradRow {
   }
 
  private:
-  Reg scale_, shift_, inverse_, listed_, delta_;
+  Reg scale_, shift_, inverse_, scaled_inverse_, listed_, delta_;
   uint64_t visible_;
 };
 

@@ -47,12 +47,9 @@ struct Avx2 {
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
   }
   static Reg Round(Reg a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  // x * 2^n for integral n in [-200, 127], in two steps because 2^-200 has no exponent of its own.
-  static Reg ScaleByPowerOf2(Reg x, Reg n) {
-    const __m256i whole = _mm256_cvtps_epi32(n);
-    const __m256i half = _mm256_srai_epi32(whole, 1);
-    return _mm256_mul_ps(_mm256_mul_ps(x, Power(half)), Power(_mm256_sub_epi32(whole, half)));
-  }
+  // x * 2^n for integral n from kLeastPower, which gives 0, to 127.
+  static constexpr float kLeastPower = -127;
+  static Reg ScaleByPowerOf2(Reg x, Reg n) { return _mm256_mul_ps(x, Power(_mm256_cvtps_epi32(n))); }
   static void Transpose(Reg* r) {
     Reg t[8];
     for (int i = 0; i < 4; ++i) {

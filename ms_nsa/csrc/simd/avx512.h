@@ -37,7 +37,8 @@ struct Avx512 {
   static Reg Round(Reg a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   // x - floor(x), 0 for infinite x
   static Reg Fraction(Reg x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
-  // x * 2^floor(n)
+  // x * 2^floor(n); kLeastPower gives 0.
+  static constexpr float kLeastPower = -200;
   static Reg ScaleByPowerOf2(Reg x, Reg n) { return _mm512_scalef_ps(x, n); }
   static void Transpose(Reg* r) {
     Reg t[16];

@@ -38,12 +38,9 @@ struct Neon {
   static float ReduceMax(Reg a) { return vmaxvq_f32(a); }
   static float ReduceAdd(Reg a) { return vaddvq_f32(a); }
   static Reg Round(Reg a) { return vrndnq_f32(a); }
-  // x * 2^n for integral n in [-200, 127], in two steps because 2^-200 has no exponent of its own.
-  static Reg ScaleByPowerOf2(Reg x, Reg n) {
-    const int32x4_t whole = vcvtnq_s32_f32(n);
-    const int32x4_t half = vshrq_n_s32(whole, 1);
-    return vmulq_f32(vmulq_f32(x, Power(half)), Power(vsubq_s32(whole, half)));
-  }
+  // x * 2^n for integral n from kLeastPower, which gives 0, to 127.
+  static constexpr float kLeastPower = -127;
+  static Reg ScaleByPowerOf2(Reg x, Reg n) { return vmulq_f32(x, Power(vcvtnq_s32_f32(n))); }
   static void Transpose(Reg* r) {
     const float32x4x2_t a = vtrnq_f32(r[0], r[1]);
     const float32x4x2_t b = vtrnq_f32(r[2], r[3]);

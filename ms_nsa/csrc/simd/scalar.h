@@ -75,10 +75,12 @@ struct Scalar {
   static Reg Round(Reg a) {
     return Map([&](int i) { return std::nearbyint(a.lane[i]); });
   }
-  // x * 2^n for integral n in [-200, 127]
+  // x * 2^n for integral n from kLeastPower, which gives 0, to 127.
+  static constexpr float kLeastPower = -127;
   static Reg ScaleByPowerOf2(Reg x, Reg n) {
     return Map([&](int i) {
-      return std::isnan(n.lane[i]) ? n.lane[i] : std::ldexp(x.lane[i], static_cast<int>(n.lane[i]));
+      if (std::isnan(n.lane[i])) return n.lane[i];
+      return n.lane[i] == kLeastPower ? 0.0f : std::ldexp(x.lane[i], static_cast<int>(n.lane[i]));
     });
   }
   static void Transpose(Reg* r) {
