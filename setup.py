@@ -7,6 +7,11 @@ import shutil
 import subprocess
 import sys
 
+import setuptools
+
+if int(setuptools.__version__.split(".")[0]) < 77:  # which knows the licence of pyproject.toml; pip installs one itself
+    sys.exit(f"ms_nsa: setuptools must be 77.0.3 or later without build isolation, got {setuptools.__version__}")
+
 from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py

@@ -118,8 +118,11 @@ class BuildPy:
 @pytest.fixture
 def setup_py(monkeypatch):
     """The names of setup.py, whose folders are yet to be set."""
-    classes = {"setuptools": {"Distribution": object}, "setuptools.command.bdist_wheel": {"bdist_wheel": object}}
-    classes["setuptools.command.build_py"] = {"build_py": BuildPy}
+    classes = {
+        "setuptools": {"Distribution": object, "__version__": "77.0.3"},
+        "setuptools.command.bdist_wheel": {"bdist_wheel": object},
+        "setuptools.command.build_py": {"build_py": BuildPy},
+    }
     for name, bases in classes.items():
         monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**bases, setup=lambda **_: None))
     return runpy.run_path(str(host.ROOT / "setup.py"))["BuildPackage"].run.__globals__

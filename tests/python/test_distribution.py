@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+import ms_nsa
 from support import readme_tables
 
 ROOT = readme_tables.ROOT
@@ -64,6 +65,26 @@ def files_under(folder):
 def test_the_sdist_holds_the_sources(unpacked):
     added = {name for name in files_under(unpacked) if re.match(r"PKG-INFO|setup\.cfg|ms_nsa\.egg-info/", name)}
     assert files_under(unpacked) - added == source_files()
+
+
+def test_metadata(unpacked):
+    text = (unpacked / "PKG-INFO").read_text(encoding="utf-8")
+    fields = dict(line.split(": ", 1) for line in text.split("\n\n")[0].splitlines())
+    assert fields["Version"] == ms_nsa.__version__
+    assert fields["License-Expression"] == "Apache-2.0" and fields["License-File"] == "LICENSE"
+    assert set(fields["Requires-Python"].split(",")) == {">=3.9", "<3.13"}
+    assert "Keywords" in fields and "Classifier" in fields
+
+
+def test_an_old_setuptools_is_named(tmp_path):
+    (tmp_path / "setuptools.py").write_text("__version__ = '76.1.0'")
+    command = [sys.executable, str(ROOT / "setup.py"), "--version"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    # The script's own folder comes before PYTHONPATH, and has no setuptools.
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    rule = "setuptools must be 77.0.3 or later without build isolation"
+    assert done.stderr == f"ms_nsa: {rule}, got 76.1.0\n"
 
 
 def test_a_wheel_of_the_sdist_holds_the_package_only(unpacked, tmp_path):
