@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import ops
 
-from ms_nsa import backend, first_error
+from ms_nsa import first_error, native
 from ms_nsa.registry import load, outputs
 
 _LAYOUTS = ("BSH", "BSND", "TND")
@@ -161,7 +161,7 @@ def check_shapes(operator, attributes, shapes):
     flat = (ctypes.c_int64 * len(extents))(*extents)
     out = (ctypes.c_int64 * _MAX_OUTPUT_EXTENTS)()
     arguments = (operator.encode(), text.encode(), len(shapes), ndims, flat, out)
-    backend.call(backend.library().MsNsaCheckShapes, *arguments, error=ValueError)
+    native.call(native.library().MsNsaCheckShapes, *arguments, error=ValueError)
     result, at = [], 0
     for _ in outputs(operator, "cpu", dict(attributes)):
         result.append(tuple(out[at + 1 : at + 1 + out[at]]))

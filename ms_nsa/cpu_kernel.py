@@ -2,7 +2,7 @@
 
 import functools
 
-from ms_nsa import backend
+from ms_nsa import native
 from ms_nsa.copies import CopyableCustom
 from ms_nsa.registry import kernel_name, load
 
@@ -12,13 +12,13 @@ _PATIENCE_MS = 200  # for a call that failed before its kernel started
 @functools.lru_cache(maxsize=4096)
 def _item_bounds(operator, group, rows):
     """Items, a token and a kv head each, from which on Python's thread joins a call, and on which it is long."""
-    library = backend.library()
+    library = native.library()
     arguments = operator.encode(), group, rows
     return library.MsNsaSharedItems(*arguments), library.MsNsaLongItems(*arguments)
 
 
 def cpu_function(operator, attributes):
-    return f"{backend.library_path()}:{kernel_name(operator, attributes)}"
+    return f"{native.library_path()}:{kernel_name(operator, attributes)}"
 
 
 def _inference_of_calls(infer_shape, infer_dtype):
@@ -65,7 +65,7 @@ class CpuKernel(CopyableCustom):
         wait = self._wait(inputs[self._key_at], inputs[self._indices_at])
         if wait is None:
             return super().__call__(*inputs)
-        ended = backend.library().MsNsaEndedRuns()
+        ended = native.library().MsNsaEndedRuns()
         outputs = super().__call__(*inputs)
         wait(ended, _PATIENCE_MS)
         return outputs
@@ -80,4 +80,4 @@ class CpuKernel(CopyableCustom):
         items = topk_indices.size // self._block_count
         if items < shared:
             return None
-        return backend.library().MsNsaJoinRun if items < long else backend.library().MsNsaAwaitRun
+        return native.library().MsNsaJoinRun if items < long else native.library().MsNsaAwaitRun

@@ -13,7 +13,7 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.ops import CustomRegOp, DataType, PrimitiveWithInfer
 
-from ms_nsa import backend, checks, first_error, registry, vendor
+from ms_nsa import checks, first_error, native, registry, vendor
 from ms_nsa.copies import CopyableCustom, copyable
 from ms_nsa.cpu_kernel import CpuKernel, cpu_function
 from ms_nsa.registry import load
@@ -315,7 +315,7 @@ def _bprop(gradient):
 @copyable
 def _ascend_primitive(operator, attributes, device, known):
     """Inference in C++ is the CPU library's, which knows the operator by its Ascend name too."""
-    function = f"{backend.library_path()}:{load(operator)['ascend_name']}"
+    function = f"{native.library_path()}:{load(operator)['ascend_name']}"
     registration = _ascend_registration(operator)
     infer_functions = _infer_functions(operator, attributes, device, "ascend") if known else (None, None)
     primitive = CopyableCustom(function, *infer_functions, "aot", None, registration)

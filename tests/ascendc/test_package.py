@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import runpy
 import shutil
@@ -102,16 +103,35 @@ def test_what_is_missing_is_named(package, tmp_path, changes, sentence):
     assert done.stderr.startswith("ascendc/build.sh: ") and sentence in done.stderr
 
 
-def test_setup_builds_the_package_where_cann_is(package, monkeypatch, tmp_path):
+class BuildPy:
+    """Stands in for the command of setuptools, which a test's environment need not have."""
+
+    editable_mode = False
+
+    def __init__(self, build_lib):
+        self.build_lib = str(build_lib)
+
+    def run(self):
+        pathlib.Path(self.build_lib, "ms_nsa").mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture
+def setup_py(monkeypatch):
+    """The names of setup.py, whose folders are yet to be set."""
+    classes = {
+        "setuptools": {"Distribution": object, "__version__": "77.0.3"},
+        "setuptools.command.bdist_wheel": {"bdist_wheel": object},
+        "setuptools.command.build_py": {"build_py": BuildPy},
+    }
+    for name, bases in classes.items():
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**bases, setup=lambda **_: None))
+    return runpy.run_path(str(host.ROOT / "setup.py"))["BuildPackage"].run.__globals__
+
+
+def test_setup_builds_the_package_where_cann_is(package, setup_py, monkeypatch, tmp_path):
     """Into the package's folder; without CANN what an earlier installation left is removed."""
-    classes = {"setuptools": ["Distribution"], "setuptools.command.bdist_wheel": ["bdist_wheel"]}
-    classes["setuptools.command.build_py"] = ["build_py"]
-    for name, bases in classes.items():  # a test's environment need not have them
-        module = types.SimpleNamespace(**dict.fromkeys(bases, object), setup=lambda **_: None)
-        monkeypatch.setitem(sys.modules, name, module)
-    setup = runpy.run_path(str(host.ROOT / "setup.py"))
-    make = setup["build_ascend_package"]
-    make.__globals__.update(ROOT=package.folder, PACKAGE=tmp_path)
+    make = setup_py["build_ascend_package"]
+    setup_py.update(ROOT=package.folder, PACKAGE=tmp_path)
     for name in ("ASCEND_HOME_PATH", "PYTHONPATH"):
         monkeypatch.setenv(name, package.variables[name])
     make()
@@ -122,6 +142,23 @@ def test_setup_builds_the_package_where_cann_is(package, monkeypatch, tmp_path):
     monkeypatch.delenv("ASCEND_HOME_PATH")
     make()
     assert not (tmp_path / "vendors").exists()
+
+
+def test_setup_leaves_nothing_of_an_earlier_build(setup_py, monkeypatch, tmp_path):
+    package, built = tmp_path / "ms_nsa", tmp_path / "build" / "lib" / "ms_nsa"
+    for folder in ("ms_nsa/lib", "ms_nsa/op_info", "ms_nsa/vendors/old", "build/lib/ms_nsa", "build/cpu", "op_info"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "stale.json").touch()
+    (package / "vendors" / "old").chmod(0o555)
+    (tmp_path / "build" / "cpu" / "libms_nsa_cpu.so").touch()
+    (tmp_path / "op_info" / "stale.json").rename(tmp_path / "op_info" / "Operator.json")
+    compiled = types.SimpleNamespace(run=lambda *_, **__: None)
+    setup_py.update(ROOT=tmp_path, PACKAGE=package, subprocess=compiled)
+    monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
+    setup_py["BuildPackage"](built.parent).run()
+    assert [path.name for path in package.rglob("*")] == ["lib", "libms_nsa_cpu.so"]
+    assert not list(built.rglob("stale.json"))
+    assert [path.name for path in (built / "op_info").iterdir()] == ["Operator.json"]
 
 
 @pytest.mark.parametrize("op_type", OP_TYPES)

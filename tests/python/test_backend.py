@@ -22,9 +22,10 @@ print(backend.library.cache_info().currsize, sorted(name for name in set(sys.mod
 MODULES = ["selected_attention", "paged_attention", "reference"]
 
 
-def test_report():
-    done = run_python("-m", "ms_nsa.backend", OMP_NUM_THREADS="3")
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("module", ["ms_nsa", "ms_nsa.backend"])
+def test_report(module):
+    done = run_python("-W", "error::RuntimeWarning", "-m", module, OMP_NUM_THREADS="3")
+    assert done.returncode == 0 and "RuntimeWarning" not in done.stderr, done.stderr
     rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if "  " in line)
     assert rows["ms_nsa"] == ms_nsa.__version__
     assert rows["threads"] == "3"

@@ -1,0 +1,101 @@
+"""The sdist holds what a build, the tests and the samples need; a wheel built from it holds the package only."""
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+
+import ms_nsa
+from support import readme_tables
+
+ROOT = readme_tables.ROOT
+SOURCES = ("ascendc", "ms_nsa", "op_info", "samples", "tests")
+FILES = ("LICENSE", "MANIFEST.in", "README.md", "README_CN.md", "pyproject.toml", "setup.py")
+GENERATED = {"__pycache__", "kernel_meta", "out", "lib", "vendors"}  # and ms_nsa/op_info
+CMAKE = "#!/bin/sh\nmkdir -p build/cpu\necho compiled > build/cpu/libms_nsa_cpu.so\n"
+
+
+def run_setup(folder, *arguments, **variables):
+    command = [sys.executable, "setup.py", "-q", *arguments]
+    environment = {**os.environ, **variables}
+    environment.pop("ASCEND_HOME_PATH", None)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def source_files():
+    """The tree's files by their names, without what builds and runs leave in it."""
+    found = {name for name in FILES if (ROOT / name).is_file()}
+    for folder in SOURCES:
+        for path in (ROOT / folder).rglob("*"):
+            name = path.relative_to(ROOT)
+            if path.suffix in (".pyc", ".so"):
+                continue
+            if path.is_file() and not GENERATED & set(name.parts) and name.parts[:2] != ("ms_nsa", "op_info"):
+                found.add(str(name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """The sdist of a copy of the tree in which an earlier build left files, unpacked."""
+    folder = tmp_path_factory.mktemp("sdist")
+    for name in source_files():
+        copy = folder / "tree" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((ROOT / name).read_bytes())
+    for stale in ("ms_nsa/lib/stale.txt", "ms_nsa/op_info/stale.json", "ms_nsa/vendors/ms_nsa/stale.txt"):
+        (folder / "tree" / stale).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "tree" / stale).touch()
+    run_setup(folder / "tree", "sdist", "--formats=gztar", "--dist-dir", str(folder))
+    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+        archive.extractall(folder)
+    return next(path for path in folder.glob("ms_nsa-*") if path.is_dir())
+
+
+def files_under(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_sdist_holds_the_sources(unpacked):
+    added = {name for name in files_under(unpacked) if re.match(r"PKG-INFO|setup\.cfg|ms_nsa\.egg-info/", name)}
+    assert files_under(unpacked) - added == source_files()
+
+
+def test_metadata(unpacked):
+    text = (unpacked / "PKG-INFO").read_text(encoding="utf-8")
+    fields = dict(line.split(": ", 1) for line in text.split("\n\n")[0].splitlines())
+    assert fields["Version"] == ms_nsa.__version__
+    assert fields["License-Expression"] == "Apache-2.0" and fields["License-File"] == "LICENSE"
+    assert set(fields["Requires-Python"].split(",")) == {">=3.9", "<3.13"}
+    assert "Keywords" in fields and "Classifier" in fields
+
+
+def test_an_old_setuptools_is_named(tmp_path):
+    (tmp_path / "setuptools.py").write_text("__version__ = '76.1.0'")
+    command = [sys.executable, str(ROOT / "setup.py"), "--version"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    # The script's own folder comes before PYTHONPATH, and has no setuptools.
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    rule = "setuptools must be 77.0.3 or later without build isolation"
+    assert done.stderr == f"ms_nsa: {rule}, got 76.1.0\n"
+
+
+def test_a_wheel_of_the_sdist_holds_the_package_only(unpacked, tmp_path):
+    """The compiler is a stand-in."""
+    cmake = tmp_path / "cmake"
+    cmake.write_text(CMAKE)
+    cmake.chmod(0o755)
+    run_setup(unpacked, "bdist_wheel", "--dist-dir", str(tmp_path), PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    wheel = next(tmp_path.glob("*.whl"))
+    assert re.match(r"ms_nsa-[\d.]+-py3-none-linux_", wheel.name)
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ms_nsa").glob("*.py")}
+    operators = {f"ms_nsa/op_info/{path.name}" for path in (ROOT / "op_info").iterdir()}
+    assert names == {*modules, *operators, "ms_nsa/lib/libms_nsa_cpu.so"}
