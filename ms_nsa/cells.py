@@ -2,6 +2,7 @@
 
 import functools
 
+import mindspore as ms
 import numpy as np
 from mindspore import nn
 
@@ -19,7 +20,7 @@ class OperatorCell(nn.Cell):
 
     def __call__(self, *inputs, **named):
         for lengths in (*inputs[self._lengths_at :], *named.values()):
-            if isinstance(lengths, _CONVERTED):
+            if isinstance(lengths, _CONVERTED) and ms.get_context("mode") == ms.GRAPH_MODE:
                 inputs, named = self._with_lengths_for_graphs(inputs, named)
                 break
         try:
@@ -39,7 +40,8 @@ class OperatorCell(nn.Cell):
 def _for_graphs(lengths):
     """Lengths as Graph mode takes them: it compiles for a list at every call, and for an array's values.
 
-    What is wrong is left for the error that names it.
+    What is wrong is left for the error that names it. PyNative mode differentiates by the inputs that a Cell was called
+    with, which therefore stay as they are.
     """
     if isinstance(lengths, list):
         return tuple(lengths)
