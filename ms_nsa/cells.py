@@ -2,28 +2,24 @@
 
 import functools
 
-import numpy as np
 from mindspore import nn
 
 from ms_nsa import checks
 
 _LENGTHS = ("actual_seq_qlen", "actual_seq_kvlen")
-_CONVERTED = (list, np.ndarray)
 
 
 class OperatorCell(nn.Cell):
     """A Cell of one operator, which takes lengths as users have them."""
 
     _lengths_at = 0  # position of actual_seq_qlen; actual_seq_kvlen follows
-    _on_error = None  # called when a call raises
+    _on_error = None  # called when a call in Graph mode raises
 
-    def __call__(self, *inputs, **named):
-        for lengths in (*inputs[self._lengths_at :], *named.values()):
-            if isinstance(lengths, _CONVERTED):
-                inputs, named = self._with_lengths_for_graphs(inputs, named)
-                break
+    def compile_and_run(self, *inputs, **named):
+        """A call in Graph mode."""
+        inputs, named = self._with_lengths_for_graphs(inputs, named)
         try:
-            return super().__call__(*inputs, **named)
+            return super().compile_and_run(*inputs, **named)
         except Exception:
             if self._on_error is not None:
                 self._on_error()
@@ -39,7 +35,8 @@ class OperatorCell(nn.Cell):
 def _for_graphs(lengths):
     """Lengths as Graph mode takes them: it compiles for a list at every call, and for an array's values.
 
-    What is wrong is left for the error that names it.
+    What is wrong is left for the error that names it. In PyNative mode the inputs stay as they are, because MindSpore
+    finds by them the Cell that it differentiates.
     """
     if isinstance(lengths, list):
         return tuple(lengths)

@@ -6,6 +6,7 @@ from functools import partial
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import ops
 
 import ms_nsa
 from support.malformed import FORWARD, GOOD, INFER, KERNEL_SAYS, good_results
@@ -136,6 +137,21 @@ def test_int64_indices_in_dynamic_graphs(graph_mode, compiled, operator):
 def test_arrays_that_are_no_lengths(mode, array, error, sentence):
     with run_mode(mode), pytest.raises(error, match=f"{FORWARD}: actual_seq_qlen must {sentence}"):
         call(cell_of(FORWARD), FORWARD, actual_seq_qlen=array)
+
+
+@pytest.mark.parametrize(("mode", "form"), [("pynative", "list"), ("pynative", "int64 array"), ("graph", "list")])
+def test_gradients_with_lengths_of_every_form(mode, form):
+    """MindSpore finds the Cell by the inputs it was called with; in Graph mode its gradients take no arrays."""
+    inputs = {name: to_tensor(value) for name, value in GOOD[FORWARD][1].items()}
+    cell = cell_of(FORWARD)
+    tensors = in_order(cell, inputs)[:5]
+    found = []
+    with run_mode(mode):
+        for make in (tuple, FORMS[form]):
+            gradients = ops.GradOperation(get_all=True)(cell)(*tensors, make([3, 7]), make([9, 20]))
+            found.append(to_arrays(gradients[:3]))
+    assert all(gradient.any() for gradient in found[0])
+    assert same_bits(*found)
 
 
 @pytest.mark.parametrize("form", ["list", "int64 array"])
