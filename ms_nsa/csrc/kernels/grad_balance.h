@@ -86,7 +86,7 @@ class OperandSums {
 };
 
 // A row whose largest score has at least so much of the weight has its key looked for.
-constexpr float kTopWeight = 0.25f;
+constexpr float kTopWeight = 0.75f;
 
 // Notes which key of a tile has the row's largest score, z = scale * score, if the weights warrant the
 // search.
@@ -130,10 +130,10 @@ class CommonKey {
   }
 
  private:
-  static constexpr int64_t kWanted = 8, kEnough = 6;
+  static constexpr int64_t kWanted = 8, kEnough = 8;
   static constexpr float kAlike =
       0.25f;  // least product of two keys, as a fraction of the larger one's square
-  static constexpr float kClose = 4.0f;  // times half their spread is less than their distance from zero
+  static constexpr float kClose = 8.0f;  // times half their spread is less than their distance from zero
 
   // Whether the first keys of the token's first and last block have much in common. Without this look at two
   // keys before the others, which may be far away in memory, the gradient took 24 % longer at one head a
