@@ -98,4 +98,4 @@ def test_a_wheel_of_the_sdist_holds_the_package_only(unpacked, tmp_path):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ms_nsa").glob("*.py")}
     operators = {f"ms_nsa/op_info/{path.name}" for path in (ROOT / "op_info").iterdir()}
-    assert names == {*modules, *operators, "ms_nsa/lib/libms_nsa_cpu.so"}
+    assert names == {*modules, *operators, "ms_nsa/lib/libms_nsa_cpu.so", "ms_nsa/__init__.pyi", "ms_nsa/py.typed"}
