@@ -24,8 +24,8 @@ class Backward {
         owners_(in_.batch * in_.n2),
         parts_(Max(1, CeilDiv(kBackwardTasks, in_.n2))),
         shared_(parts_ > 1 && owners_ < kBackwardTasks),
-        dq_stride_(BalancedRow<V>::Stride(in_.d1)),
-        dq_size_(chunks_.max_tokens() * (in_.n1 / in_.n2) * dq_stride_),
+        max_rows_(chunks_.max_tokens() * (in_.n1 / in_.n2)),
+        dq_size_(GradShare<V>::Size(max_rows_, in_.d1)),
         dk_stride_(RoundUp(in_.d1, V::kLanes)),
         dv_stride_(RoundUp(in_.d2, V::kLanes)),
         threads_(Team(shared_ ? owners_ * parts_ : owners_, in_.max_threads).threads),
@@ -57,7 +57,7 @@ class Backward {
     ClearKv(owner, 0, 1);
     for (int64_t c = 0; c < chunks_.count(owner / in_.n2); ++c) {
       const auto chunk = chunks_.At(owner / in_.n2, owner % in_.n2, c);
-      worker.Run(chunk, {0, 1}, GradsOf(owner), {dq, dq_size_, parts_});
+      worker.Run(chunk, {0, 1}, GradsOf(owner), Shares(dq, parts_));
       for (int64_t token = 0; token < chunk.tokens; ++token) WriteQuery(chunk, token, dq, common);
       BalanceKeys(chunk, GradsOf(owner), dq);
     }
@@ -82,7 +82,7 @@ class Backward {
           const int64_t owner = i / parts_;
           if (c >= chunks_.count(owner / in_.n2)) continue;
           worker.Run(chunks_.At(owner / in_.n2, owner % in_.n2, c), {i % parts_, parts_}, GradsOf(owner),
-                     {dq_ + i * dq_size_, dq_size_, 1});
+                     Shares(dq_ + i * dq_size_, 1));
         }
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < owners_ * tokens; ++i) {
@@ -162,42 +162,44 @@ class Backward {
   void WriteQuery(const ChunkList::Item& chunk, int64_t token, float* dq, CommonKey<V, E>& common) const {
     const int64_t group = in_.n1 / in_.n2;
     const float* common_key = Dot::kBalanced ? common.Find(chunk, token) : nullptr;
+    const QueryGradShares<V> shares = Shares(dq, parts_);
+    const GradShare<V> sum = shares.At(0);
     for (int64_t g = 0; g < group; ++g) {
-      const BalancedRow<V> row(dq + (token * group + g) * dq_stride_, in_.d1);
-      for (int64_t part = 1; part < parts_; ++part) {
-        row.Add(BalancedRow<V>(row.gradient() + part * dq_size_, in_.d1));
-      }
-      const int64_t to = QueryRow(chunk, token * group + g);
-      if constexpr (Dot::kBalanced) Balance(chunk, to, row, common_key);
-      StoreRow<V, E>(static_cast<Storage*>(p_.dq) + to * in_.d1, row.gradient(), in_.d1, 1.0f);
+      const int64_t row = token * group + g, to = QueryRow(chunk, row);
+      for (int64_t part = 1; part < parts_; ++part) sum.AddRow(shares.At(part), row);
+      if constexpr (Dot::kBalanced) Balance(chunk, sum, row, common_key);
+      StoreRow<V, E>(static_cast<Storage*>(p_.dq) + to * in_.d1, sum.gradient(row), in_.d1, 1.0f);
     }
   }
 
   // Takes the surplus of the row's score gradients back from dQ, and leaves in sums()[0] what BalanceKeys is
   // to take from the top key.
-  void Balance(const ChunkList::Item& chunk, int64_t to, const BalancedRow<V>& row,
+  void Balance(const ChunkList::Item& chunk, const GradShare<V>& share, int64_t row,
                const float* common_key) const {
-    const float sum = p_.softmax_sum[to * kStatLanes];
-    float surplus = row.Sum() - in_.scale_value * sum * LaneSum(p_.softmax_sum_grad, to);
-    if (!(surplus - surplus == 0.0f)) surplus = 0.0f;  // of a row without rows, or without finite results
-    const float of_top = row.top() < 0 ? 0.0f : surplus / (sum < 1.0f ? 1.0f : sum);
-    if (common_key != nullptr) {
-      AddScaledRow<V, Fp32<V>>(row.gradient(), of_top - surplus, common_key, in_.d1);
-    }
-    if (of_top != 0.0f) AddScaledRow<V, E>(row.gradient(), -of_top, KeyRow(chunk, row.top()), in_.d1);
-    row.sums()[0] = of_top;
+    const int64_t saved = QueryRow(chunk, row) * kStatLanes;
+    const float sum = p_.softmax_sum[saved];
+    float surplus = share.Sum(row) - in_.scale_value * sum * LaneSum(p_.softmax_sum_grad, saved);
+    if (!(surplus - surplus == 0.0f)) surplus = 0.0f;  // where results are not finite
+    const float of_top = share.top(row) < 0 ? 0.0f : surplus / (sum < 1.0f ? 1.0f : sum);
+    float* gradient = share.gradient(row);
+    if (common_key != nullptr) AddScaledRow<V, Fp32<V>>(gradient, of_top - surplus, common_key, in_.d1);
+    if (of_top != 0.0f) AddScaledRow<V, E>(gradient, -of_top, KeyRow(chunk, share.top(row)), in_.d1);
+    share.sums(row)[0] = of_top;
   }
 
   // In the order of the rows, since they may have the same key.
-  void BalanceKeys(const ChunkList::Item& chunk, const KvGrads& grads, const float* dq) const {
+  void BalanceKeys(const ChunkList::Item& chunk, const KvGrads& grads, float* dq) const {
     if constexpr (!Dot::kBalanced) return;
-    for (int64_t i = 0; i < chunk.tokens * (in_.n1 / in_.n2); ++i) {
-      const BalancedRow<V> row(const_cast<float*>(dq) + i * dq_stride_, in_.d1);
-      if (row.top() < 0 || row.sums()[0] == 0.0f) continue;
-      const auto* query = static_cast<const Storage*>(in_.query) + QueryRow(chunk, i) * in_.d1;
-      AddScaledRow<V, E>(grads.dk + row.top() * dk_stride_, -row.sums()[0], query, in_.d1);
+    const GradShare<V> share = Shares(dq, parts_).At(0);
+    for (int64_t row = 0; row < chunk.tokens * (in_.n1 / in_.n2); ++row) {
+      const float of_top = share.sums(row)[0];
+      if (of_top == 0.0f) continue;
+      const auto* query = static_cast<const Storage*>(in_.query) + QueryRow(chunk, row) * in_.d1;
+      AddScaledRow<V, E>(grads.dk + share.top(row) * dk_stride_, -of_top, query, in_.d1);
     }
   }
+
+  QueryGradShares<V> Shares(float* dq, int64_t count) const { return {dq, count, max_rows_, in_.d1}; }
 
   int64_t QueryRow(const ChunkList::Item& chunk, int64_t row) const {
     const int64_t group = in_.n1 / in_.n2;
@@ -208,10 +210,10 @@ class Backward {
     return static_cast<const Storage*>(in_.key) + ((chunk.seq.kv_start + key) * in_.n2 + chunk.head) * in_.d1;
   }
 
-  static float LaneSum(const float* statistic, int64_t row) {
+  static float LaneSum(const float* statistic, int64_t at) {
     float sum = 0.0f;
     if (statistic == nullptr) return sum;
-    for (int64_t lane = 0; lane < kStatLanes; ++lane) sum += statistic[row * kStatLanes + lane];
+    for (int64_t lane = 0; lane < kStatLanes; ++lane) sum += statistic[at + lane];
     return sum;
   }
 
@@ -223,7 +225,7 @@ class Backward {
   // the heads alone, so that a sequence's gradient does not depend on the batch.
   const int64_t parts_;
   const bool shared_;  // an owner's parts are tasks of their own
-  const int64_t dq_stride_, dq_size_, dk_stride_, dv_stride_;
+  const int64_t max_rows_, dq_size_, dk_stride_, dv_stride_;
   const int threads_;
   const int64_t scratch_size_;
   float* dk_;

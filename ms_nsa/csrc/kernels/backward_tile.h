@@ -8,13 +8,12 @@
 namespace ms_nsa {
 namespace {
 
-// Rows of a token chunk: operands and fp32 gradient.
+// Rows of a token chunk.
 template <class Dot>
 struct ChunkRows {
   typename Dot::Operand* query;  // [row][query_stride]
   typename Dot::Operand* grad;   // [row][grad_stride], gradient of attention_out
-  float* dq;                     // [row][dq_stride], each a BalancedRow
-  int64_t query_stride, grad_stride, dq_stride;
+  int64_t query_stride, grad_stride;
   SavedStatistics saved;
 };
 
@@ -73,14 +72,15 @@ class BackwardTile {
     }
   }
 
-  void Run(const Batch& batch, const ChunkRows<Dot>& chunk) {
+  // Adds the batch's share of dQ to `share`.
+  void Run(const Batch& batch, const ChunkRows<Dot>& chunk, const GradShare<V>& share) {
     for (int64_t r = 0; r < batch.count; ++r) {
       query_row_[r] = chunk.query + batch.row[r] * chunk.query_stride;
       grad_row_[r] = chunk.grad + batch.row[r] * chunk.grad_stride;
-      dq_row_[r] = chunk.dq + batch.row[r] * chunk.dq_stride;
-      sums_[r] = BalancedRow<V>(dq_row_[r], in_.d1).sums();
+      dq_row_[r] = share.gradient(batch.row[r]);
+      sums_[r] = share.sums(batch.row[r]);
     }
-    ScoreGrad(batch, chunk.saved);
+    ScoreGrad(batch, chunk.saved, share);
     QueryGrad(batch);
     KeyGrad(batch);
     ValueGrad(batch);
@@ -89,13 +89,13 @@ class BackwardTile {
  private:
   using Element = typename Dot::Element;
 
-  void ScoreGrad(const Batch& batch, const SavedStatistics& saved) {
+  void ScoreGrad(const Batch& batch, const SavedStatistics& saved, const GradShare<V>& share) {
     const int64_t vectors = CeilDiv(keys_, V::kLanes);
     const PackedB<Dot> key{key_t_, CeilDiv(in_.d1, Dot::kPair), vectors};
     const PackedB<Dot> value{value_t_, CeilDiv(in_.d2, Dot::kPair), vectors};
     Gemm<Dot>(batch.count, query_row_, Dot::kPair, key, score_row_, Init::kZero);
     Gemm<Dot>(batch.count, grad_row_, Dot::kPair, value, dp_row_, Init::kZero);
-    if constexpr (Dot::kBalanced) NoteTops(batch, vectors, saved);
+    if constexpr (Dot::kBalanced) NoteTops(batch, vectors, saved, share);
     if (batch.all_visible && !batch.repeated && keys_ % V::kLanes == 0) {
       SoftmaxGrad<Dot, false>(batch, vectors, in_.scale_value, scores_, dp_, saved, sums_, operands_);
     } else {
@@ -103,11 +103,12 @@ class BackwardTile {
     }
   }
 
-  void NoteTops(const Batch& batch, int64_t vectors, const SavedStatistics& saved) const {
+  void NoteTops(const Batch& batch, int64_t vectors, const SavedStatistics& saved,
+                const GradShare<V>& share) const {
     for (int64_t r = 0; r < batch.count; ++r) {
       const int64_t row = batch.row[r];
-      NoteTop(BalancedRow<V>(dq_row_[r], in_.d1), score_row_[r], vectors, in_.scale_value, saved.shift[row],
-              saved.inverse[row], batch.visible[r], first_key_);
+      NoteTop(share, row, score_row_[r], vectors, in_.scale_value, saved.shift[row], saved.inverse[row],
+              batch.visible[r], first_key_);
     }
   }
 

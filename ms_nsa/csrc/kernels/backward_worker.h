@@ -13,10 +13,15 @@ struct Blocks {
   int64_t first, step;
 };
 
-// dQ of a chunk as the sum of `count` shares, each [chunk row][dq stride]; block b adds to share b % count.
+// dQ of a chunk as the sum of `count` shares; block b adds to share b % count.
+template <class V>
 struct QueryGradShares {
-  float* first;
-  int64_t size, count;
+  float* memory;
+  int64_t count, max_rows, d1;
+
+  GradShare<V> At(int64_t i) const {
+    return GradShare<V>(memory + i * GradShare<V>::Size(max_rows, d1), max_rows, d1);
+  }
 };
 
 template <class Dot, class E>
@@ -28,7 +33,7 @@ class BackwardWorker {
 
   static int64_t BytesPerRow(const SelectAttentionInputs& in) {
     return (RowStride<Dot>(in.d1) + RowStride<Dot>(in.d2)) * sizeof(Operand) +
-           (BalancedRow<V>::Stride(in.d1) + 4) * sizeof(float);
+           (GradShare<V>::Stride(in.d1) + V::kLanes + 5) * sizeof(float);
   }
 
   BackwardWorker(Arena& arena, const SelectAttentionGradParams& p, const ChunkList& chunks)
@@ -41,10 +46,8 @@ class BackwardWorker {
     const int64_t rows = chunks.max_tokens() * group_;
     rows_.query_stride = RowStride<Dot>(in_.d1);
     rows_.grad_stride = RowStride<Dot>(in_.d2);
-    rows_.dq_stride = BalancedRow<V>::Stride(in_.d1);
     rows_.query = arena.Take<Operand>(rows * rows_.query_stride);
     rows_.grad = arena.Take<Operand>(rows * rows_.grad_stride);
-    rows_.dq = nullptr;
     rows_.saved.shift = arena.Take<float>(rows);
     rows_.saved.inverse = arena.Take<float>(rows);
     rows_.saved.delta = arena.Take<float>(rows);
@@ -54,21 +57,19 @@ class BackwardWorker {
   // Adds every step-th block of the chunk from the first on to the kv gradients, and to the shares of dQ,
   // which are overwritten.
   void Run(const ChunkList::Item& chunk, const Blocks& blocks, const KvGrads& grads,
-           const QueryGradShares& dq) {
+           const QueryGradShares<V>& dq) {
     index_.Build(in_, chunk);
     Start(chunk);
-    for (int64_t share = 0; share < dq.count; ++share) {
-      std::memset(dq.first + share * dq.size, 0, chunk.tokens * group_ * rows_.dq_stride * sizeof(float));
-    }
+    for (int64_t i = 0; i < dq.count; ++i) dq.At(i).Clear(chunk.tokens * group_);
     for (int64_t block = Next(blocks.first, blocks.step), next; block < index_.blocks(); block = next) {
       next = Next(block + blocks.step, blocks.step);
       PlanPrefetch(chunk, block, next, grads);
-      rows_.dq = dq.first + block % dq.count * dq.size;
+      const GradShare<V> share = dq.At(block % dq.count);
       ForEachKeyTile(block, in_.select_block_size, chunk.seq.kv_len, [&](const KeyTile& tile) {
         tile_.Open(chunk.seq, chunk.head, tile, grads);
         ForEachBatch(in_, chunk, index_, block, tile, batch_, [&](const RowBatch<kBackwardRows>& batch) {
           Prefetch(batch.count);
-          tile_.Run(batch, rows_);
+          tile_.Run(batch, rows_, share);
         });
       });
     }
@@ -146,7 +147,7 @@ class BackwardWorker {
   // Adds each row's gradient of its largest score, of the first one where several are equal. Blocks that are
   // another task's are left to it.
   void AddTopGrads(const ChunkList::Item& chunk, const Blocks& blocks, const KvGrads& grads,
-                   const QueryGradShares& dq) const {
+                   const QueryGradShares<V>& dq) const {
     for (int64_t row = 0; row < chunk.tokens * group_; ++row) {
       if (top_grad_[row] == 0.0f) continue;
       const auto* query = static_cast<const Storage*>(in_.query) + QueryRow(chunk, row) * in_.d1;
@@ -154,8 +155,7 @@ class BackwardWorker {
       if (top < 0 || block % blocks.step != blocks.first) continue;
       const auto* key = KeyRow(chunk, top);
       const float weight = top_grad_[row] * in_.scale_value;
-      float* dq_row = dq.first + block % dq.count * dq.size + row * rows_.dq_stride;
-      AddScaledRow<V, E>(dq_row, weight, key, in_.d1);
+      AddScaledRow<V, E>(dq.At(block % dq.count).gradient(row), weight, key, in_.d1);
       AddScaledRow<V, E>(grads.dk + top * grads.dk_stride, weight, query, in_.d1);
     }
   }

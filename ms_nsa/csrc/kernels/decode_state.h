@@ -30,7 +30,7 @@ class DecodeState {
   int64_t groups() const { return groups_; }  // of kHeads heads; the last may lack some
   int64_t width() const { return width_; }    // of a row of out: whole vectors
 
-  void Reset() {
+  void Reset() const {
     for (int64_t i = 0; i < groups_; ++i) statistics_[i] = {V::Set1(kNegativeInfinity), V::Zero()};
     std::memset(out_, 0, heads_ * width_ * sizeof(float));
   }

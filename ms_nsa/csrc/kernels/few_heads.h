@@ -40,7 +40,6 @@ class FewHeads {
     for (int64_t h = 0; h < heads; ++h)
       PackRow<Dot, E>(query + h * key_width_, key_width_, query_ + h * stride_);
     std::memset(query_ + heads * stride_, 0, (state_.groups() * kHeads - heads) * stride_ * sizeof(Operand));
-    state_.Reset();
   }
 
   // Meanwhile this tile's values are fetched, then the next one's keys; those of the one after that must find

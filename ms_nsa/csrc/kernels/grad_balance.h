@@ -8,48 +8,63 @@
 
 #include <cstring>
 
+#include "buffer.h"
 #include "careful.h"
 #include "exp.h"
 
 namespace ms_nsa {
 namespace {
 
-// A row of a share of dQ: the gradient, the sums of score gradients, and a key. All zeros at first.
+// A share of dQ of a chunk: per row the gradient, the sums of score gradients, one for each lane, and a key.
+// The three lie apart, so that what is touched in every step stays near.
 template <class V>
-class BalancedRow {
+class GradShare {
  public:
-  static int64_t Width(int64_t d1) { return RoundUp(d1, V::kLanes); }
-  static int64_t Stride(int64_t d1) { return Width(d1) + 2 * V::kLanes; }
+  GradShare(float* memory, int64_t max_rows, int64_t d1)
+      : gradient_(memory),
+        sums_(memory + max_rows * Stride(d1)),
+        top_(sums_ + max_rows * V::kLanes),
+        stride_(Stride(d1)) {}
 
-  BalancedRow(float* row, int64_t d1) : row_(row), width_(Width(d1)) {}
+  static int64_t Stride(int64_t d1) { return RoundUp(d1, V::kLanes); }
+  static int64_t Size(int64_t max_rows, int64_t d1) {
+    return RoundUp(max_rows * (Stride(d1) + V::kLanes + 1), kAlignment / sizeof(float));
+  }
 
-  float* gradient() const { return row_; }
-  float* sums() const { return row_ + width_; }  // one for each lane
+  float* gradient(int64_t row) const { return gradient_ + row * stride_; }
+  float* sums(int64_t row) const { return sums_ + row * V::kLanes; }
+  float Sum(int64_t row) const { return V::ReduceAdd(V::Load(sums(row))); }
 
   // The key of the largest score, where it was looked for; -1: none.
-  int64_t top() const {
+  int64_t top(int64_t row) const {
     int32_t number;
-    std::memcpy(&number, row_ + width_ + V::kLanes, sizeof number);
+    std::memcpy(&number, top_ + row, sizeof number);
     return int64_t{number} - 1;
   }
-  void set_top(int64_t key) const {
+  void set_top(int64_t row, int64_t key) const {
     const int32_t number = static_cast<int32_t>(key + 1);
-    std::memcpy(row_ + width_ + V::kLanes, &number, sizeof number);
+    std::memcpy(top_ + row, &number, sizeof number);
   }
 
-  float Sum() const { return V::ReduceAdd(V::Load(sums())); }
+  void Clear(int64_t rows) const {
+    std::memset(gradient_, 0, rows * stride_ * sizeof(float));
+    std::memset(sums_, 0, rows * V::kLanes * sizeof(float));
+    std::memset(top_, 0, rows * sizeof(float));
+  }
 
-  // Adds another share of the same row.
-  void Add(const BalancedRow& other) const {
-    for (int64_t i = 0; i <= width_; i += V::kLanes) {
-      V::Store(row_ + i, V::Add(V::Load(row_ + i), V::Load(other.row_ + i)));
+  void AddRow(const GradShare& other, int64_t row) const {
+    for (int64_t i = 0; i < stride_; i += V::kLanes) {
+      V::Store(gradient(row) + i, V::Add(V::Load(gradient(row) + i), V::Load(other.gradient(row) + i)));
     }
-    if (other.top() >= 0) set_top(other.top());
+    V::Store(sums(row), V::Add(V::Load(sums(row)), V::Load(other.sums(row))));
+    if (other.top(row) >= 0) set_top(row, other.top(row));
   }
 
  private:
-  float* row_;
-  int64_t width_;
+  float* gradient_;
+  float* sums_;
+  float* top_;
+  int64_t stride_;
 };
 
 // Sums of a row's score gradients as the products read them: of the vectors themselves where those are the
@@ -89,18 +104,18 @@ class OperandSums {
 // keys' share of the surplus matters: at 0.25 and 0.75 single elements became worse.
 constexpr float kTopWeight = 0.9f;
 
-// Notes which key of a tile has the row's largest score, z = scale * score, if the weights warrant the
+// Notes which key of a tile has the largest score of a row, z = scale * score, if the weights warrant the
 // search.
 template <class V>
-inline void NoteTop(const BalancedRow<V>& row, const float* score, int64_t vectors, float scale, float max,
-                    float inverse_sum, uint64_t visible, int64_t first_key) {
-  if (!(inverse_sum >= kTopWeight) || row.top() >= 0) return;
+inline void NoteTop(const GradShare<V>& share, int64_t row, const float* score, int64_t vectors, float scale,
+                    float max, float inverse_sum, uint64_t visible, int64_t first_key) {
+  if (!(inverse_sum >= kTopWeight) || share.top(row) >= 0) return;
   const auto by = V::Set1(scale);
   auto largest = V::Mul(V::Load(score), by);
   for (int64_t v = 1; v < vectors; ++v) largest = V::Max(largest, V::Mul(V::Load(score + v * V::kLanes), by));
   if (V::ReduceMax(largest) < max) return;
   ForEachVisible(visible, [&](int64_t key) {
-    if (score[key] * scale == max) row.set_top(first_key + key);
+    if (score[key] * scale == max) share.set_top(row, first_key + key);
   });
 }
 

@@ -43,7 +43,6 @@ class ManyHeads {
       PackTransposed<Dot, E>(query + i * kHeads * key_width_, key_width_, heads, key_width_,
                              query_ + i * query_size_);
     }
-    state_.Reset();
   }
 
   // Meanwhile the next tile's rows are fetched; those of the one after that must find their pages in the TLB.

@@ -122,6 +122,8 @@ class DecodeWorker {
   }
 
   void Start(const DecodeTask& task) {
+    heads_.state().Reset();
+    if (task.part > 0 && records_ == nullptr) return;  // the query is there
     const int64_t row = TokenRow(p_, task) * p_.n1 + task.head * group_;
     heads_.Start(static_cast<const S*>(p_.query) + row * p_.d1);
   }

@@ -66,7 +66,7 @@ constexpr int64_t kWeightedRows = 16;
 // Decode works through a token's rows in parts of at least so many, whose results are then merged. The parts
 // follow from the token's own rows, so that its result does not depend on what else is in the batch; merging
 // costs next to nothing.
-constexpr int64_t kMinPartRows = 128;
+constexpr int64_t kMinPartRows = 256;
 constexpr int64_t kMaxParts = 32;
 
 // A thread takes whole tokens where there are so many for each thread, single parts otherwise.
