@@ -66,7 +66,7 @@ def rows(case, b):
 def paged_case(dtype, group, s):
     rng = np.random.default_rng([group, s])
     return make_paged_case(
-        rng, dtype, "BSND", s, None, KV_LENS, n2=2, group=group, select_block_count=9, page_block_size=32, **SIZES
+        rng, dtype, "BSND", s, None, KV_LENS, n2=2, group=group, select_block_count=16, page_block_size=32, **SIZES
     )
 
 
