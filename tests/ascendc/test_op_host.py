@@ -162,6 +162,7 @@ BROKEN_CALLS = [
     ("infer", {"actual_seq_kvlen": (0,)}, {}, "actual_seq_kvlen must have one entry per row of block_table, got 0"),
     ("infer", {"actual_seq_qlen": (0,)}, {}, "actual_seq_qlen must have one entry per row of block_table, got 0"),
     ("infer", {"actual_seq_qlen": (0, 3)}, {}, "actual_seq_qlen must have rank 1, got 2"),
+    ("infer", {"atten_mask": (3, 4, 4)}, {}, "atten_mask must have rank 2, got 3"),
     ("infer", {"atten_mask": (0, 40)}, {}, "atten_mask must cover [max Sq, max Sk]; its rows, got 0"),
     ("infer", {"atten_mask": (6, 0)}, {}, "atten_mask must cover [max Sq, max Sk]; its columns, got 0"),
     ("infer", {"atten_mask": (0,)}, {}, "atten_mask must have rank 2, got 1"),

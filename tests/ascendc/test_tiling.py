@@ -147,7 +147,8 @@ def at_limit(rule, beyond):
 def test_kernel_limits_of_op_info_are_those_of_the_tilings(operator):
     """What op_info promises for the kernels is taken, what it refuses is refused."""
     make = {"NsaSelectAttention": select_shapes, "NsaSelectedAttentionInfer": infer_shapes}[operator]
-    for rule in registry.load(operator)["limits"]["ascend_kernels"]:
+    rules = set(registry.load(operator)["limits"]["ascend_kernels"])
+    for rule in rules - {"atten_mask_rank max 2"}:  # the tilings do not see ranks (test_op_host)
         host.tile(make(**at_limit(rule, 0)), 20)
         with pytest.raises(ValueError, match=f"^{registry.load(operator)['ascend_name']}: .* must be .*, got "):
             host.tile(make(**at_limit(rule, 1)), 20)
