@@ -60,6 +60,11 @@ def gradient_errors(runner, isa, folder, case):  # noqa: F811
     return [np.sqrt(((a - b) ** 2).sum() / (b**2).sum()) for a, b in pairs]
 
 
+def coarser(isa):  # noqa: F811
+    """Only avx512bf16 rounds weights and score gradients to bfloat16."""
+    return 1.5 if isa == "avx512bf16" else 1
+
+
 def case_of_widths(dtype, count, scale, offset=0):
     rng = np.random.default_rng(0)
     query, key, value, grad = (rng.standard_normal((n, 1, 64)) for n in (40, 128, 128, 40))
@@ -74,7 +79,7 @@ def case_of_widths(dtype, count, scale, offset=0):
 def test_gradients_where_all_keys_share_a_large_element(runner, isa, tmp_path, dtype, count):  # noqa: F811
     """Every score is about -7e4, and float32 resolves it to 8e-3; dq multiplies what score gradients do not sum to."""
     errors = gradient_errors(runner, isa, tmp_path, case_of_widths(dtype, count, 0.12, offset=750))
-    assert max(errors) < 0.025
+    assert max(errors) < 0.025 * coarser(isa)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -82,7 +87,9 @@ def test_gradients_where_all_keys_share_a_large_element(runner, isa, tmp_path, d
 def test_gradients_where_one_key_has_nearly_all_the_weight(runner, isa, tmp_path, dtype, scale, bar):  # noqa: F811
     """Or where all weigh the same, which must not suffer for it. The bars are those of bfloat16."""
     errors = gradient_errors(runner, isa, tmp_path, case_of_widths(dtype, 2, scale))
-    assert max(errors) < bar * {"bfloat16": 1, "float16": 1 / 5, "float32": 1 / 500}[np.dtype(dtype).name]
+    assert (
+        max(errors) < bar * coarser(isa) * {"bfloat16": 1, "float16": 1 / 5, "float32": 1 / 500}[np.dtype(dtype).name]
+    )
 
 
 @pytest.mark.parametrize("dtype", [BF16, np.dtype(np.float32)], ids=str)
