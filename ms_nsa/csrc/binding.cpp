@@ -242,7 +242,7 @@ void RunCall(const char* op, const Call& call) {
 }
 
 // The kernel of one operator, found in the same way.
-#define MS_NSA_KERNEL(Name, kInfer, Inputs, Run)                                                       \
+#define MS_NSA_KERNEL(Name, Op, kInfer, Inputs, Run)                                                   \
   MS_NSA_EXPORT int Name##Init(int*, int64_t**, const char**, AotExtra* extra) {                       \
     return ms_nsa::Init(extra, kInfer);                                                                \
   }                                                                                                    \
@@ -250,14 +250,14 @@ void RunCall(const char* op, const Call& call) {
                          void* extra) {                                                                \
     const auto in = ms_nsa::ReadTensors(ms_nsa::Inputs::kCount, params, ndims, shapes, dtypes);        \
     const auto& attributes = ms_nsa::AttributesOf(extra);                                              \
-    RunCall(#Name, [&] { ms_nsa::Run(attributes, in, params + ms_nsa::Inputs::kCount); });             \
+    RunCall(ms_nsa::Op, [&] { ms_nsa::Run(attributes, in, params + ms_nsa::Inputs::kCount); });        \
     return 0;                                                                                          \
   }
 
-MS_NSA_KERNEL(NsaSelectAttention, false, forward_input, RunForward)
-MS_NSA_KERNEL(NsaSelectAttentionGrad, false, grad_input, RunGrad)
-MS_NSA_KERNEL(NsaSelectedAttentionInfer, true, infer_input, RunInfer)
-MS_NSA_KERNEL(NsaSelectedAttentionInferLse, true, infer_input, RunInfer)  // with its statistics
+MS_NSA_KERNEL(NsaSelectAttention, kForwardName, false, forward_input, RunForward)
+MS_NSA_KERNEL(NsaSelectAttentionGrad, kGradName, false, grad_input, RunGrad)
+MS_NSA_KERNEL(NsaSelectedAttentionInfer, kInferName, true, infer_input, RunInfer)
+MS_NSA_KERNEL(NsaSelectedAttentionInferLse, kInferName, true, infer_input, RunInfer)  // with its statistics
 
 MS_NSA_INFERENCE(NsaSelectAttention, Shapes, InferForward, TypeIds, ({in[0], kFloat32Type, kFloat32Type}))
 MS_NSA_INFERENCE(NsaSelectAttentionGrad, Shapes, InferGrad, TypeIds, ({in[1], in[1], in[1]}))

@@ -43,6 +43,17 @@ def test_kernels(runner, isa, tmp_path, dtype, n2):  # noqa: F811
         check_gradients(case, *runs[0])
 
 
+@pytest.mark.parametrize("given", [0, 1])
+def test_the_gradient_of_one_statistic_alone(given):
+    case = statistics_case(4, DTYPES[1])
+    zeros = np.zeros_like(case.statistics_grad[0])
+    case.statistics_grad = tuple(array if i == given else zeros for i, array in enumerate(case.statistics_grad))
+    both = run_gradients(case)
+    check_gradients(case, *both)
+    case.statistics_grad = tuple(array if i == given else None for i, array in enumerate(case.statistics_grad))
+    assert same_bits(run_gradients(case), both)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_cells(mode, dtype):

@@ -210,13 +210,6 @@ class Backward {
     return static_cast<const Storage*>(in_.key) + ((chunk.seq.kv_start + key) * in_.n2 + chunk.head) * in_.d1;
   }
 
-  static float LaneSum(const float* statistic, int64_t at) {
-    float sum = 0.0f;
-    if (statistic == nullptr) return sum;
-    for (int64_t lane = 0; lane < kStatLanes; ++lane) sum += statistic[at + lane];
-    return sum;
-  }
-
   const SelectAttentionGradParams& p_;
   const SelectAttentionInputs& in_;
   const ChunkList chunks_;

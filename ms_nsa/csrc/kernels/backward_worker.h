@@ -123,7 +123,8 @@ class BackwardWorker {
       rows_.saved.inverse[row] = sum == 0.0f ? 0.0f : 1.0f / sum;
       rows_.saved.delta[row] = DotRows<V, E>(grad + from * in_.d2, out + from * in_.d2, in_.d2);
       top_grad_[row] = 0.0f;
-      if (p_.softmax_max_grad != nullptr && sum != 0.0f) TakeStatisticsGrad(row, from * kStatLanes);
+      const bool used = p_.softmax_max_grad != nullptr || p_.softmax_sum_grad != nullptr;
+      if (used && sum != 0.0f) TakeStatisticsGrad(row, from * kStatLanes);
     }
   }
 
@@ -131,12 +132,9 @@ class BackwardWorker {
   // and softmax_max's cancel in every function of max + log(sum). What rounding leaves of them is not worth a
   // search for that score.
   void TakeStatisticsGrad(int64_t row, int64_t at) {
-    float max_grad = 0.0f, sum_grad = 0.0f;
-    for (int64_t lane = 0; lane < kStatLanes; ++lane) {
-      max_grad += p_.softmax_max_grad[at + lane];
-      sum_grad += p_.softmax_sum_grad[at + lane];
-    }
-    const float by_exponentials = sum_grad * p_.softmax_sum[at], top_grad = max_grad - by_exponentials;
+    const float max_grad = LaneSum(p_.softmax_max_grad, at);
+    const float by_exponentials = LaneSum(p_.softmax_sum_grad, at) * p_.softmax_sum[at];
+    const float top_grad = max_grad - by_exponentials;
     rows_.saved.delta[row] -= by_exponentials;
     constexpr float kRounding = 0x1p-18f;
     if (__builtin_fabsf(top_grad) <= kRounding * __builtin_fabsf(max_grad)) return;

@@ -166,7 +166,7 @@ class ForwardWorker {
         const float max = statistics_.max[row], sum = statistics_.sum[row];
         const bool finite =
             StoreRow<V, E>(out + g * in_.d2, out_ + row * out_stride_, in_.d2, sum == 0.0f ? 1.0f : sum);
-        if (!finite && MayHaveOverflown(max, sum)) StoreScaled(chunk, token, g, out + g * in_.d2);
+        if (!finite && MayHaveOverflowed(max, sum)) StoreScaled(chunk, token, g, out + g * in_.d2);
         StoreStatistics(p_.softmax_max, p_.softmax_sum, QueryRow(chunk, token) + g, max, sum);
       }
     }

@@ -30,7 +30,7 @@ class DecodeResults {
     for (int64_t h = 0; h < group_; ++h, out += p_.d2) {
       const float max = results.max[h], sum = results.sum[h];
       const bool finite = StoreRow<V, E>(out, results.out + h * width, p_.d2, sum == 0.0f ? 1.0f : sum);
-      if (!finite && MayHaveOverflown(max, sum)) StoreScaled(item, first + h, out);
+      if (!finite && MayHaveOverflowed(max, sum)) StoreScaled(item, first + h, out);
       if (p_.softmax_max == nullptr) continue;
       StoreStatistics(p_.softmax_max, p_.softmax_sum, first + h, sum == 0.0f ? kNegativeInfinity : max, sum);
     }

@@ -18,7 +18,7 @@ inline void StoreStatistics(float* softmax_max, float* softmax_sum, int64_t row,
 }
 
 // Whether a row whose result is not finite may be finite after all: its weights are.
-inline bool MayHaveOverflown(float max, float sum) {
+inline bool MayHaveOverflowed(float max, float sum) {
   return sum == sum && max < -kNegativeInfinity;
 }
 

@@ -15,6 +15,14 @@ struct SavedStatistics {
   float* delta;    // sum of grad * attention_out, less what softmax_sum's gradient adds to every dP
 };
 
+// Gradient of one row's statistic, which users may put into any of its lanes; nullptr: zeros.
+inline float LaneSum(const float* statistic_grad, int64_t at) {
+  float sum = 0.0f;
+  if (statistic_grad == nullptr) return sum;
+  for (int64_t lane = 0; lane < kStatLanes; ++lane) sum += statistic_grad[at + lane];
+  return sum;
+}
+
 // P and dS of one row tile in the layouts the products read: rows for dQ, depth pairs of rows for dK and dV.
 template <class Dot>
 struct GradOperands {
