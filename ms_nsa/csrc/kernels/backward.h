@@ -165,7 +165,7 @@ class Backward {
     const QueryGradShares<V> shares = Shares(dq, parts_);
     const GradShare<V> sum = shares.At(0);
     for (int64_t g = 0; g < group; ++g) {
-      const int64_t row = token * group + g, to = QueryRow(chunk, row);
+      const int64_t row = token * group + g, to = QueryRow(in_, chunk, row);
       for (int64_t part = 1; part < parts_; ++part) sum.AddRow(shares.At(part), row);
       if constexpr (Dot::kBalanced) Balance(chunk, sum, row, common_key);
       StoreRow<V, E>(static_cast<Storage*>(p_.dq) + to * in_.d1, sum.gradient(row), in_.d1, 1.0f);
@@ -176,14 +176,15 @@ class Backward {
   // to take from the top key.
   void Balance(const ChunkList::Item& chunk, const GradShare<V>& share, int64_t row,
                const float* common_key) const {
-    const int64_t saved = QueryRow(chunk, row) * kStatLanes;
+    const int64_t saved = QueryRow(in_, chunk, row) * kStatLanes;
     const float sum = p_.softmax_sum[saved];
     float surplus = share.Sum(row) - in_.scale_value * sum * LaneSum(p_.softmax_sum_grad, saved);
     if (!(surplus - surplus == 0.0f)) surplus = 0.0f;  // where results are not finite
     const float of_top = share.top(row) < 0 ? 0.0f : surplus / (sum < 1.0f ? 1.0f : sum);
     float* gradient = share.gradient(row);
     if (common_key != nullptr) AddScaledRow<V, Fp32<V>>(gradient, of_top - surplus, common_key, in_.d1);
-    if (of_top != 0.0f) AddScaledRow<V, E>(gradient, -of_top, KeyRow(chunk, share.top(row)), in_.d1);
+    if (of_top != 0.0f)
+      AddScaledRow<V, E>(gradient, -of_top, KeyAt<Storage>(in_, chunk, share.top(row)), in_.d1);
     share.sums(row)[0] = of_top;
   }
 
@@ -194,21 +195,12 @@ class Backward {
     for (int64_t row = 0; row < chunk.tokens * (in_.n1 / in_.n2); ++row) {
       const float of_top = share.sums(row)[0];
       if (of_top == 0.0f) continue;
-      const auto* query = static_cast<const Storage*>(in_.query) + QueryRow(chunk, row) * in_.d1;
+      const auto* query = static_cast<const Storage*>(in_.query) + QueryRow(in_, chunk, row) * in_.d1;
       AddScaledRow<V, E>(grads.dk + share.top(row) * dk_stride_, -of_top, query, in_.d1);
     }
   }
 
   QueryGradShares<V> Shares(float* dq, int64_t count) const { return {dq, count, max_rows_, in_.d1}; }
-
-  int64_t QueryRow(const ChunkList::Item& chunk, int64_t row) const {
-    const int64_t group = in_.n1 / in_.n2;
-    return (chunk.seq.q_start + chunk.first_token + row / group) * in_.n1 + chunk.head * group + row % group;
-  }
-
-  const Storage* KeyRow(const ChunkList::Item& chunk, int64_t key) const {
-    return static_cast<const Storage*>(in_.key) + ((chunk.seq.kv_start + key) * in_.n2 + chunk.head) * in_.d1;
-  }
 
   const SelectAttentionGradParams& p_;
   const SelectAttentionInputs& in_;

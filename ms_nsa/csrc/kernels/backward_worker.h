@@ -77,11 +77,6 @@ class BackwardWorker {
   }
 
  private:
-  int64_t QueryRow(const ChunkList::Item& chunk, int64_t row) const {
-    return (chunk.seq.q_start + chunk.first_token + row / group_) * in_.n1 + chunk.head * group_ +
-           row % group_;
-  }
-
   int64_t Next(int64_t block, int64_t step) const {
     while (block < index_.blocks() && index_.count(block) == 0) block += step;
     return block;
@@ -115,7 +110,7 @@ class BackwardWorker {
     const auto* grad = static_cast<const Storage*>(p_.grad);
     const auto* out = static_cast<const Storage*>(p_.attention_out);
     for (int64_t row = 0; row < chunk.tokens * group_; ++row) {
-      const int64_t from = QueryRow(chunk, row);
+      const int64_t from = QueryRow(in_, chunk, row);
       PackRow<Dot, E>(query + from * in_.d1, in_.d1, rows_.query + row * rows_.query_stride);
       PackRow<Dot, E>(grad + from * in_.d2, in_.d2, rows_.grad + row * rows_.grad_stride);
       const float sum = p_.softmax_sum[from * kStatLanes];
@@ -148,25 +143,21 @@ class BackwardWorker {
                    const QueryGradShares<V>& dq) const {
     for (int64_t row = 0; row < chunk.tokens * group_; ++row) {
       if (top_grad_[row] == 0.0f) continue;
-      const auto* query = static_cast<const Storage*>(in_.query) + QueryRow(chunk, row) * in_.d1;
+      const auto* query = static_cast<const Storage*>(in_.query) + QueryRow(in_, chunk, row) * in_.d1;
       const int64_t top = TopKey(chunk, row, query), block = top / in_.select_block_size;
       if (top < 0 || block % blocks.step != blocks.first) continue;
-      const auto* key = KeyRow(chunk, top);
+      const auto* key = KeyAt<Storage>(in_, chunk, top);
       const float weight = top_grad_[row] * in_.scale_value;
       AddScaledRow<V, E>(dq.At(block % dq.count).gradient(row), weight, key, in_.d1);
       AddScaledRow<V, E>(grads.dk + top * grads.dk_stride, weight, query, in_.d1);
     }
   }
 
-  const Storage* KeyRow(const ChunkList::Item& chunk, int64_t key) const {
-    return static_cast<const Storage*>(in_.key) + ((chunk.seq.kv_start + key) * in_.n2 + chunk.head) * in_.d1;
-  }
-
   int64_t TopKey(const ChunkList::Item& chunk, int64_t row, const Storage* query) const {
     int64_t top = -1;
     float max = kNegativeInfinity;
     index_.ForEachRow(in_, chunk, row / group_, [&](int64_t key) {
-      const float z = in_.scale_value * DotRows<V, E>(query, KeyRow(chunk, key), in_.d1);
+      const float z = in_.scale_value * DotRows<V, E>(query, KeyAt<Storage>(in_, chunk, key), in_.d1);
       if (z <= max && top >= 0) return;
       top = key, max = z;
     });

@@ -167,7 +167,8 @@ class CommonKey {
     if (VisibleKeys(in_, limit, s, least * size, 1) == 0 ||
         VisibleKeys(in_, limit, s, largest * size, 1) == 0)
       return true;
-    const Storage *a = KeyRow(chunk, least * size), *b = KeyRow(chunk, largest * size);
+    const Storage *a = KeyAt<Storage>(in_, chunk, least * size),
+                  *b = KeyAt<Storage>(in_, chunk, largest * size);
     const float product = DotRows<V, E>(a, b, in_.d1);
     const float first = DotRows<V, E>(a, a, in_.d1), second = DotRows<V, E>(b, b, in_.d1);
     return product > kAlike * (first < second ? second : first);
@@ -185,7 +186,7 @@ class CommonKey {
     for (int64_t i = 0; i < blocks * each; ++i) {
       const int64_t key = block_[i / each] * size + i % each * size / each;
       if (key < chunk.seq.kv_len && VisibleKeys(in_, limit, s, key, 1) != 0)
-        key_[keys++] = KeyRow(chunk, key);
+        key_[keys++] = KeyAt<Storage>(in_, chunk, key);
     }
     return keys;
   }
@@ -200,10 +201,6 @@ class CommonKey {
       blocks += !again;
     }
     return blocks;
-  }
-
-  const Storage* KeyRow(const ChunkList::Item& chunk, int64_t key) const {
-    return static_cast<const Storage*>(in_.key) + ((chunk.seq.kv_start + key) * in_.n2 + chunk.head) * in_.d1;
   }
 
   void FindLanes(int64_t keys, int64_t column, int64_t lanes) {

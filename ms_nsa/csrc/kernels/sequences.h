@@ -82,5 +82,17 @@ class ChunkList {
   Buffer<int64_t> start_;
 };
 
+// Row in query and attention_out of a row of the chunk: token * group + query head of the group.
+inline int64_t QueryRow(const SelectAttentionInputs& in, const ChunkList::Item& chunk, int64_t row) {
+  const int64_t group = in.n1 / in.n2;
+  return (chunk.seq.q_start + chunk.first_token + row / group) * in.n1 + chunk.head * group + row % group;
+}
+
+// The key of the chunk's head at a row of its sequence.
+template <class Storage>
+inline const Storage* KeyAt(const SelectAttentionInputs& in, const ChunkList::Item& chunk, int64_t row) {
+  return static_cast<const Storage*>(in.key) + ((chunk.seq.kv_start + row) * in.n2 + chunk.head) * in.d1;
+}
+
 }  // namespace
 }  // namespace ms_nsa
