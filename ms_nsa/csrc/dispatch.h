@@ -15,6 +15,10 @@ struct KernelTable {
   void (*select_attention)(const SelectAttentionParams&);
   void (*select_attention_grad)(const SelectAttentionGradParams&);
   void (*paged_attention)(const PagedAttentionParams&);
+  void (*compress)(const CompressParams&);
+  void (*compress_grad)(const CompressGradParams&);
+  void (*paged_compress)(const PagedCompressParams&);
+  void (*compress_attention)(const CompressAttentionParams&);
 };
 
 // The table in use: MS_NSA_ISA if set, else the widest that this machine runs. Throws std::runtime_error for

@@ -36,7 +36,15 @@ namespace {
 
 int64_t max_threads = 0;  // of every call
 
-enum Operator : int64_t { kSelect, kSelectGrad, kPaged };
+enum Operator : int64_t {
+  kSelect,
+  kSelectGrad,
+  kPaged,
+  kCompress,
+  kCompressGrad,
+  kPagedCompress,
+  kCompressAttention
+};
 
 struct Record {
   int64_t op;
@@ -98,7 +106,8 @@ struct Arguments {
   std::vector<GuardedBuffer> inputs, outputs;
 };
 
-SelectAttentionInputs SelectInputs(const Arguments& a) {
+// raw_lens is the input that has the raw rows of compressed sequences.
+SelectAttentionInputs SelectInputs(const Arguments& a, size_t raw_lens) {
   const auto& n = a.record.sizes;
   SelectAttentionInputs in{};
   in.query = a.In<void>(0);
@@ -113,6 +122,9 @@ SelectAttentionInputs SelectInputs(const Arguments& a) {
   in.atten_mask_cols = n.at(9);
   in.dtype = static_cast<DType>(n.at(10));
   in.sparse_mode = static_cast<SparseMode>(n.at(11));
+  in.key_rule = static_cast<KeyRule>(n.at(12));
+  in.window_size = n.at(13), in.compress_block_size = n.at(14), in.compress_stride = n.at(15);
+  if (in.key_rule == KeyRule::kCompressed) in.raw_seq_kvlen = a.In<int64_t>(raw_lens);
   in.scale_value = static_cast<float>(a.record.scale);
   in.max_threads = max_threads;
   return in;
@@ -143,12 +155,12 @@ void Call(void (*kernel)(const Params&), const std::common_type_t<Params>& param
 }
 
 void RunSelect(const Arguments& a) {
-  Call(Kernels().select_attention, {SelectInputs(a), a.Out<void>(0), a.Out<float>(1), a.Out<float>(2)});
+  Call(Kernels().select_attention, {SelectInputs(a, 7), a.Out<void>(0), a.Out<float>(1), a.Out<float>(2)});
 }
 
 void RunSelectGrad(const Arguments& a) {
   Call(Kernels().select_attention_grad,
-       {SelectInputs(a), a.In<void>(7), a.In<void>(8), a.In<float>(9), a.In<float>(10), a.In<float>(11),
+       {SelectInputs(a, 13), a.In<void>(7), a.In<void>(8), a.In<float>(9), a.In<float>(10), a.In<float>(11),
         a.In<float>(12), a.Out<void>(0), a.Out<void>(1), a.Out<void>(2)});
 }
 
@@ -172,10 +184,67 @@ void RunPaged(const Arguments& a) {
   p.scale_value = static_cast<float>(a.record.scale);
   p.max_threads = max_threads;
   p.atten_mask_rows = n.at(14);
+  p.window_size = n.at(15);
+  p.heads_first = n.at(16) != 0;
   p.attention_out = a.Out<void>(0);
   p.softmax_max = a.outputs.size() == 3 ? a.Out<float>(1) : nullptr;
   p.softmax_sum = a.outputs.size() == 3 ? a.Out<float>(2) : nullptr;
   Call(Kernels().paged_attention, p);
+}
+
+CompressInputs CompressionInputs(const Arguments& a) {
+  const auto& n = a.record.sizes;
+  CompressInputs in{};
+  in.input = a.In<void>(0);
+  in.weight = a.In<void>(1);
+  in.actual_seq_len = a.In<int64_t>(2);
+  in.batch = n.at(0), in.t2 = n.at(1), in.n2 = n.at(2), in.d = n.at(3);
+  in.compress_block_size = n.at(4), in.compress_stride = n.at(5);
+  in.dtype = static_cast<DType>(n.at(6));
+  in.max_threads = max_threads;
+  return in;
+}
+
+void RunCompress(const Arguments& a) {
+  Call(Kernels().compress, {CompressionInputs(a), a.record.sizes.at(7), a.Out<void>(0)});
+}
+
+void RunCompressGrad(const Arguments& a) {
+  void* weight_grad = a.outputs.size() == 2 ? a.Out<void>(1) : nullptr;
+  Call(Kernels().compress_grad, {CompressionInputs(a), a.In<void>(3), a.Out<void>(0), weight_grad});
+}
+
+void RunPagedCompress(const Arguments& a) {
+  const auto& n = a.record.sizes;
+  PagedCompressParams p{};
+  p.input = a.In<void>(0);
+  p.weight = a.In<void>(1);
+  p.slot_mapping = a.In<int32_t>(2);
+  p.block_table = a.In<int32_t>(3);
+  p.kv_len = a.In<int64_t>(4);
+  p.q_len = a.In<int64_t>(5);
+  p.batch = n.at(0), p.slots = n.at(1), p.n2 = n.at(2), p.d = n.at(3);
+  p.num_blocks = n.at(4), p.page_block_size = n.at(5), p.max_blocks = n.at(6);
+  p.compress_block_size = n.at(7), p.compress_stride = n.at(8);
+  p.dtype = static_cast<DType>(n.at(9));
+  p.heads_first = n.at(10) != 0;
+  p.max_threads = max_threads;
+  p.rows = a.Out<void>(0);
+  p.written_slots = a.Out<int32_t>(1);
+  Call(Kernels().paged_compress, p);
+}
+
+void RunCompressAttention(const Arguments& a) {
+  const auto& n = a.record.sizes;
+  CompressAttentionParams p{};
+  p.in = SelectInputs(a, 7);
+  p.choice = {n.at(16), n.at(17), n.at(18), n.at(19), a.In<uint8_t>(8), n.at(20)};
+  const size_t first = a.outputs.size() == 4 ? 1 : 0;
+  p.attention_out = first == 1 ? a.Out<void>(0) : nullptr;
+  p.topk_indices = a.Out<int32_t>(first);
+  p.softmax_max = a.Out<float>(first + 1);
+  p.softmax_sum = a.Out<float>(first + 2);
+  Call(Kernels().compress_attention, p);
 }
 
 void RunRecord(const Record& record, Placement placement, std::ostream& out) {
@@ -189,6 +258,18 @@ void RunRecord(const Record& record, Placement placement, std::ostream& out) {
       break;
     case kPaged:
       RunPaged(arguments);
+      break;
+    case kCompress:
+      RunCompress(arguments);
+      break;
+    case kCompressGrad:
+      RunCompressGrad(arguments);
+      break;
+    case kPagedCompress:
+      RunPagedCompress(arguments);
+      break;
+    case kCompressAttention:
+      RunCompressAttention(arguments);
       break;
     default:
       throw std::runtime_error("unknown operator in the case file");

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SELECT, SELECT_GRAD, PAGED = range(3)
-_DTYPES = ("float16", "bfloat16", "float32")
-_STAT_LANES = 8
+SELECT, SELECT_GRAD, PAGED, COMPRESS, COMPRESS_GRAD, PAGED_COMPRESS, COMPRESS_ATTENTION = range(7)
+DTYPES = ("float16", "bfloat16", "float32")
+STAT_LANES = 8
+_SELECTED = 0, 0, 0, 0  # key rule, window_size, compress_block_size, compress_stride
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Call:
 
 
 def select_call(case):
-    statistics = (*case.query.shape[:2], _STAT_LANES), np.float32
+    statistics = (*case.query.shape[:2], STAT_LANES), np.float32
     outputs = (case.attention_out_shape, case.dtype), statistics, statistics
     return Call(SELECT, _select_sizes(case), case.scale, _select_inputs(case), outputs)
 
@@ -39,7 +40,8 @@ def paged_call(case):
     sizes = (
         len(case.q_lens), len(query), query.shape[1], key.shape[1], query.shape[2], value.shape[2],
         len(key) // page, page, max_blocks, case.select_block_size, case.select_block_count,
-        _mask_cols(case), _DTYPES.index(case.dtype.name), case.sparse_mode, _mask_rows(case),
+        _mask_cols(case), DTYPES.index(case.dtype.name), case.sparse_mode, _mask_rows(case),
+        0, 0,
     )  # fmt: skip
     inputs = (
         query, key, value, case.topk_rows, _mask(case), case.block_table,
@@ -47,7 +49,7 @@ def paged_call(case):
     )  # fmt: skip
     outputs = (((*query.shape[:2], value.shape[2]), case.dtype),)
     if case.return_softmax_lse:
-        outputs += (((*query.shape[:2], _STAT_LANES), np.float32),) * 2
+        outputs += (((*query.shape[:2], STAT_LANES), np.float32),) * 2
     return Call(PAGED, sizes, case.scale, inputs, outputs)
 
 
@@ -75,7 +77,7 @@ def _select_sizes(case):
     (t1, n1, d1), (t2, n2, _), d2 = case.query.shape, case.key.shape, case.value.shape[2]
     return (
         len(case.q_ends), t1, t2, n1, n2, d1, d2, case.select_block_size, case.select_block_count,
-        _mask_cols(case), _DTYPES.index(case.dtype.name), case.sparse_mode,
+        _mask_cols(case), DTYPES.index(case.dtype.name), case.sparse_mode, *_SELECTED,
     )  # fmt: skip
 
 

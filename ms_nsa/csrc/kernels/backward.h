@@ -34,9 +34,20 @@ class Backward {
     Layout(memory_.get());
   }
 
-  void Run() { shared_ ? RunParts() : RunOwners(); }
+  void Run() {
+    ClearSpare();
+    shared_ ? RunParts() : RunOwners();
+  }
 
  private:
+  // Rows of key and value that are no sequence's.
+  void ClearSpare() const {
+    const int64_t used = Before(in_.actual_seq_kvlen, in_.batch), spare = (in_.t2 - used) * in_.n2;
+    const int64_t element = sizeof(Storage);
+    std::memset(static_cast<char*>(p_.dk) + used * in_.n2 * in_.d1 * element, 0, spare * in_.d1 * element);
+    std::memset(static_cast<char*>(p_.dv) + used * in_.n2 * in_.d2 * element, 0, spare * in_.d2 * element);
+  }
+
   // Owners enough: each goes through its chunks alone.
   void RunOwners() {
     const Buffer<int32_t> order(owners_);
@@ -180,11 +191,12 @@ class Backward {
     const float sum = p_.softmax_sum[saved];
     float surplus = share.Sum(row) - in_.scale_value * sum * LaneSum(p_.softmax_sum_grad, saved);
     if (!(surplus - surplus == 0.0f)) surplus = 0.0f;  // where results are not finite
-    const float of_top = share.top(row) < 0 ? 0.0f : surplus / (sum < 1.0f ? 1.0f : sum);
+    const float top_weight = 1.0f / (sum < 1.0f ? 1.0f : sum);
+    const float of_top = share.top(row) < 0 ? 0.0f : surplus * top_weight;
     float* gradient = share.gradient(row);
     if (common_key != nullptr) AddScaledRow<V, Fp32<V>>(gradient, of_top - surplus, common_key, in_.d1);
     if (of_top != 0.0f)
-      AddScaledRow<V, E>(gradient, -of_top, KeyAt<Storage>(in_, chunk, share.top(row)), in_.d1);
+      TakeBackTop<V, E>(gradient, of_top, top_weight, KeyAt<Storage>(in_, chunk, share.top(row)), in_.d1);
     share.sums(row)[0] = of_top;
   }
 

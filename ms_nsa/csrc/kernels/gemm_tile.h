@@ -33,6 +33,7 @@ struct GemmArgs {
   const typename Dot::Operand* const* a;  // per row: its first depth step
   int64_t a_step;                         // elements from one depth step to the next
   const typename Dot::Operand* b;         // the panel
+  int64_t b_step;                         // its elements from one depth step to the next
   int64_t depth;
   float* const* c;  // per row: its column 0
   int64_t column;   // of the panel
@@ -77,7 +78,7 @@ inline void GemmTile(const GemmArgs<Dot>& g) {
   for (int r = 0; r < R; ++r) a[r] = g.a[r];
   const typename Dot::Operand* b = g.b;
   const int64_t end = g.depth * g.a_step;
-  for (int64_t k = 0; k != end; k += g.a_step, b += NV * V::kLanes * Dot::kPair) {
+  for (int64_t k = 0; k != end; k += g.a_step, b += g.b_step) {
     typename Dot::B column[NV];
 #pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) column[v] = Dot::LoadB(b + v * V::kLanes * Dot::kPair);
@@ -116,17 +117,26 @@ inline void GemmPanel(int64_t vectors, int64_t rows, GemmArgs<Dot> g) {
   }
 }
 
-// Panels outermost: one panel of B stays in L1 while all rows pass.
+// Panels outermost: one panel of B stays in L1 while all rows pass. Of B the first `depth` steps and
+// `vectors` are used.
+template <class Dot>
+inline void GemmPart(int64_t rows, const typename Dot::Operand* const* a, int64_t a_step,
+                     const PackedB<Dot>& b, int64_t depth, int64_t vectors, float* const* c, Init init,
+                     const float* factor = nullptr) {
+  using V = typename Dot::Vec;
+  for (int64_t v = 0; v < vectors; v += V::kTileVectors) {
+    const int64_t column = v * V::kLanes,
+                  b_step = Min(V::kTileVectors, b.vectors - v) * V::kLanes * Dot::kPair;
+    const auto* panel = b.data + column * Dot::kPair * b.depth;
+    GemmPanel<Dot>(Min(V::kTileVectors, vectors - v), rows,
+                   GemmArgs<Dot>{a, a_step, panel, b_step, depth, c, column, init, factor});
+  }
+}
+
 template <class Dot>
 inline void Gemm(int64_t rows, const typename Dot::Operand* const* a, int64_t a_step, const PackedB<Dot>& b,
                  float* const* c, Init init, const float* factor = nullptr) {
-  using V = typename Dot::Vec;
-  for (int64_t v = 0; v < b.vectors; v += V::kTileVectors) {
-    const int64_t column = v * V::kLanes;
-    const auto* panel = b.data + column * Dot::kPair * b.depth;
-    GemmPanel<Dot>(Min(V::kTileVectors, b.vectors - v), rows,
-                   GemmArgs<Dot>{a, a_step, panel, b.depth, c, column, init, factor});
-  }
+  GemmPart<Dot>(rows, a, a_step, b, b.depth, b.vectors, c, init, factor);
 }
 
 }  // namespace

@@ -104,6 +104,32 @@ class OperandSums {
 // keys' share of the surplus matters: at 0.25 and 0.75 single elements became worse.
 constexpr float kTopWeight = 0.9f;
 
+// An element of the top key is large if it is at least so many times what the other keys, at the top key's
+// root mean square, could set against it with their weights.
+constexpr float kLargeElement = 4.0f;
+
+// Takes `of_top` times the top key from a row's gradient, where the key's elements are large: there the
+// surplus shows. In the others the gradient's error is the surplus times the keys' weighted mean, which may
+// be smaller than what would be left.
+template <class V, class E>
+inline void TakeBackTop(float* gradient, float of_top, float top_weight, const typename E::Storage* key,
+                        int64_t d1) {
+  const float mean_square = DotRows<V, E>(key, key, d1) / static_cast<float>(d1);
+  const float others = kLargeElement * (1.0f - top_weight);
+  const float least_square = others * others * mean_square;
+  for (int64_t i = 0; i < d1; i += V::kLanes) {
+    const int64_t lanes = Min(V::kLanes, d1 - i);
+    float element[V::kLanes];
+    V::Store(
+        element,
+        E::Load(lanes == V::kLanes ? key + i : Tail<typename E::Storage, V::kLanes>(key + i, lanes).element));
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      const float x = top_weight * element[lane];
+      gradient[i + lane] -= x * x >= least_square ? of_top * element[lane] : 0.0f;
+    }
+  }
+}
+
 // Notes which key of a tile has the largest score of a row, z = scale * score, if the weights warrant the
 // search.
 template <class V>
@@ -155,14 +181,12 @@ class CommonKey {
   // keys before the others, which may be far away in memory, the gradient took 24 % longer at one head a
   // group.
   bool EndsAreAlike(const ChunkList::Item& chunk, int64_t s) const {
-    const int64_t limit = VisibleLimit(in_.sparse_mode, chunk.seq, s), size = in_.select_block_size;
-    const int32_t* slot = Slots(chunk, s);
+    const int64_t limit = VisibleLimit(in_, chunk.seq, s), size = in_.select_block_size;
     int64_t least = limit, largest = -1;
-    for (int64_t i = 0; i < in_.select_block_count; ++i) {
-      if (slot[i] < 0 || slot[i] * size >= limit) continue;
-      least = Min(least, slot[i]);
-      largest = Max(largest, slot[i]);
-    }
+    ForEachBlock(chunk, s, limit, [&](int64_t block) {
+      least = Min(least, block);
+      largest = Max(largest, block);
+    });
     if (least >= largest) return least == largest;
     if (VisibleKeys(in_, limit, s, least * size, 1) == 0 ||
         VisibleKeys(in_, limit, s, largest * size, 1) == 0)
@@ -174,13 +198,27 @@ class CommonKey {
     return product > kAlike * (first < second ? second : first);
   }
 
-  const int32_t* Slots(const ChunkList::Item& chunk, int64_t s) const {
-    return in_.topk_indices + ((chunk.seq.q_start + s) * in_.n2 + chunk.head) * in_.select_block_count;
+  // Calls f(block) for the blocks that hold visible keys, perhaps more than once; only for blocks whose first
+  // key is visible, and a few of them, where there is no list.
+  template <class F>
+  void ForEachBlock(const ChunkList::Item& chunk, int64_t s, int64_t limit, F f) const {
+    const int64_t size = in_.select_block_size;
+    if (in_.key_rule != KeyRule::kSelected) {
+      const int64_t first = CeilDiv(VisibleFrom(in_, limit), size), blocks = CeilDiv(limit, size) - first;
+      const int64_t count = Min(blocks, kWanted);
+      for (int64_t i = 0; i < count; ++i) f(first + i * (blocks - 1) / Max(1, count - 1));
+      return;
+    }
+    const int32_t* slot =
+        in_.topk_indices + ((chunk.seq.q_start + s) * in_.n2 + chunk.head) * in_.select_block_count;
+    for (int64_t i = 0; i < in_.select_block_count; ++i) {
+      if (slot[i] >= 0 && slot[i] * size < limit) f(slot[i]);
+    }
   }
 
   // One key of each block, more where there are few blocks.
   int64_t Sample(const ChunkList::Item& chunk, int64_t s) {
-    const int64_t limit = VisibleLimit(in_.sparse_mode, chunk.seq, s), size = in_.select_block_size;
+    const int64_t limit = VisibleLimit(in_, chunk.seq, s), size = in_.select_block_size;
     const int64_t blocks = FindBlocks(chunk, s, limit), each = Min(CeilDiv(kWanted, Max(blocks, 1)), size);
     int64_t keys = 0;
     for (int64_t i = 0; i < blocks * each; ++i) {
@@ -192,14 +230,13 @@ class CommonKey {
   }
 
   int64_t FindBlocks(const ChunkList::Item& chunk, int64_t s, int64_t limit) {
-    const int32_t* slot = Slots(chunk, s);
     int64_t blocks = 0;
-    for (int64_t i = 0; i < in_.select_block_count; ++i) {
-      bool again = slot[i] < 0 || slot[i] * in_.select_block_size >= limit;
-      for (int64_t j = 0; j < blocks; ++j) again |= block_[j] == slot[i];
-      block_[blocks] = slot[i];
+    ForEachBlock(chunk, s, limit, [&](int64_t block) {
+      bool again = false;
+      for (int64_t j = 0; j < blocks; ++j) again |= block_[j] == block;
+      block_[blocks] = static_cast<int32_t>(block);
       blocks += !again;
-    }
+    });
     return blocks;
   }
 

@@ -1,6 +1,6 @@
-// From tokens' block lists to blocks' token lists: blocks ascending, tokens ascending in each, so that
-// neither the order of slots nor absent slots can change a result. A block listed twice by a token is one
-// entry with count 2.
+// From tokens' block lists, or the blocks of the keys that they see, to blocks' token lists: blocks
+// ascending, tokens ascending in each, so that neither the order of slots nor absent slots can change a
+// result. A block listed twice by a token is one entry with count 2.
 #pragma once
 
 #include "visibility.h"
@@ -45,7 +45,7 @@ class InverseIndex {
   // Slower than the batches: for what is rare.
   template <class F>
   void ForEachRow(const SelectAttentionInputs& in, const ChunkList::Item& chunk, int64_t token, F f) const {
-    const int64_t s = chunk.first_token + token, limit = VisibleLimit(in.sparse_mode, chunk.seq, s);
+    const int64_t s = chunk.first_token + token, limit = VisibleLimit(in, chunk.seq, s);
     for (int64_t block = Next(0); block < blocks_; block = Next(block + 1)) {
       const int32_t times = TimesListed(block, token);
       const int64_t first = block * in.select_block_size,
@@ -75,8 +75,13 @@ class InverseIndex {
   template <class F>
   void ForEachPick(const SelectAttentionInputs& in, const ChunkList::Item& chunk, F f) const {
     for (int64_t i = 0; i < chunk.tokens; ++i) {
-      const int64_t s = chunk.first_token + i;
-      const int64_t limit = CeilDiv(VisibleLimit(in.sparse_mode, chunk.seq, s), in.select_block_size);
+      const int64_t s = chunk.first_token + i, keys = VisibleLimit(in, chunk.seq, s);
+      const int64_t limit = CeilDiv(keys, in.select_block_size);
+      if (in.key_rule != KeyRule::kSelected) {
+        for (int64_t b = VisibleFrom(in, keys) / in.select_block_size; b < limit; ++b)
+          f(i, static_cast<int32_t>(b));
+        continue;
+      }
       const int32_t* picks =
           in.topk_indices + ((chunk.seq.q_start + s) * in.n2 + chunk.head) * in.select_block_count;
       for (int64_t slot = 0; slot < in.select_block_count; ++slot) {

@@ -30,9 +30,10 @@ class PagedRows {
   void Start(const DecodeTask& task) {
     head_ = task.head;
     limit_ = VisibleRows(p_, task);
+    from_ = p_.topk_indices == nullptr ? Max(0, limit_ - p_.window_size) : 0;
     drop_ = p_.atten_mask == nullptr ? nullptr : MaskRow(task);
     table_ = p_.block_table + task.sequence * p_.max_blocks;
-    count_ = SortBlocks(TokenRow(p_, task));
+    count_ = p_.topk_indices == nullptr ? BlocksOfWindow() : SortBlocks(TokenRow(p_, task));
     // The parts follow from the blocks that are there: absent slots must not move their borders.
     parts_ = PartsOf(count_, count_ * Min(p_.select_block_size, limit_));
   }
@@ -69,6 +70,12 @@ class PagedRows {
     return drop_ != nullptr && row >= first_drop_ && drop_[row - first_drop_] != 0;
   }
 
+  int64_t BlocksOfWindow() {
+    const int64_t first = from_ / p_.select_block_size, end = CeilDiv(limit_, p_.select_block_size);
+    for (int64_t block = first; block < end; ++block) block_[block - first] = static_cast<int32_t>(block);
+    return end - first;
+  }
+
   // Ascending, so that the order of slots cannot matter. A block listed twice is simply walked through twice.
   int64_t SortBlocks(int64_t token_row) {
     const int32_t* slot = p_.topk_indices + (token_row * p_.n2 + head_) * p_.select_block_count;
@@ -88,18 +95,22 @@ class PagedRows {
     for (;;) {
       while (row_ < row_end_ && Dropped(row_)) ++row_;
       if (row_ < row_end_ || next_ == end_) return;
-      row_ = block_[next_++] * p_.select_block_size;
-      row_end_ = Min(row_ + p_.select_block_size, limit_);
+      const int64_t first = block_[next_++] * p_.select_block_size;
+      row_ = Max(first, from_);
+      row_end_ = Min(first + p_.select_block_size, limit_);
     }
   }
 
   void TakeFromPage(RowTile<S>& tile, int64_t max_rows) {
     const int64_t in_page = row_ % p_.page_block_size;
-    const int64_t cache_row = table_[row_ / p_.page_block_size] * p_.page_block_size + in_page;
+    const int64_t first_row = table_[row_ / p_.page_block_size] * p_.page_block_size * p_.n2;
+    const int64_t row = p_.heads_first ? first_row + head_ * p_.page_block_size + in_page
+                                       : first_row + in_page * p_.n2 + head_;
+    const int64_t step = p_.heads_first ? 1 : p_.n2;
     const int64_t end = Min(row_end_, row_ - in_page + p_.page_block_size);
-    const S* key = static_cast<const S*>(p_.key) + (cache_row * p_.n2 + head_) * p_.d1;
-    const S* value = static_cast<const S*>(p_.value) + (cache_row * p_.n2 + head_) * p_.d2;
-    for (; row_ < end && tile.count < max_rows; ++row_, key += p_.n2 * p_.d1, value += p_.n2 * p_.d2) {
+    const S* key = static_cast<const S*>(p_.key) + row * p_.d1;
+    const S* value = static_cast<const S*>(p_.value) + row * p_.d2;
+    for (; row_ < end && tile.count < max_rows; ++row_, key += step * p_.d1, value += step * p_.d2) {
       if (Dropped(row_)) continue;
       tile.key[tile.count] = key;
       tile.value[tile.count++] = value;
@@ -109,7 +120,7 @@ class PagedRows {
   const PagedAttentionParams& p_;
   int32_t* block_;  // visible selected blocks, ascending
   int64_t parts_ = 0;
-  int64_t head_, limit_, count_, next_, end_, row_, row_end_;
+  int64_t head_, from_, limit_, count_, next_, end_, row_, row_end_;
   int64_t first_drop_ = 0;
   const uint8_t* drop_;
   const int32_t* table_;

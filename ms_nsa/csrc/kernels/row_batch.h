@@ -44,7 +44,7 @@ inline void ForEachBatch(const SelectAttentionInputs& in, const ChunkList::Item&
   const int64_t count = index.count(block);
   for (int64_t e = 0; e < count; ++e) {
     const int64_t s = chunk.first_token + entries[e].token;
-    const int64_t limit = VisibleLimit(in.sparse_mode, chunk.seq, s);
+    const int64_t limit = VisibleLimit(in, chunk.seq, s);
     const uint64_t visible = VisibleKeys(in, limit, s, tile.first_key, tile.keys);
     if (visible == 0) continue;
     for (int64_t g = 0; g < group; ++g) {

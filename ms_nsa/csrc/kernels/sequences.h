@@ -10,11 +10,18 @@ namespace {
 
 struct Sequence {
   int64_t q_start, q_len, kv_start, kv_len;
+  int64_t raw_len;  // rows that positions count; kv_len unless keys are compressed
 };
 
+// The inclusive prefix sum before entry b.
+inline int64_t Before(const int64_t* ends, int64_t b) {
+  return b == 0 ? 0 : ends[b - 1];
+}
+
 inline Sequence SequenceAt(const SelectAttentionInputs& in, int64_t b) {
-  const int64_t q = b == 0 ? 0 : in.actual_seq_qlen[b - 1], kv = b == 0 ? 0 : in.actual_seq_kvlen[b - 1];
-  return {q, in.actual_seq_qlen[b] - q, kv, in.actual_seq_kvlen[b] - kv};
+  const int64_t q = Before(in.actual_seq_qlen, b), kv = Before(in.actual_seq_kvlen, b);
+  const int64_t* raw = in.raw_seq_kvlen == nullptr ? in.actual_seq_kvlen : in.raw_seq_kvlen;
+  return {q, in.actual_seq_qlen[b] - q, kv, in.actual_seq_kvlen[b] - kv, raw[b] - Before(raw, b)};
 }
 
 // Tokens of a chunk. It depends on shapes alone, never on the number of threads: that keeps results bitwise

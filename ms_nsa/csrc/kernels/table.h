@@ -3,6 +3,10 @@
 
 #include "../isa/tables.h"
 #include "backward.h"
+#include "compressed/compress.h"
+#include "compressed/compress_grad.h"
+#include "compressed/compressed_attention.h"
+#include "compressed/paged_compress.h"
 #include "float_dot.h"
 #include "forward.h"
 #include "paged_decode.h"
@@ -44,8 +48,49 @@ struct Operators {
         return ms_nsa::PagedAttention<FloatDot<V, true>, Fp32<V>>(p);
     }
   }
+  static void Compress(const CompressParams& p) {
+    switch (p.in.dtype) {
+      case DType::kFloat16:
+        return ms_nsa::Compress<V, Fp16<V>>(p);
+      case DType::kBFloat16:
+        return ms_nsa::Compress<V, Bf16<V>>(p);
+      case DType::kFloat32:
+        return ms_nsa::Compress<V, Fp32<V>>(p);
+    }
+  }
+  static void CompressGrad(const CompressGradParams& p) {
+    switch (p.in.dtype) {
+      case DType::kFloat16:
+        return ms_nsa::CompressGrad<V, Fp16<V>>(p);
+      case DType::kBFloat16:
+        return ms_nsa::CompressGrad<V, Bf16<V>>(p);
+      case DType::kFloat32:
+        return ms_nsa::CompressGrad<V, Fp32<V>>(p);
+    }
+  }
+  static void PagedCompress(const PagedCompressParams& p) {
+    switch (p.dtype) {
+      case DType::kFloat16:
+        return ms_nsa::PagedCompress<V, Fp16<V>>(p);
+      case DType::kBFloat16:
+        return ms_nsa::PagedCompress<V, Bf16<V>>(p);
+      case DType::kFloat32:
+        return ms_nsa::PagedCompress<V, Fp32<V>>(p);
+    }
+  }
+  static void CompressAttention(const CompressAttentionParams& p) {
+    switch (p.in.dtype) {
+      case DType::kFloat16:
+        return ms_nsa::CompressAttention<FloatDot<V, false>, Fp16<V>>(p);
+      case DType::kBFloat16:
+        return ms_nsa::CompressAttention<Bf16Dot, Bf16<V>>(p);
+      case DType::kFloat32:
+        return ms_nsa::CompressAttention<FloatDot<V, true>, Fp32<V>>(p);
+    }
+  }
   static constexpr KernelTable Table(const char* isa) {
-    return {isa, &SelectAttention, &SelectAttentionGrad, &PagedAttention};
+    return {isa,       &SelectAttention, &SelectAttentionGrad, &PagedAttention,
+            &Compress, &CompressGrad,    &PagedCompress,       &CompressAttention};
   }
 };
 

@@ -9,11 +9,27 @@
 namespace ms_nsa {
 namespace {
 
-// Token s (counted from the start of its sequence) sees keys [0, VisibleLimit).
-inline int64_t VisibleLimit(SparseMode mode, const Sequence& seq, int64_t s) {
-  if (mode == SparseMode::kLeftUpCausal) return Min(seq.kv_len, s + 1);
-  if (mode == SparseMode::kRightDownCausal) return Max(0, Min(seq.kv_len, s + 1 + seq.kv_len - seq.q_len));
-  return seq.kv_len;
+// Raw rows of its sequence up to the position of token s, which counts from the start of its sequence; all
+// without a causal rule.
+inline int64_t RowsUpTo(SparseMode mode, const Sequence& seq, int64_t s) {
+  if (mode == SparseMode::kLeftUpCausal) return Min(seq.raw_len, s + 1);
+  if (mode == SparseMode::kRightDownCausal) return Max(0, Min(seq.raw_len, s + 1 + seq.raw_len - seq.q_len));
+  return seq.raw_len;
+}
+
+// Windows of raw rows that end among the first `rows`.
+inline int64_t WindowCount(int64_t rows, int64_t compress_block_size, int64_t compress_stride) {
+  return rows < compress_block_size ? 0 : (rows - compress_block_size) / compress_stride + 1;
+}
+
+// Token s sees keys [VisibleFrom, VisibleLimit).
+inline int64_t VisibleLimit(const SelectAttentionInputs& in, const Sequence& seq, int64_t s) {
+  const int64_t rows = RowsUpTo(in.sparse_mode, seq, s);
+  if (in.key_rule != KeyRule::kCompressed) return rows;
+  return WindowCount(rows, in.compress_block_size, in.compress_stride);
+}
+inline int64_t VisibleFrom(const SelectAttentionInputs& in, int64_t limit) {
+  return in.key_rule == KeyRule::kWindow ? Max(0, limit - in.window_size) : 0;
 }
 
 inline uint64_t LowBits(int64_t count) {
@@ -32,7 +48,7 @@ inline uint64_t ZeroBytes(const uint8_t* bytes, int64_t count) {
 inline uint64_t VisibleKeys(const SelectAttentionInputs& in, int64_t limit, int64_t s, int64_t first_key,
                             int64_t keys) {
   const int64_t count = Max(0, Min(keys, limit - first_key));
-  if (in.atten_mask == nullptr) return LowBits(count);
+  if (in.atten_mask == nullptr) return LowBits(count) & ~LowBits(VisibleFrom(in, limit) - first_key);
   return ZeroBytes(in.atten_mask + s * in.atten_mask_cols + first_key, count);
 }
 

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compression in decode: the windows that end within a sequence's new rows, read through its pages.
+#pragma once
+
+#include "../threads.h"
+#include "windows.h"
+
+namespace ms_nsa {
+namespace {
+
+template <class V, class E>
+class PagedCompressor {
+ public:
+  using S = typename E::Storage;
+
+  PagedCompressor(Arena& arena, const PagedCompressParams& p, const float* weight)
+      : p_(p), weight_(weight), row_(arena.Take<const S*>(p.compress_block_size)) {}
+
+  void Run(int64_t sequence) const {
+    const int64_t after = Windows(p_.kv_len[sequence]);
+    const int64_t before = Windows(p_.kv_len[sequence] - p_.q_len[sequence]);
+    for (int64_t i = 0; i < p_.slots; ++i) {
+      const int64_t at = sequence * p_.slots + i;
+      S* out = static_cast<S*>(p_.rows) + at * p_.n2 * p_.d;
+      const int32_t slot = before + i < after ? p_.slot_mapping[at] : -1;
+      p_.written_slots[at] = slot < 0 ? -1 : slot;
+      if (slot < 0) {
+        std::memset(out, 0, p_.n2 * p_.d * sizeof(S));
+      } else {
+        Compress(sequence, (before + i) * p_.compress_stride, out);
+      }
+    }
+  }
+
+ private:
+  int64_t Windows(int64_t rows) const {
+    return WindowCount(rows, p_.compress_block_size, p_.compress_stride);
+  }
+
+  void Compress(int64_t sequence, int64_t first_row, S* out) const {
+    const int64_t page = p_.page_block_size, row_size = p_.heads_first ? p_.d : p_.n2 * p_.d;
+    const int64_t head_size = p_.heads_first ? page * p_.d : p_.d;
+    for (int64_t r = 0; r < p_.compress_block_size; ++r) {
+      const int64_t row = first_row + r, id = p_.block_table[sequence * p_.max_blocks + row / page];
+      row_[r] = static_cast<const S*>(p_.input) + id * page * p_.n2 * p_.d + row % page * row_size;
+    }
+    for (int64_t h = 0; h < p_.n2; ++h) {
+      SumWindow<V, E>(row_, h * head_size, weight_ + h * p_.compress_block_size, p_.compress_block_size, p_.d,
+                      out + h * p_.d);
+    }
+  }
+
+  const PagedCompressParams& p_;
+  const float* weight_;
+  const S** row_;
+};
+
+template <class V, class E>
+void PagedCompress(const PagedCompressParams& p) {
+  constexpr int64_t kThreadBytes = 200000;  // for less, another thread does not pay
+  const int64_t bytes = p.batch * p.slots * p.compress_block_size * p.n2 * p.d * sizeof(typename E::Storage);
+  const Team team(Min(p.batch, CeilDiv(bytes, kThreadBytes)), p.max_threads);
+  Arena sizing;
+  PagedCompressor<V, E>(sizing, p, nullptr);
+  const int64_t size = sizing.used();
+  const Buffer<char> memory(team.members() * size);
+  const Buffer<float> weight(p.n2 * p.compress_block_size);
+  WeightsByHead<V, E>(p.weight, p.compress_block_size, p.n2, weight.get());
+  int64_t next_task = 0;
+  team.Run([&](int member) {
+    Arena arena(memory.get() + member * size);
+    const PagedCompressor<V, E> compressor(arena, p, weight.get());
+    for (int64_t b; (b = TakeTask(&next_task)) < p.batch;) compressor.Run(b);
+  });
+}
+
+}  // namespace
+}  // namespace ms_nsa

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The windows of a packed batch, and the one way in which their rows are summed, so that a compressed row has
+// the same bits in training, prefill and decode.
+#pragma once
+
+#include "../buffer.h"
+#include "../element.h"
+#include "../visibility.h"
+
+namespace ms_nsa {
+namespace {
+
+// Numbers the windows of all sequences.
+class WindowList {
+ public:
+  struct Item {
+    int64_t sequence, first_row;  // the row counts through all sequences
+    int64_t window;               // of its sequence
+  };
+
+  explicit WindowList(const CompressInputs& in) : in_(in), start_(in.batch + 1) {
+    start_[0] = 0;
+    for (int64_t b = 0; b < in.batch; ++b) {
+      const int64_t rows = in.actual_seq_len[b] - Before(in.actual_seq_len, b);
+      start_[b + 1] = start_[b] + WindowCount(rows, in.compress_block_size, in.compress_stride);
+    }
+  }
+
+  int64_t size() const { return start_[in_.batch]; }
+  int64_t first(int64_t sequence) const { return start_[sequence]; }
+  int64_t count(int64_t sequence) const { return start_[sequence + 1] - start_[sequence]; }
+
+  Item At(int64_t i) const {
+    int64_t low = 0, high = in_.batch;
+    while (high - low > 1) {
+      const int64_t middle = (low + high) / 2;
+      (start_[middle] <= i ? low : high) = middle;
+    }
+    const int64_t window = i - start_[low];
+    return {low, Before(in_.actual_seq_len, low) + window * in_.compress_stride, window};
+  }
+
+ private:
+  const CompressInputs& in_;
+  Buffer<int64_t> start_;  // first window of each sequence
+};
+
+// weight [compress_block_size, n2] as [n2][compress_block_size] in fp32; nullptr: the mean's.
+template <class V, class E>
+inline void WeightsByHead(const void* weight, int64_t size, int64_t n2, float* to) {
+  const auto* from = static_cast<const typename E::Storage*>(weight);
+  for (int64_t h = 0; h < n2; ++h) {
+    for (int64_t r = 0; r < size; ++r, ++to) {
+      if (from == nullptr) {
+        *to = 1.0f / static_cast<float>(size);
+      } else {
+        float lane[V::kLanes];
+        V::Store(lane, E::Load(Tail<typename E::Storage, V::kLanes>(from + r * n2 + h, 1).element));
+        *to = lane[0];
+      }
+    }
+  }
+}
+
+// out = sum of weight[r] * (row[r] + offset)[.] over `size` rows, ascending, in fp32, rounded once.
+template <class V, class E>
+inline void SumWindow(const typename E::Storage* const* row, int64_t offset, const float* weight,
+                      int64_t size, int64_t width, typename E::Storage* out) {
+  using S = typename E::Storage;
+  constexpr int kVectors = 4;  // independent sums
+  int64_t i = 0;
+  for (; i + kVectors * V::kLanes <= width; i += kVectors * V::kLanes) {
+    typename V::Reg sum[kVectors];
+    for (auto& s : sum) s = V::Zero();
+    for (int64_t r = 0; r < size; ++r) {
+      const S* from = row[r] + offset + i;
+      const auto w = V::Set1(weight[r]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) sum[v] = V::Fma(w, E::Load(from + v * V::kLanes), sum[v]);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) E::Store(out + i + v * V::kLanes, sum[v]);
+  }
+  for (; i < width; i += V::kLanes) {
+    const int64_t lanes = Min(V::kLanes, width - i);
+    auto sum = V::Zero();
+    for (int64_t r = 0; r < size; ++r) {
+      const S* from = row[r] + offset + i;
+      const auto x = lanes == V::kLanes ? E::Load(from) : E::Load(Tail<S, V::kLanes>(from, lanes).element);
+      sum = V::Fma(V::Set1(weight[r]), x, sum);
+    }
+    S tail[V::kLanes];
+    E::Store(tail, sum);
+    std::memcpy(out + i, tail, lanes * sizeof(S));
+  }
+}
+
+}  // namespace
+}  // namespace ms_nsa

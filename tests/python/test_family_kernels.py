@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels of compression, compressed attention and the sliding window on every instruction set, without
+MindSpore: results against the oracle, the same bits with any number of threads, and nothing read that is not in use."""
+
+import numpy as np
+import pytest
+
+from ms_nsa import family_reference, family_rules, paged_family_reference
+from support import compare_tensor, family_calls
+from support.compare_topk import check_topk_indices
+from support.family_cases import random_compressed_arguments, random_window_arguments
+from support.family_terms import grad_terms, out_terms, window_terms
+
+THREADS = 1, 2, 3
+
+
+def rounded(arguments, dtype):
+    """The arguments with their tensors in ``dtype``."""
+    names = "query", "key", "value", "input", "weight"
+    return {k: v.astype(dtype) if k in names and v is not None else v for k, v in arguments.items()}
+
+
+def wide(arguments):
+    """The arguments with heads and rows of more than a vector."""
+    rng = np.random.default_rng(len(arguments["query"]))
+    sizes = {"query": 70, "key": 70, "value": 37}
+    return {
+        name: rng.standard_normal((*value.shape[:2], sizes[name])) if name in sizes else value
+        for name, value in arguments.items()
+    }
+
+
+def run(runner, isa, folder, call):
+    """Outputs with one thread; those with more must have the same bits."""
+    (runs,) = runner.run(folder, isa, [call], THREADS)
+    for outputs in runs[1:]:
+        for output, first in zip(outputs, runs[0]):
+            assert output.tobytes() == first.tobytes()
+    return runs[0]
+
+
+def close(actual, expected, kind, dtype, terms=None):
+    found = compare_tensor(actual, expected, kind, dtype, terms)
+    assert not found.failure, found.failure
+
+
+def check_statistics(found, expected, dtype):
+    score = np.maximum(1, np.abs(np.where(np.isfinite(expected[0]), expected[0], 0)))
+    close(found[0], expected[0], "softmax_max", dtype, score)
+    close(found[1], expected[1], "softmax_sum", dtype, score * expected[1])
+
+
+def compressed_arguments(seed, dtype, **changes):
+    arguments = {**random_compressed_arguments(np.random.default_rng([13, seed])), **changes}
+    spare = np.isnan(arguments["key"]).all(axis=(1, 2))
+    arguments = wide(arguments) if seed % 2 else arguments
+    arguments["key"][spare] = arguments["value"][spare] = np.nan
+    return rounded(arguments, dtype)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_compressed_attention(runner, isa, dtype, tmp_path, seed):
+    arguments = compressed_arguments(seed, dtype)
+    out, topk, *statistics = run(runner, isa, tmp_path, family_calls.compress_attention_call(arguments))
+    expected = family_reference.nsa_compress_attention(**arguments)
+    close(out, expected[0], "out", dtype, out_terms(arguments))
+    check_statistics(statistics, expected[2:], dtype)
+    check_topk_indices(topk, arguments, dtype)
+    without = run(runner, isa, tmp_path, family_calls.compress_attention_call(arguments, need_output=False))
+    for output, same in zip(without, (topk, *statistics)):
+        assert output.tobytes() == same.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_compressed_attention_gradient(runner, isa, dtype, tmp_path, seed):
+    arguments = compressed_arguments(seed, dtype)
+    rng = np.random.default_rng(seed)
+    out, _, top, total = family_reference.nsa_compress_attention(**arguments)
+    grad = rng.standard_normal(out.shape).astype(dtype)
+    of_statistics = [rng.standard_normal(top.shape).astype(np.float32) if seed else None for _ in range(2)]
+    saved = out.astype(dtype), top.astype(np.float32), total.astype(np.float32)
+    call = family_calls.compress_attention_grad_call(arguments, (grad, *of_statistics), saved)
+    found = run(runner, isa, tmp_path, call)
+    choice = "select_block_size", "select_block_count", "init_blocks", "local_blocks", "topk_mask"
+    rest = {name: value for name, value in arguments.items() if name not in choice}
+    expected = family_reference.nsa_compress_attention_grad(
+        grad, **rest, softmax_max_grad=of_statistics[0], softmax_sum_grad=of_statistics[1]
+    )
+    terms = grad_terms(arguments, grad, of_statistics)
+    for name, gradient, right in zip(("dq", "dk", "dv"), found, expected):
+        close(gradient, right, "grad", dtype, terms[name])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_window(runner, isa, dtype, tmp_path, seed):
+    arguments = random_window_arguments(np.random.default_rng([17, seed]))
+    if seed == 3:  # more than a tile of keys
+        rng = np.random.default_rng(3)
+        arguments.update(
+            query=rng.standard_normal((90, 6, 21)), key=rng.standard_normal((250, 3, 21)),
+            value=rng.standard_normal((250, 3, 35)), head_num=6, window_size=70,
+            actual_seq_qlen=(40, 90), actual_seq_kvlen=(80, 250),
+        )  # fmt: skip
+    arguments = rounded(arguments, dtype)
+    found = run(runner, isa, tmp_path, family_calls.window_call(arguments))
+    expected = family_reference.nsa_window_attention(**arguments)
+    terms = window_terms(arguments)
+    close(found[0], expected[0], "out", dtype, terms["attention_out"])
+    check_statistics(found[1:], expected[1:], dtype)
+    rng = np.random.default_rng(seed)
+    grads = [rng.standard_normal(expected[0].shape).astype(dtype), *rng.standard_normal((2, *expected[1].shape))]
+    grads[1:] = (grad.astype(np.float32) for grad in grads[1:])
+    saved = expected[0].astype(dtype), *(array.astype(np.float32) for array in expected[1:])
+    found = run(runner, isa, tmp_path, family_calls.window_grad_call(arguments, grads, saved))
+    expected = family_reference.nsa_window_attention_grad(
+        grads[0], **arguments, softmax_max_grad=grads[1], softmax_sum_grad=grads[2]
+    )
+    terms = window_terms(arguments, grads[0], grads[1:])
+    for name, gradient, right in zip(("dq", "dk", "dv"), found, expected):
+        close(gradient, right, "grad", dtype, terms[name])
+
+
+@pytest.mark.parametrize("size, stride, weighted, d", [(32, 16, True, 40), (7, 3, True, 6), (5, 5, False, 33)])
+def test_compression(runner, isa, dtype, tmp_path, size, stride, weighted, d):
+    rng = np.random.default_rng(size)
+    ends = np.cumsum([0, size - 1, 3 * size, 0, 40 * stride + size, size]).tolist()
+    input = rng.standard_normal((ends[-1], 3, d)).astype(dtype)
+    weight = rng.standard_normal((size, 3)).astype(dtype) if weighted else None
+    (rows,) = run(runner, isa, tmp_path, family_calls.compress_call(input, weight, size, stride, ends, spare_rows=2))
+    expected = family_reference.nsa_compress(input, weight, size, stride, ends)
+    terms = np.sqrt(family_reference.nsa_compress(input.astype(float) ** 2, _squares(weight, size), size, stride, ends))
+    close(rows[:-2], expected, "out", dtype, terms)
+    assert not rows[-2:].view(np.uint8).any()
+    grad = rng.standard_normal(expected.shape).astype(dtype)
+    found = run(runner, isa, tmp_path, family_calls.compress_grad_call(grad, input, weight, size, stride, ends))
+    gradients = family_reference.nsa_compress_grad(grad, input, weight, size, stride, ends)
+    squares = (None if array is None else array.astype(float) ** 2 for array in (grad, input))
+    terms = family_reference.nsa_compress_grad(*squares, _squares(weight, size), size, stride, ends)
+    for gradient, right, squared in zip(found, gradients, terms):
+        close(gradient, right, "grad", dtype, np.sqrt(squared))
+
+
+def _squares(weight, size):
+    return np.full((size, 3), size**-2.0) if weight is None else weight.astype(float) ** 2
+
+
+@pytest.mark.parametrize("cache_layout", ["BSND", "BNSD"])
+def test_compression_in_decode_has_the_bits_of_training(runner, isa, dtype, tmp_path, cache_layout):
+    rng = np.random.default_rng(5)
+    size, stride, page, n2, d, rows = 6, 4, 8, 3, 19, 37
+    input, weight = rng.standard_normal((rows, n2, d)).astype(dtype), rng.standard_normal((size, n2)).astype(dtype)
+    (expected,) = run(runner, isa, tmp_path, family_calls.compress_call(input, weight, size, stride, [rows]))
+    table = np.array([[4, 1, 6, 0, 3]], np.int32)
+    pages = np.full((8, page, n2, d), np.nan, dtype)
+    for row in range(rows):
+        pages[table[0, row // page], row % page] = input[row]
+    pages = pages.swapaxes(1, 2) if cache_layout == "BNSD" else pages
+    found, length = np.full_like(expected, np.nan), 0
+    for step in (1, 5, 2, 9, 3, 1, 12, 4):
+        length += step
+        before, after = (family_rules.window_count(n, size, stride) for n in (length - step, length))
+        slots = np.full((1, 4), -7, np.int32)
+        slots[0, : after - before] = np.arange(before, after)
+        call = family_calls.compress_infer_call(
+            np.ascontiguousarray(pages), weight, slots, size, stride, page, table, [length], [step], n2, cache_layout
+        )
+        new, written = run(runner, isa, tmp_path, call)
+        assert written[0].tolist() == [*range(before, after), *[-1] * (4 - after + before)]
+        right = paged_family_reference.nsa_compress_infer(
+            pages, weight, np.maximum(slots, 0), size, stride, page, table, [length], None, [step], cache_layout
+        )[0]
+        close(new, right, "out", dtype, 5 * np.ones_like(right))
+        found[written[0][written[0] >= 0]] = new[0, : after - before]
+    assert length == rows and found.tobytes() == expected.tobytes()
