@@ -2,8 +2,8 @@
 #pragma once
 
 #include "../isa/tables.h"
+#include "../simd/float_dot.h"
 #include "backward.h"
-#include "float_dot.h"
 #include "forward.h"
 #include "paged_decode.h"
 
