@@ -68,13 +68,23 @@ struct SelectAttentionGradParams {
   void* dv;  // [t2, n2, d2]
 };
 
+// What decides about the blocks that compressed attention chooses, beside their importance.
+struct BlockChoice {
+  int64_t block_size, block_count;  // select_block_size, select_block_count
+  int64_t init_blocks, local_blocks;
+  const uint8_t*
+      topk_mask;  // [>= max Sq, cols >= most blocks of a sequence], non-zero = choose; nullptr: none
+  int64_t topk_mask_cols;
+};
+
 // Decode over a paged cache. The three layouts differ only in where a sequence's tokens start, so the binding
 // turns them into query_start and the kernel sees token rows.
 struct PagedAttentionParams {
   const void* query;  // [tokens, n1, d1]
   const void* key;    // [num_blocks, page_block_size, n2, d1], or [num_blocks, n2, page_block_size, d1]
   const void* value;  // likewise with d2
-  const int32_t* topk_indices;  // [tokens, n2, select_block_count]; < 0: absent; nullptr: a window
+  const int32_t* topk_indices;  // [tokens, n2, select_block_count]; < 0: absent; nullptr unless key_rule is
+                                // kSelected
   const int32_t*
       block_table;  // [batch, max_blocks]; only the first ceil(kv_len / page_block_size) entries are read
   // Non-zero = drop; nullptr: no mask. [>= max q_len, atten_mask_cols >= max kv_len] for all sequences, or
@@ -82,22 +92,28 @@ struct PagedAttentionParams {
   const uint8_t* atten_mask;
   const int64_t* query_start;  // [batch], first token row of the sequence
   const int64_t* q_len;   // [batch], tokens of the sequence; rows owned by no sequence are written as zeros
-  const int64_t* kv_len;  // [batch], rows of the sequence in the cache; token i sees kv_len - (q_len - 1 - i)
+  const int64_t* kv_len;  // [batch], raw rows of the sequence, which are those of the cache unless it holds
+                          // compressed ones; token i sees kv_len - (q_len - 1 - i)
   int64_t batch, tokens, n1, n2, d1, d2;
   int64_t num_blocks, page_block_size, max_blocks;
-  // With a window: the rows that are worked on together, and the most of such blocks that a token sees.
+  // Without topk_indices: the rows that are worked on together, and the most of such blocks that a token
+  // sees.
   int64_t select_block_size, select_block_count;
-  int64_t window_size;      // without topk_indices: the token sees so many rows up to its own
-  int64_t atten_mask_rows;  // 0 for one mask of all sequences
+  int64_t window_size;                           // kWindow
+  int64_t compress_block_size, compress_stride;  // kCompressed
+  int64_t atten_mask_rows;                       // 0 for one mask of all sequences
   int64_t atten_mask_cols;
   int64_t max_threads;  // 0: as many as OpenMP gives
   float scale_value;
   DType dtype;
-  bool heads_first;        // pages are [n2, page_block_size, d]
-  SparseMode sparse_mode;  // kLeftUpCausal further limits token i to rows j <= i; the others add nothing
-  void* attention_out;     // [tokens, n1, d2]
-  float* softmax_max;      // [tokens, n1, kStatLanes], the value repeated; nullptr: not wanted
-  float* softmax_sum;      // likewise
+  KeyRule key_rule;
+  bool heads_first;           // pages are [n2, page_block_size, d]
+  SparseMode sparse_mode;     // kLeftUpCausal further limits token i to rows j <= i; the others add nothing
+  void* attention_out;        // [tokens, n1, d2]
+  float* softmax_max;         // [tokens, n1, kStatLanes], the value repeated; nullptr: not wanted
+  float* softmax_sum;         // likewise
+  const BlockChoice* choice;  // with kCompressed; without a topk_mask
+  int32_t* chosen_indices;    // with a choice: [tokens, n2, choice->block_count], ascending, then -1
 };
 
 // Compression. Window c of a sequence is its raw rows [c * compress_stride, + compress_block_size); windows
@@ -140,15 +156,6 @@ struct PagedCompressParams {
   DType dtype;
   void* rows;              // [batch, slots, n2, d]; 0 where there is nothing to write
   int32_t* written_slots;  // [batch, slots]; -1 there
-};
-
-// What decides about the blocks that compressed attention chooses, beside their importance.
-struct BlockChoice {
-  int64_t block_size, block_count;  // select_block_size, select_block_count
-  int64_t init_blocks, local_blocks;
-  const uint8_t*
-      topk_mask;  // [>= max Sq, cols >= most blocks of a sequence], non-zero = choose; nullptr: none
-  int64_t topk_mask_cols;
 };
 
 struct CompressAttentionParams {

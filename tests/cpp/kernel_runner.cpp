@@ -184,11 +184,18 @@ void RunPaged(const Arguments& a) {
   p.scale_value = static_cast<float>(a.record.scale);
   p.max_threads = max_threads;
   p.atten_mask_rows = n.at(14);
-  p.window_size = n.at(15);
-  p.heads_first = n.at(16) != 0;
+  p.key_rule = static_cast<KeyRule>(n.at(15));
+  p.window_size = n.at(16), p.compress_block_size = n.at(17), p.compress_stride = n.at(18);
+  p.heads_first = n.at(19) != 0;
+  const BlockChoice choice{n.at(20), n.at(21), n.at(22), n.at(23), nullptr, 0};
   p.attention_out = a.Out<void>(0);
-  p.softmax_max = a.outputs.size() == 3 ? a.Out<float>(1) : nullptr;
-  p.softmax_sum = a.outputs.size() == 3 ? a.Out<float>(2) : nullptr;
+  size_t outputs = 1;
+  if (p.key_rule == KeyRule::kCompressed) {
+    p.choice = &choice;
+    p.chosen_indices = a.Out<int32_t>(outputs++);
+  }
+  p.softmax_max = a.outputs.size() > outputs ? a.Out<float>(outputs) : nullptr;
+  p.softmax_sum = a.outputs.size() > outputs ? a.Out<float>(outputs + 1) : nullptr;
   Call(Kernels().paged_attention, p);
 }
 

@@ -172,3 +172,78 @@ def test_compression_in_decode_has_the_bits_of_training(runner, isa, dtype, tmp_
         close(new, right, "out", dtype, 5 * np.ones_like(right))
         found[written[0][written[0] >= 0]] = new[0, : after - before]
     assert length == rows and found.tobytes() == expected.tobytes()
+
+
+def paged_arguments(rng, dtype, cache_layout, n2, group):
+    """query, key, value and lengths of a paged call; the rows that are not in use are NaN."""
+    d1, d2, page, q_lens, kv_lens = 21, 35, 8, [1, 3, 0, 2], [70, 3, 40, 2]
+    table = rng.permutation(60)[:52].reshape(4, 13).astype(np.int32)
+    caches = [rng.standard_normal((60, page, n2, d)) for d in (d1, d2)]
+    return {
+        "query": rng.standard_normal((sum(q_lens), n2 * group, d1)).astype(dtype),
+        **{name: cache.astype(dtype) for name, cache in zip(("key", "value"), caches)},
+        "scale_value": 0.7, "head_num": n2 * group, "key_value_head_num": n2, "page_block_size": page,
+        "block_table": table, "actual_seq_qlen": q_lens, "cache_layout": cache_layout, "kv_lens": kv_lens,
+    }  # fmt: skip
+
+
+def poison(arguments, rows):
+    """NaN in all cache rows but the first ``rows`` of each sequence, and the layout that was asked for."""
+    table, page = arguments["block_table"], arguments["page_block_size"]
+    used = np.zeros(arguments["key"].shape[:2], bool)
+    for b, count in enumerate(rows):
+        for row in range(count):
+            used[table[b, row // page], row % page] = True
+    for name in ("key", "value"):
+        arguments[name][~used] = np.nan
+        if arguments["cache_layout"] == "BNSD":
+            arguments[name] = np.ascontiguousarray(arguments[name].swapaxes(1, 2))
+    return arguments
+
+
+@pytest.mark.parametrize("cache_layout", ["BSND", "BNSD"])
+@pytest.mark.parametrize("n2, group", [(2, 1), (3, 2), (2, 3), (1, 7), (1, 19)])
+def test_window_in_decode(runner, isa, dtype, tmp_path, cache_layout, n2, group):
+    arguments = paged_arguments(np.random.default_rng(n2 + group), dtype, cache_layout, n2, group)
+    kv_lens = arguments.pop("kv_lens")
+    arguments = {**poison(arguments, kv_lens), "window_size": 9, "actual_seq_kvlen": kv_lens}
+    out, *statistics = run(runner, isa, tmp_path, family_calls.window_infer_call(**arguments))
+    expected = paged_family_reference.nsa_window_attention_infer(**arguments, layout="TND", return_softmax_lse=True)
+    close(out, expected[0], "out", dtype, np.ones_like(expected[0]))
+    check_statistics(statistics, expected[1:], dtype)
+
+
+@pytest.mark.parametrize("cache_layout", ["BSND", "BNSD"])
+@pytest.mark.parametrize("n2, group", [(2, 1), (3, 2), (2, 3), (1, 7), (1, 19)])
+def test_compressed_attention_in_decode(runner, isa, dtype, tmp_path, cache_layout, n2, group):
+    arguments = paged_arguments(np.random.default_rng(n2 + group), dtype, cache_layout, n2, group)
+    del arguments["kv_lens"]
+    size, stride = (6, 4) if group < 7 else (5, 3)
+    lens = [300, 9, 44, 3]
+    windows = [family_rules.window_count(n, size, stride) for n in lens]
+    rule = {
+        "compress_block_size": size, "compress_stride": stride, "select_block_size": 8, "select_block_count": 5,
+        "init_blocks": 1, "local_blocks": 2, "actual_sel_seq_kvlen": lens,
+    }  # fmt: skip
+    arguments = {**poison(arguments, windows), **rule}
+    out, topk, *statistics = run(runner, isa, tmp_path, family_calls.compress_attention_infer_call(**arguments))
+    expected = paged_family_reference.nsa_compress_attention_infer(**arguments, layout="TND", return_softmax_lse=True)
+    close(out, expected[0], "out", dtype, np.ones_like(expected[0]))
+    check_statistics(statistics, expected[2:], dtype)
+    check_paged_indices(topk, arguments, dtype)
+
+
+def check_paged_indices(topk, arguments, dtype):
+    """As packed sequences: each with its own rows of the cache, its earlier tokens being nobody's."""
+    table, page, n2 = (arguments[name] for name in ("block_table", "page_block_size", "key_value_head_num"))
+    key = arguments["key"].swapaxes(1, 2) if arguments["cache_layout"] == "BNSD" else arguments["key"]
+    names = "compress_block_size", "compress_stride"
+    packed = {name: arguments[name] for name in (*names, "select_block_size", "select_block_count", "init_blocks")}
+    packed.update({name: arguments[name] for name in ("local_blocks", "query", "scale_value", "head_num")})
+    lens = arguments["actual_sel_seq_kvlen"]
+    rows = [key[table[b, r // page], r % page] for b, n in enumerate(lens)
+            for r in range(family_rules.window_count(n, *(arguments[name] for name in names)))]  # fmt: skip
+    packed["key"] = np.stack(rows).reshape(-1, n2, key.shape[-1])
+    packed.update(value=packed["key"], sparse_mode=3, atten_mask=None, topk_mask=None)
+    packed["actual_seq_qlen"] = np.cumsum(arguments["actual_seq_qlen"])
+    check_topk_indices(topk, {**packed, "actual_seq_kvlen": np.cumsum(lens)}, dtype)

@@ -12,7 +12,7 @@ import pytest
 
 from support import check_forward, check_gradients, make_paged_case, make_select_case, random_select_case
 from support.case_file import paged_call, select_call, select_grad_call
-from support.kernel_runner import arm_runner, missing_for_arm, native_runner
+from support.kernel_runner import ARM_COMPILER, arm_runner, missing_for_arm, native_runner
 
 DTYPES = [np.dtype(name) for name in (np.float16, ml_dtypes.bfloat16, np.float32)]
 ISAS = ("scalar", "avx2", "avx512", "avx512bf16", "neon")
@@ -179,24 +179,45 @@ def test_unknown_isa_is_refused():
     assert message.strip() == f"ms_nsa: MS_NSA_ISA must be one of {names} on this machine, got sse9"
 
 
-def unit_objects():
-    objects = list((native_runner().build / "csrc").glob("**/isa/*.o"))
+@pytest.fixture(params=["native", "aarch64"])
+def units(request):
+    """Object files of the instruction-set units of a processor family, and what its tools' names begin with."""
+    if request.param == "native":
+        build, tools = native_runner().build, ""
+    elif missing_for_arm():
+        pytest.skip(f"not installed: {', '.join(missing_for_arm())}")
+    else:
+        build, tools = arm_runner().build, ARM_COMPILER.removesuffix("g++")
+    objects = list((build / "csrc").glob("**/isa/*.o"))
     assert objects
-    return objects
+    return objects, tools
 
 
-def test_compilers_keep_the_prefetches():
+def test_compilers_keep_the_prefetches(units):
     """GCC drops the calls of functions that only prefetch."""
-    near, far = ("prefetcht0", "prefetcht1") if platform.machine() == "x86_64" else ("pldl1keep", "pldl2keep")
-    for path in unit_objects():
-        code = subprocess.run(["objdump", "-d", str(path)], capture_output=True, text=True, check=True).stdout
+    objects, tools = units
+    x86 = not tools and platform.machine() == "x86_64"
+    near, far = ("prefetcht0", "prefetcht1") if x86 else ("pldl1keep", "pldl2keep")
+    for path in objects:
+        code = subprocess.run([f"{tools}objdump", "-d", str(path)], capture_output=True, text=True, check=True).stdout
         assert near in code and far in code, path.name
 
 
-def test_isa_units_share_no_code():
-    """A symbol that two units define could be taken from the one with the wider instructions."""
-    for path in unit_objects():
-        lines = subprocess.run(["nm", "-C", "--defined-only", str(path)], capture_output=True, text=True, check=True)
-        symbols = [line.split(maxsplit=2)[1:] for line in lines.stdout.splitlines()]
-        shared = [name for kind, name in symbols if kind in "TWVu" and not name.startswith("DW.ref")]
-        assert not shared, f"{path.name} defines {shared}"
+def shared_symbols(path, tools=""):
+    """Symbols that the linker merges with another unit's: it could keep the one with the wider instructions."""
+    done = subprocess.run([f"{tools}nm", "-C", "--defined-only", str(path)], capture_output=True, text=True, check=True)
+    symbols = [line.split(maxsplit=2)[1:] for line in done.stdout.splitlines()]
+    return [name for kind, name in symbols if kind in "TWVu" and not name.startswith("DW.ref")]
+
+
+def test_isa_units_share_no_code(units):
+    objects, tools = units
+    for path in objects:
+        assert not shared_symbols(path, tools), path.name
+
+
+def test_a_shared_symbol_is_found(tmp_path):
+    """What buffer.h warns of: a member of std::vector."""
+    (tmp_path / "unit.cpp").write_text("#include <vector>\nvoid f(std::vector<int>& v) { v.push_back(1); }\n")
+    subprocess.run(["g++", "-c", "unit.cpp"], cwd=tmp_path, check=True)
+    assert any("vector" in name for name in shared_symbols(tmp_path / "unit.o"))

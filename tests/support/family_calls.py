@@ -70,6 +70,47 @@ def compress_infer_call(
     return Call(case_file.PAGED_COMPRESS, sizes, 0.0, (input, weight, slot_mapping, block_table, *lens), outputs)
 
 
+def compress_attention_infer_call(
+    query, key, value, scale_value, head_num, key_value_head_num, select_block_size, select_block_count,
+    page_block_size, compress_block_size, compress_stride, block_table, actual_seq_qlen, actual_sel_seq_kvlen,
+    init_blocks, local_blocks, cache_layout,
+):  # fmt: skip
+    """query [T, N1, D1], all of whose tokens are some sequence's."""
+    blocks = _blocks(max(family_rules.window_count(n, compress_block_size, compress_stride) for n in actual_sel_seq_kvlen))
+    rule = _COMPRESSED, 0, compress_block_size, compress_stride
+    choice = select_block_size, select_block_count, init_blocks, local_blocks
+    lengths = actual_seq_qlen, actual_sel_seq_kvlen
+    call = _paged(query, key, value, scale_value, key_value_head_num, page_block_size, block_table, lengths, cache_layout)
+    topk = (len(query), key_value_head_num, select_block_count), np.int32
+    return _with_rule(call, blocks, (*rule, int(cache_layout == "BNSD"), *choice), topk)
+
+
+def window_infer_call(
+    query, key, value, scale_value, head_num, key_value_head_num, window_size, page_block_size, block_table,
+    actual_seq_qlen, actual_seq_kvlen, cache_layout,
+):  # fmt: skip
+    lengths = actual_seq_qlen, actual_seq_kvlen
+    call = _paged(query, key, value, scale_value, key_value_head_num, page_block_size, block_table, lengths, cache_layout)
+    rule = _WINDOW, window_size, 0, 0, int(cache_layout == "BNSD"), 0, 0, 0, 0
+    return _with_rule(call, _blocks(window_size + _TILE), rule)
+
+
+def _paged(query, key, value, scale_value, n2, page, block_table, lengths, cache_layout):
+    d1, d2 = (array[0].size // page // n2 for array in (key, value))
+    q_lens, kv_lens = (np.asarray(length, np.int64) for length in lengths)
+    starts = np.cumsum([0, *q_lens[:-1]])
+    sizes = len(q_lens), len(query), query.shape[1], n2, d1, d2, len(key), page, block_table.shape[1]
+    inputs = query, key, value, None, None, block_table, starts, q_lens, kv_lens
+    return sizes, _scale(scale_value, query), inputs, _dtype(query)
+
+
+def _with_rule(call, blocks, rule, *chosen):
+    sizes, scale, inputs, dtype = call
+    query, d2 = inputs[0], sizes[5]
+    outputs = (((*query.shape[:2], d2), query.dtype), *chosen, *_statistics(query))
+    return Call(case_file.PAGED, (*sizes, _TILE, blocks, 0, dtype, 3, 0, *rule), scale, inputs, outputs)
+
+
 def _grad_call(arguments, inputs, sizes, scale, grads, saved, raw_ends=None):
     tensors = tuple((arguments[name].shape, arguments[name].dtype) for name in ("query", "key", "value"))
     return Call(case_file.SELECT_GRAD, sizes, scale, (*inputs, grads[0], *saved, *grads[1:], raw_ends), tensors)

@@ -2,7 +2,7 @@
 // 0 * NaN would carry what a row must not see into its result.
 #pragma once
 
-#include "element.h"
+#include "../simd/element.h"
 #include "row_batch.h"
 
 namespace ms_nsa {

@@ -1,8 +1,8 @@
 // Merge of the results of an item's parts, one after another.
 #pragma once
 
+#include "../simd/exp.h"
 #include "decode_tasks.h"
-#include "exp.h"
 
 namespace ms_nsa {
 namespace {

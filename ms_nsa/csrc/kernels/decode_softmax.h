@@ -93,5 +93,15 @@ inline void DecodeSoftmax(float* score, int64_t vectors, int64_t count, float sc
   V::Store(factor, correction);
 }
 
+// Copies count rows' scores of kHeads heads, which are scaled, to to[row * stride + head].
+template <class Dot, int kHeads>
+inline void SaveTile(const float* score, int64_t count, int64_t stride, float* to) {
+  using Layout = ScoreLayout<Dot, kHeads>;
+  for (int64_t place = 0; place < RoundUp(count, Layout::kStep); ++place, score += kHeads) {
+    if (Layout::Row(place) < count)
+      std::memcpy(to + Layout::Row(place) * stride, score, kHeads * sizeof(float));
+  }
+}
+
 }  // namespace
 }  // namespace ms_nsa

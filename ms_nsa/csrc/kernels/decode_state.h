@@ -1,7 +1,7 @@
 // What a task has found so far for the query heads of its kv head.
 #pragma once
 
-#include "exp.h"
+#include "../simd/exp.h"
 #include "pack.h"
 
 namespace ms_nsa {

@@ -5,6 +5,7 @@
 #include "../params.h"
 #include "buffer.h"
 #include "tiling.h"
+#include "windows.h"
 
 namespace ms_nsa {
 namespace {
@@ -19,11 +20,19 @@ inline int64_t TokenRow(const PagedAttentionParams& p, const DecodeTask& task) {
   return p.query_start[task.sequence] + task.token;
 }
 
-// The token sees rows [0, VisibleRows) of its sequence.
+// The raw row of its sequence at which the token stands; negative where the sequence is too short.
+inline int64_t PositionOf(const PagedAttentionParams& p, const DecodeTask& task) {
+  return p.kv_len[task.sequence] - p.q_len[task.sequence] + task.token;
+}
+
+// The token sees rows [VisibleRowsFrom, VisibleRows) of its sequence.
 inline int64_t VisibleRows(const PagedAttentionParams& p, const DecodeTask& task) {
-  const int64_t later = p.q_len[task.sequence] - 1 - task.token;
-  const int64_t limit = Max(0, p.kv_len[task.sequence] - later);
+  const int64_t limit = Max(0, PositionOf(p, task) + 1);
+  if (p.key_rule == KeyRule::kCompressed) return WindowCount(limit, p.compress_block_size, p.compress_stride);
   return p.sparse_mode == SparseMode::kLeftUpCausal ? Min(limit, task.token + 1) : limit;
+}
+inline int64_t VisibleRowsFrom(const PagedAttentionParams& p, int64_t limit) {
+  return p.key_rule == KeyRule::kWindow ? Max(0, limit - p.window_size) : 0;
 }
 
 // How many parts a token has whose selected blocks, `count` of them, hold so many rows.

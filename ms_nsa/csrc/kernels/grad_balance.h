@@ -8,9 +8,9 @@
 
 #include <cstring>
 
+#include "../simd/exp.h"
 #include "buffer.h"
 #include "careful.h"
-#include "exp.h"
 
 namespace ms_nsa {
 namespace {

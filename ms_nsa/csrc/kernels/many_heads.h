@@ -69,6 +69,14 @@ class ManyHeads {
     }
   }
 
+  // The tile's scaled scores as [row][padded_heads()].
+  void SaveScores(const RowTile<S>& tile, float* to) const {
+    for (int64_t i = 0; i < state_.groups(); ++i)
+      SaveTile<Dot, kHeads>(score_ + i * kDecodeRows * kHeads, tile.count, padded_heads(), to + i * kHeads);
+  }
+  int64_t padded_heads() const { return PaddedHeads(state_.heads()); }
+  static int64_t PaddedHeads(int64_t heads) { return RoundUp(heads, kHeads); }
+
  private:
   // Heads whose accumulators fit in registers together, two vectors of each.
   static constexpr int kWeighted = V::kTileRows * V::kTileVectors >= 16 ? 8 : 4;

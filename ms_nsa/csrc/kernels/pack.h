@@ -3,6 +3,7 @@
 // tails.
 #pragma once
 
+#include "../simd/element.h"
 #include "gemm_tile.h"
 
 namespace ms_nsa {

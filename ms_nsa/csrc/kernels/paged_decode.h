@@ -2,6 +2,7 @@
 // while one tile is worked on the rows of the next, be it another task's, are fetched.
 #pragma once
 
+#include "compressed/decode_choice.h"
 #include "decode_merge.h"
 #include "few_heads.h"
 #include "many_heads.h"
@@ -67,8 +68,9 @@ class DecodeWorker {
   using V = typename Dot::Vec;
   using S = typename E::Storage;
 
+  // Of a call with a choice, saved is where all items' scores go if tasks are parts.
   DecodeWorker(Arena& arena, const PagedAttentionParams& p, const DecodeTasks& tasks,
-               const ResultRecords* records)
+               const ResultRecords* records, const SavedScores* saved, int64_t windows)
       : p_(p),
         tasks_(tasks),
         records_(records),
@@ -78,21 +80,33 @@ class DecodeWorker {
         heads_(arena, p),
         width_(heads_.state().width()),
         merged_(
-            ResultRecords(arena.Take<float>(ResultRecords::Size(1, group_, width_)), group_, width_).At(0)) {}
+            ResultRecords(arena.Take<float>(ResultRecords::Size(1, group_, width_)), group_, width_).At(0)),
+        choice_(arena, p, p.choice == nullptr ? 0 : windows, heads_.padded_heads()),
+        saved_(SavedInArena(arena, saved, windows)) {}
 
   // Takes tasks from next_task, which all threads share, until there are none.
   void Run(int64_t* next_task) {
+    choice_.Start();
     for (RowTile<S>& tile : tile_) NextTile(next_task, tile);
     for (int i = 0; !tile_[i].empty; i = (i + 1) % kTiles) {
       RowTile<S>& tile = tile_[i];
       if (tile.first) Start(tile.task);
       if (tile.count > 0) heads_.Add(tile, tile_[(i + 1) % kTiles], tile_[(i + 2) % kTiles]);
+      if (p_.choice != nullptr) heads_.SaveScores(tile, saved_.At(SavedItem(tile.task), tile.first_row));
       if (tile.last) Finish(tile);
       NextTile(next_task, tile);
     }
   }
 
  private:
+  // An item's own, where all parts of it are this worker's.
+  SavedScores SavedInArena(Arena& arena, const SavedScores* saved, int64_t windows) const {
+    if (p_.choice == nullptr) return {};
+    if (saved != nullptr) return *saved;
+    return SavedScores::Take<V>(arena, 1, windows, heads_.padded_heads());
+  }
+  int64_t SavedItem(const DecodeTask& task) const { return records_ == nullptr ? 0 : task.item; }
+
   void NextTile(int64_t* next_task, RowTile<S>& tile) {
     tile.count = 0;
     tile.first = rows_done_;
@@ -136,7 +150,9 @@ class DecodeWorker {
     for (int64_t h = 0; h < group_; ++h) {
       MergeHead<V, Dot::kPreciseExp>(to, h, width_, state.out(h), state.Max(h), state.Sum(h));
     }
-    if (records_ == nullptr && tile.ends_task) results_.Store(tile.task, merged_, width_);
+    if (records_ != nullptr || !tile.ends_task) return;
+    results_.Store(tile.task, merged_, width_);
+    if (p_.choice != nullptr) choice_.Choose(tile.task, saved_.At(0, 0), merged_);
   }
 
   const PagedAttentionParams& p_;
@@ -148,16 +164,19 @@ class DecodeWorker {
   Heads heads_;
   const int64_t width_;
   const HeadResults merged_;
+  DecodeChoice<V> choice_;
+  const SavedScores saved_;
   DecodeTask task_{};
   bool rows_done_ = true;
   static constexpr int kTiles = 3;  // the one that is worked on and the next two
   RowTile<S> tile_[kTiles];
 };
 
-// Merges the parts' records of an item into the first and writes the result.
+// Merges the parts' records of an item into the first and writes the result, which it returns.
 template <class Dot, class E>
-inline void MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks, const ResultRecords& records,
-                      const DecodeResults<typename Dot::Vec, E>& results, int64_t item) {
+inline HeadResults MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks,
+                             const ResultRecords& records, const DecodeResults<typename Dot::Vec, E>& results,
+                             int64_t item) {
   using V = typename Dot::Vec;
   const int64_t first = item * tasks.max_parts(), group = p.n1 / p.n2, width = RowStride<Dot>(p.d2);
   const HeadResults merged = records.At(first);
@@ -168,34 +187,44 @@ inline void MergeItem(const PagedAttentionParams& p, const DecodeTasks& tasks, c
     }
   }
   results.Store(tasks.At(first), merged, width);
+  return merged;
 }
 
 template <class Dot, class E, class Heads>
 void DecodeWith(const PagedAttentionParams& p, DecodeTasks& tasks) {
   using Worker = DecodeWorker<Dot, E, Heads>;
+  using V = typename Dot::Vec;
   const bool small = tasks.CacheBytes(sizeof(typename E::Storage)) < kOneThreadBytes;
   tasks.ShareOut(small ? 1 : Team(tasks.items() * kMaxParts, p.max_threads).members());
   const bool split = tasks.max_parts() > 1;
   const int64_t group = p.n1 / p.n2, width = RowStride<Dot>(p.d2);
   const Buffer<float> record_memory(split ? ResultRecords::Size(tasks.size(), group, width) : 0);
   const ResultRecords records(record_memory.get(), group, width);
+  const int64_t windows = p.choice == nullptr ? 0 : MostWindows(p), heads = Heads::PaddedHeads(group);
+  const int64_t saved_size =
+      split && p.choice != nullptr ? SavedScores::Size(tasks.items(), windows, heads) : 0;
+  const Buffer<float> saved_memory(saved_size + V::kLanes);
+  const SavedScores saved{saved_memory.get(), windows, heads};
   const Team team(small ? 1 : tasks.size(), p.max_threads);
   Arena sizing;
-  Worker(sizing, p, tasks, nullptr);
+  Worker(sizing, p, tasks, nullptr, split ? &saved : nullptr, windows);
   const int64_t size = sizing.used();
   const Buffer<char> memory(team.members() * size);
   int64_t next_task = 0;
   team.Run([&](int member) {
     Arena arena(memory.get() + member * size);
-    Worker(arena, p, tasks, split ? &records : nullptr).Run(&next_task);
+    Worker(arena, p, tasks, split ? &records : nullptr, split ? &saved : nullptr, windows).Run(&next_task);
   });
   if (!split) return;
   int64_t next_item = 0;
   team.Run([&](int member) {
     Arena arena(memory.get() + member * size);
-    const DecodeResults<typename Dot::Vec, E> results(arena, p);
+    const DecodeResults<V, E> results(arena, p);
+    DecodeChoice<V> choice(arena, p, windows, heads);
+    choice.Start();
     for (int64_t i; (i = TakeTask(&next_item)) < tasks.items();) {
-      MergeItem<Dot, E>(p, tasks, records, results, i);
+      const HeadResults merged = MergeItem<Dot, E>(p, tasks, records, results, i);
+      if (p.choice != nullptr) choice.Choose(tasks.At(i * tasks.max_parts()), saved.At(i, 0), merged);
     }
   });
 }
@@ -203,6 +232,9 @@ void DecodeWith(const PagedAttentionParams& p, DecodeTasks& tasks) {
 // For the tokens that belong to no sequence.
 inline void ClearTokens(const PagedAttentionParams& p, int64_t element_bytes) {
   std::memset(p.attention_out, 0, p.tokens * p.n1 * p.d2 * element_bytes);
+  if (p.choice != nullptr) {
+    for (int64_t i = 0; i < p.tokens * p.n2 * p.choice->block_count; ++i) p.chosen_indices[i] = -1;
+  }
   if (p.softmax_max == nullptr) return;
   for (int64_t row = 0; row < p.tokens * p.n1; ++row)
     StoreStatistics(p.softmax_max, p.softmax_sum, row, kNegativeInfinity, 0.0f);

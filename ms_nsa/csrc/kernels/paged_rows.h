@@ -16,6 +16,7 @@ struct RowTile {
   bool first, last;  // of a part
   bool ends_task;    // besides, there is no later part in it
   int64_t count;
+  int64_t first_row;  // of its sequence, where rows follow one another
   const S* key[kDecodeRows];
   const S* value[kDecodeRows];
 };
@@ -30,10 +31,10 @@ class PagedRows {
   void Start(const DecodeTask& task) {
     head_ = task.head;
     limit_ = VisibleRows(p_, task);
-    from_ = p_.topk_indices == nullptr ? Max(0, limit_ - p_.window_size) : 0;
+    from_ = VisibleRowsFrom(p_, limit_);
     drop_ = p_.atten_mask == nullptr ? nullptr : MaskRow(task);
     table_ = p_.block_table + task.sequence * p_.max_blocks;
-    count_ = p_.topk_indices == nullptr ? BlocksOfWindow() : SortBlocks(TokenRow(p_, task));
+    count_ = p_.key_rule == KeyRule::kSelected ? SortBlocks(TokenRow(p_, task)) : AllBlocks();
     // The parts follow from the blocks that are there: absent slots must not move their borders.
     parts_ = PartsOf(count_, count_ * Min(p_.select_block_size, limit_));
   }
@@ -51,6 +52,7 @@ class PagedRows {
   bool done() const { return row_ == row_end_; }
 
   void Fill(RowTile<S>& tile, int64_t max_rows) {
+    tile.first_row = row_;
     while (tile.count < max_rows && !done()) {
       TakeFromPage(tile, max_rows);
       FindRow();
@@ -70,7 +72,7 @@ class PagedRows {
     return drop_ != nullptr && row >= first_drop_ && drop_[row - first_drop_] != 0;
   }
 
-  int64_t BlocksOfWindow() {
+  int64_t AllBlocks() {
     const int64_t first = from_ / p_.select_block_size, end = CeilDiv(limit_, p_.select_block_size);
     for (int64_t block = first; block < end; ++block) block_[block - first] = static_cast<int32_t>(block);
     return end - first;

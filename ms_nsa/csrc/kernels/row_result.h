@@ -2,8 +2,8 @@
 // row whose undivided sums are too large for fp32 although the result is not.
 #pragma once
 
+#include "../simd/exp.h"
 #include "careful.h"
-#include "exp.h"
 
 namespace ms_nsa {
 namespace {

@@ -2,12 +2,12 @@
 #pragma once
 
 #include "../isa/tables.h"
+#include "../simd/float_dot.h"
 #include "backward.h"
 #include "compressed/compress.h"
 #include "compressed/compress_grad.h"
 #include "compressed/compressed_attention.h"
 #include "compressed/paged_compress.h"
-#include "float_dot.h"
 #include "forward.h"
 #include "paged_decode.h"
 

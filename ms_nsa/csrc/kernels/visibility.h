@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "sequences.h"
+#include "windows.h"
 
 namespace ms_nsa {
 namespace {
@@ -15,11 +16,6 @@ inline int64_t RowsUpTo(SparseMode mode, const Sequence& seq, int64_t s) {
   if (mode == SparseMode::kLeftUpCausal) return Min(seq.raw_len, s + 1);
   if (mode == SparseMode::kRightDownCausal) return Max(0, Min(seq.raw_len, s + 1 + seq.raw_len - seq.q_len));
   return seq.raw_len;
-}
-
-// Windows of raw rows that end among the first `rows`.
-inline int64_t WindowCount(int64_t rows, int64_t compress_block_size, int64_t compress_stride) {
-  return rows < compress_block_size ? 0 : (rows - compress_block_size) / compress_stride + 1;
 }
 
 // Token s sees keys [VisibleFrom, VisibleLimit).

@@ -9,7 +9,6 @@ namespace ms_nsa {
 namespace {
 
 struct Avx2 {
-  static constexpr const char* kName = "avx2";
   static constexpr int kLanes = 8;
   // 12 accumulators + 2 operand vectors + 1 broadcast of 16 registers.
   static constexpr int kTileRows = 6;

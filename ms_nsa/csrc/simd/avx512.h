@@ -9,7 +9,6 @@ namespace ms_nsa {
 namespace {
 
 struct Avx512 {
-  static constexpr const char* kName = "avx512";
   static constexpr int kLanes = 16;
   // 24 accumulators + 4 operand vectors + 1 broadcast of 32 registers.
   static constexpr int kTileRows = 6;

@@ -3,8 +3,8 @@
 
 #include <cstring>
 
-#include "../kernels/element.h"
 #include "avx512.h"
+#include "element.h"
 
 namespace ms_nsa {
 namespace {

@@ -9,7 +9,6 @@ namespace ms_nsa {
 namespace {
 
 struct Neon {
-  static constexpr const char* kName = "neon";
   static constexpr int kLanes = 4;
   // 24 accumulators + 4 operand vectors + 1 broadcast of 32 registers.
   static constexpr int kTileRows = 6;

@@ -9,7 +9,6 @@ namespace ms_nsa {
 namespace {
 
 struct Scalar {
-  static constexpr const char* kName = "scalar";
   static constexpr int kLanes = 4;
   static constexpr int kTileRows = 2;
   static constexpr int kTileVectors = 2;

@@ -3,8 +3,8 @@
 // choice of the most important ones.
 #pragma once
 
+#include "../../simd/exp.h"
 #include "../buffer.h"
-#include "../exp.h"
 #include "../visibility.h"
 
 namespace ms_nsa {

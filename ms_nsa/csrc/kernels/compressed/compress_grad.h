@@ -5,7 +5,7 @@
 
 #include "../threads.h"
 #include "compress.h"
-#include "windows.h"
+#include "window_sum.h"
 
 namespace ms_nsa {
 namespace {

@@ -3,8 +3,8 @@
 // the same bits in training, prefill and decode.
 #pragma once
 
+#include "../../simd/element.h"
 #include "../buffer.h"
-#include "../element.h"
 #include "../visibility.h"
 
 namespace ms_nsa {
