@@ -40,6 +40,7 @@ def build_cpu_library():
         "-G",
         "Ninja",
         "-DCMAKE_BUILD_TYPE=Release",
+        f"-DPython3_EXECUTABLE={sys.executable}",
     ]
     # A CMake cache of another installation names tools that may be gone.
     (build / "CMakeCache.txt").unlink(missing_ok=True)

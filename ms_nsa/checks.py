@@ -1,7 +1,7 @@
 """Argument rules, each stated once, in one form: ``<operator>: <argument> must <rule>, got <value>``.
 
 Rules about constructor arguments, dtypes and length lists are here. Rules about shapes are stated in
-csrc/arguments.cpp, because graphs with dynamic shapes meet them with no Python around; :func:`check_shapes` asks there.
+op_info, because graphs with dynamic shapes meet them with no Python around; :func:`check_shapes` asks there.
 """
 
 import ctypes
@@ -18,9 +18,9 @@ _LAYOUTS = ("BSH", "BSND", "TND")
 _SPARSE_MODES = (0, 2, 3)
 _LARGEST, _LARGEST_INT64 = 2**31 - 1, 2**63 - 1
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
-_MAX_OUTPUT_EXTENTS = 16
+_MAX_OUTPUT_EXTENTS = 64
 _LENGTHS = "be a tuple, list or NumPy array of int, or an int32 or int64 Tensor"
-_CAST_BEFORE = {"topk_indices": ["int64"]}  # dtypes that Cells take besides those of op_info
+_CAST_BEFORE = {"indices": ["int64"]}  # dtypes that Cells take besides those of op_info, by given_as
 
 
 def fail(error, operator, argument, rule, value):
@@ -130,15 +130,18 @@ def infer_attributes(operator, key_value_head_num, page_block_size, layout, retu
 
 def check_dtypes(operator, device, dtypes):
     """Raises TypeError unless every input has a dtype that op_info allows; `dtypes` are MindSpore's names."""
-    inputs = load(operator)["inputs"]
-    query = dtypes[[tensor["name"] for tensor in inputs].index("query")]
-    if query not in load(operator)["dtypes"][device]:
-        fail_dtype(operator, "query", load(operator)["dtypes"][device], query)
+    info = load(operator)
+    inputs, master = info["inputs"], info["dtype_of"]
+    same = dtypes[[tensor["name"] for tensor in inputs].index(master)]
+    if same not in info["dtypes"][device]:
+        fail_dtype(operator, master, info["dtypes"][device], same)
     for tensor, dtype in zip(inputs, dtypes):
-        if tensor["dtype"] == "T" and dtype != query:
-            raise TypeError(f"{operator}: {tensor['name']} must have the dtype of query ({query}), got {dtype}")
+        if dtype is None:  # not an input on this device
+            continue
+        if tensor["dtype"] == "T" and dtype != same:
+            raise TypeError(f"{operator}: {tensor['name']} must have the dtype of {master} ({same}), got {dtype}")
         if tensor["dtype"] != "T" and dtype not in tensor["dtype"]:
-            fail_dtype(operator, tensor["name"], tensor["dtype"] + _CAST_BEFORE.get(tensor["name"], []), dtype)
+            fail_dtype(operator, tensor["name"], tensor["dtype"] + _CAST_BEFORE.get(tensor.get("given_as"), []), dtype)
 
 
 def fail_dtype(operator, argument, allowed, dtype):
@@ -160,7 +163,7 @@ def check_shapes(operator, attributes, shapes):
     ndims = (ctypes.c_int * len(shapes))(*map(len, shapes))
     flat = (ctypes.c_int64 * len(extents))(*extents)
     out = (ctypes.c_int64 * _MAX_OUTPUT_EXTENTS)()
-    arguments = (operator.encode(), text.encode(), len(shapes), ndims, flat, out)
+    arguments = (operator.encode(), text.encode(), len(shapes), ndims, flat, out, len(out))
     native.call(native.library().MsNsaCheckShapes, *arguments, error=ValueError)
     result, at = [], 0
     for _ in outputs(operator, "cpu", dict(attributes)):

@@ -2,19 +2,11 @@
 
 import functools
 
-from ms_nsa import native
+from ms_nsa import native, op_reader
 from ms_nsa.copies import CopyableCustom
 from ms_nsa.registry import kernel_name, load
 
 _PATIENCE_MS = 200  # for a call that failed before its kernel started
-
-
-@functools.lru_cache(maxsize=4096)
-def _item_bounds(operator, group, rows):
-    """Items, a token and a kv head each, from which on Python's thread joins a call, and on which it is long."""
-    library = native.library()
-    arguments = operator.encode(), group, rows
-    return library.MsNsaSharedItems(*arguments), library.MsNsaLongItems(*arguments)
 
 
 def cpu_function(operator, attributes):
@@ -41,12 +33,9 @@ class CpuKernel(CopyableCustom):
 
     def __init__(self, operator, attributes, infer_shape, infer_dtype, *args):
         super().__init__(cpu_function(operator, attributes), infer_shape, infer_dtype, *args)
-        names = [tensor["name"] for tensor in load(operator)["inputs"]]
-        self._key_at, self._indices_at = names.index("key"), names.index("topk_indices")
-        self._operator, self._head_num = operator, attributes["head_num"]
-        self._block_count = attributes["select_block_count"]
-        self._selected_rows = self._block_count * attributes["select_block_size"]
-        self._page_rows = attributes.get("page_block_size", 1)
+        self._operator, self._attributes = operator, attributes
+        self._work_inputs = op_reader.work_inputs(operator)
+        self._waits = functools.lru_cache(maxsize=1024)(self._find_wait)
         self._infer, self._last_answer = _inference_of_calls(infer_shape, infer_dtype), (None, None)
 
     def __infer__(self, *inputs):
@@ -62,7 +51,7 @@ class CpuKernel(CopyableCustom):
         return answer
 
     def __call__(self, *inputs):
-        wait = self._wait(inputs[self._key_at], inputs[self._indices_at])
+        wait = self._waits(*[inputs[index].shape for index in self._work_inputs])
         if wait is None:
             return super().__call__(*inputs)
         ended = native.library().MsNsaEndedRuns()
@@ -70,14 +59,12 @@ class CpuKernel(CopyableCustom):
         wait(ended, _PATIENCE_MS)
         return outputs
 
-    def _wait(self, key, topk_indices):
-        """The library's function that waits for such a call's kernel, or None."""
-        if topk_indices.ndim < 3 or key.ndim < 3:
-            return None  # an error
-        group = self._head_num // max(topk_indices.shape[-2], 1)
-        rows = min(self._selected_rows, key.shape[0] * self._page_rows)
-        shared, long = _item_bounds(self._operator, group, rows)
-        items = topk_indices.size // self._block_count
-        if items < shared:
-            return None
-        return native.library().MsNsaJoinRun if items < long else native.library().MsNsaAwaitRun
+    def _find_wait(self, *known):
+        """The library's function that waits for the kernel of a call with these shapes of its inputs, or None."""
+        shapes = [op_reader.ABSENT] * len(load(self._operator)["inputs"])
+        for index, shape in zip(self._work_inputs, known):
+            shapes[index] = tuple(shape)
+        library = native.library()
+        work = op_reader.work(self._operator, self._attributes, shapes)
+        waiting = library.MsNsaWaiting(self._operator.encode(), work)
+        return (None, library.MsNsaJoinRun, library.MsNsaAwaitRun)[waiting]

@@ -22,12 +22,11 @@ def library():
     lib = ctypes.CDLL(str(library_path()))
     text, number = ctypes.c_char_p, ctypes.c_int
     numbers, extents = ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int64)
-    lib.MsNsaCheckShapes.argtypes = [text, text, number, numbers, extents, extents, text, number]
+    lib.MsNsaCheckShapes.argtypes = [text, text, number, numbers, extents, extents, ctypes.c_int64, text, number]
     lib.MsNsaReport.argtypes = [text, number]
     lib.MsNsaSelectIsa.argtypes = [text, text, number]
     lib.MsNsaEndedRuns.restype = ctypes.c_int64
-    for items in (lib.MsNsaSharedItems, lib.MsNsaLongItems):
-        items.argtypes, items.restype = [text, ctypes.c_int64, ctypes.c_int64], ctypes.c_int64
+    lib.MsNsaWaiting.argtypes = [text, ctypes.c_int64]
     for wait in (lib.MsNsaJoinRun, lib.MsNsaAwaitRun):
         wait.argtypes, wait.restype = [ctypes.c_int64, ctypes.c_int64], None
     return lib

@@ -124,12 +124,12 @@ def _infer_functions(operator, attributes, device, target="cpu"):
     further = () if target == "cpu" else (first_error.SHAPE,)
 
     def infer_shape(*shapes):
-        result = checks.check_shapes(operator, pairs, separate(tuple(map(tuple, shapes)), _halves)) + further
+        result = checks.check_shapes(operator, pairs, separate(tuple(map(tuple, shapes)), _halves, _ABSENT)) + further
         return result if len(result) > 1 else result[0]
 
     def infer_dtype(*dtypes):
-        dtypes = separate(dtypes, _twice)
-        checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in dtypes])
+        dtypes = separate(dtypes, _twice, None)
+        checks.check_dtypes(operator, device, [dtype and _dtype_name(dtype) for dtype in dtypes])
         return _output_dtypes(registry.outputs(operator, target, attributes), operator, dtypes)
 
     return infer_shape, infer_dtype
@@ -150,21 +150,23 @@ def _separate(operator, target):
     It is given a function that does so for an input that joins two. Attributes, which an Ascend primitive has behind
     its inputs, are dropped.
     """
-    joins = ["joins" in tensor for tensor in registry.inputs(operator, target)]
+    there = registry.inputs(operator, target)
 
-    def separate(known, split):
-        result = []
-        for joined, item in zip(joins, known):
-            result.extend(split(item) if joined else (item,))
-        return tuple(result)
+    def separate(known, split, absent):
+        found = {}
+        for tensor, item in zip(there, known):
+            names = tensor.get("joins", (tensor["name"],))
+            found.update(zip(names, split(item) if "joins" in tensor else (item,)))
+        return tuple(found.get(tensor["name"], absent) for tensor in load(operator)["inputs"])
 
     return separate
 
 
 def _output_dtypes(outputs, operator, dtypes):
-    query = dtypes[[tensor["name"] for tensor in load(operator)["inputs"]].index("query")]
+    info = load(operator)
+    same = dtypes[[tensor["name"] for tensor in info["inputs"]].index(info["dtype_of"])]
     kinds = [tensor["dtype"] for tensor in outputs]
-    result = tuple(query if kind == "T" else getattr(ms, kind[0]) for kind in kinds)
+    result = tuple(same if kind == "T" else getattr(ms, kind[0]) for kind in kinds)
     return result if len(result) > 1 else result[0]
 
 

@@ -10,6 +10,8 @@ import functools
 import json
 import pathlib
 
+from ms_nsa.op_validation import validate
+
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "op_info", _PACKAGE.parent / "op_info")  # installed, source tree
 
@@ -20,7 +22,9 @@ def load(operator):
     for folder in _FOLDERS:
         path = folder / f"{operator}.json"
         if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
+            info = json.loads(path.read_text(encoding="utf-8"))
+            validate(info)
+            return info
     raise RuntimeError(f"ms_nsa: op_info/{operator}.json must exist, got no such file in {_FOLDERS[0]}")
 
 

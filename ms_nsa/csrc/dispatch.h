@@ -9,7 +9,7 @@
 
 namespace ms_nsa {
 
-// Kernels trust their parameters: validate.h has checked every extent, length, index and page id before.
+// Kernels trust their parameters: call/ has checked every extent, length, index and page id before.
 struct KernelTable {
   const char* isa;  // "scalar", "avx2", "avx512", "avx512bf16" or "neon"
   void (*select_attention)(const SelectAttentionParams&);

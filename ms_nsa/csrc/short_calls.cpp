@@ -1,16 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "short_calls.h"
 
 #include <omp.h>
 
 #include <algorithm>
 
-#include "arguments.h"
-
 namespace ms_nsa {
 namespace {
 
-// Half a millisecond to one of a single thread: pairs of a query row and a key, and for decode, which waits
-// for memory whatever the group, rows of the cache.
+// Half a millisecond to one of a single thread.
 constexpr int64_t kLongPairs = int64_t{1} << 17, kLongRows = int64_t{1} << 13;
 
 // A share of a sixteenth of that is worth a meeting of two threads.
@@ -20,14 +18,10 @@ constexpr int kBusyThreads = 2;  // of MindSpore
 
 }  // namespace
 
-int64_t LongItems(const std::string& op, int64_t group, int64_t rows) {
-  const int64_t work = op == kInferName ? kLongRows : kLongPairs / std::max<int64_t>(group, 1);
-  return std::max<int64_t>(work / std::max<int64_t>(rows, 1), 1);
-}
-
-int64_t SharedItems(const std::string& op, int64_t group, int64_t rows) {
-  const int64_t items = LongItems(op, group, rows);
-  return op == kGradName ? items : std::max<int64_t>(items / kLeastShare, 1);
+Waiting WaitingFor(int64_t work, WorkKind kind) {
+  const int64_t long_work = kind.unit == WorkUnit::kRows ? kLongRows : kLongPairs;
+  if (work >= long_work) return Waiting::kSleep;
+  return kind.joined && work >= long_work / kLeastShare ? Waiting::kJoin : Waiting::kReturn;
 }
 
 int ShortCallThreads() {

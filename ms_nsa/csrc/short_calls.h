@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Short calls and long ones share the processors with MindSpore in different ways. While a call runs in
 // PyNative mode, up to two of MindSpore's threads wait in busy loops: the one that queues calls and the one
 // that reads results. A short call leaves them their processors, and Python prepares the next call meanwhile.
@@ -5,16 +6,23 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 namespace ms_nsa {
 
-// Items, a token and a kv head each, from which on a call of the operator is long. An item's group of query
-// heads meets so many key rows.
-int64_t LongItems(const std::string& op, int64_t group, int64_t rows);
+// How op_info counts an operator's work: pairs of a query row and a key, or, where it waits for memory
+// whatever the arithmetic, rows of the cache.
+enum class WorkUnit { kPairs, kRows };
 
-// Items from which on Python's thread joins a short call.
-int64_t SharedItems(const std::string& op, int64_t group, int64_t rows);
+struct WorkKind {
+  WorkUnit unit;
+  bool joined;  // Python's thread may join a short call
+};
+
+// What Python's thread does while a call runs.
+enum class Waiting { kReturn = 0, kJoin = 1, kSleep = 2 };
+
+// Of a call with so much work; negative work is not known.
+Waiting WaitingFor(int64_t work, WorkKind kind);
 
 // Most threads of a short call besides Python's.
 int ShortCallThreads();

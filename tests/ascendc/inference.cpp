@@ -6,7 +6,7 @@
 #include <map>
 #include <stdexcept>
 
-#include "custom_aot.h"
+#include "api/custom_aot.h"
 
 namespace {
 

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Python's door: the C functions that it calls through ctypes, for the argument check before a call, and for
+// what this machine runs.
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <sstream>
+
+#include "../call/operator.h"
+#include "../dispatch.h"
+#include "../progress.h"
+#include "export.h"
+#include "op_info.h"
+
+namespace ms_nsa {
+namespace {
+
+// Attributes as checks.py writes them: "name=value" lines. What is not among them is 0 or empty.
+class LineAttributes : public AttributeSource {
+ public:
+  explicit LineAttributes(const char* text) {
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      const size_t at = line.find('=');
+      values_[line.substr(0, at)] = line.substr(at + 1);
+    }
+  }
+
+  int64_t Int(const char* name) const override {
+    const std::string value = String(name);
+    return value.empty() ? 0 : std::stoll(value);
+  }
+
+  float Float(const char* name) const override {
+    const std::string value = String(name);
+    return value.empty() ? 0 : std::stof(value);
+  }
+
+  std::string String(const char* name) const override {
+    const auto found = values_.find(name);
+    return found == values_.end() ? "" : found->second;
+  }
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
+// The output shapes one after another, each led by its rank, in `out` if it holds so many numbers.
+void Flatten(const Shapes& shapes, int64_t* out, int64_t capacity) {
+  int64_t needed = 0;
+  for (const Shape& shape : shapes) needed += 1 + static_cast<int64_t>(shape.size());
+  if (needed > capacity)
+    Fail("ms_nsa", "output shapes", Join("fit into ", capacity, " numbers"), Join(needed));
+  for (const Shape& shape : shapes) {
+    *out++ = static_cast<int64_t>(shape.size());
+    out = std::copy(shape.begin(), shape.end(), out);
+  }
+}
+
+void Copy(const std::string& text, char* buffer, int size) {
+  std::snprintf(buffer, size, "%s", text.c_str());
+}
+
+template <typename Action>
+int Guard(const Action& action, char* message, int size) {
+  try {
+    action();
+    return 0;
+  } catch (const std::exception& error) {
+    Copy(error.what(), message, size);
+    return 1;
+  }
+}
+
+}  // namespace
+}  // namespace ms_nsa
+
+using ms_nsa::Guard;
+
+// Those with a `message` return 0, or 1 with the error's sentence in it.
+
+// On success `out`, which holds `capacity` numbers, has the output shapes, each led by its rank.
+MS_NSA_EXPORT int MsNsaCheckShapes(const char* op, const char* attributes, int count, const int* ndims,
+                                   const int64_t* extents, int64_t* out, int64_t capacity, char* message,
+                                   int size) {
+  const auto check = [&] {
+    std::vector<ms_nsa::Tensor> in(count);
+    const int64_t* next = extents;
+    for (int i = 0; i < count; next += ndims[i++]) in[i].shape.assign(next, next + ndims[i]);
+    const ms_nsa::LineAttributes given(attributes);
+    ms_nsa::Flatten(ms_nsa::FindOperator(op).check_shapes(given, std::move(in)), out, capacity);
+  };
+  return Guard(check, message, size);
+}
+
+// "isa;supported,isas;threads".
+MS_NSA_EXPORT int MsNsaReport(char* text, int size) {
+  const auto report = [&] {
+    std::string supported;
+    for (const std::string& isa : ms_nsa::SupportedIsas()) supported += (supported.empty() ? "" : ",") + isa;
+    ms_nsa::Copy(ms_nsa::Join(ms_nsa::Kernels().isa, ";", supported, ";", omp_get_max_threads()), text, size);
+  };
+  return Guard(report, text, size);
+}
+
+MS_NSA_EXPORT int MsNsaSelectIsa(const char* isa, char* message, int size) {
+  return Guard([&] { ms_nsa::SelectIsa(isa); }, message, size);
+}
+
+MS_NSA_EXPORT int64_t MsNsaEndedRuns() {
+  return ms_nsa::EndedRuns();
+}
+
+MS_NSA_EXPORT void MsNsaAwaitRun(int64_t ended, int64_t patience_ms) {
+  ms_nsa::AwaitRun(ended, patience_ms);
+}
+
+MS_NSA_EXPORT void MsNsaJoinRun(int64_t ended, int64_t patience_ms) {
+  ms_nsa::JoinRun(ended, patience_ms);
+}
+
+// What Python's thread does while a call with so much work runs: 0 goes on, 1 joins, 2 sleeps; -1 for an
+// unknown operator.
+MS_NSA_EXPORT int MsNsaWaiting(const char* op, int64_t work) {
+  for (const ms_nsa::OperatorInfo& found : ms_nsa::Operators()) {
+    if (std::strcmp(op, found.name) == 0) return static_cast<int>(ms_nsa::WaitingFor(work, found.work_kind));
+  }
+  return -1;
+}

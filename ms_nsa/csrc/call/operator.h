@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is the same for every operator: the structs that the build makes from op_info (op_info.h) are read,
+// checked and run here. An operator's own part is Run(Operator&).
+#pragma once
+
+#include <cmath>
+#include <initializer_list>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../short_calls.h"
+#include "attributes.h"
+#include "extents.h"
+#include "tensor.h"
+
+namespace ms_nsa {
+
+// An operator by its name, for callers that have only that.
+struct OperatorInfo {
+  const char* name;
+  size_t inputs;
+  Shapes (*check_shapes)(const AttributeSource&, std::vector<Tensor>);  // throws ArgumentError
+  WorkKind work_kind;
+};
+
+// All operators of op_info.
+const std::vector<OperatorInfo>& Operators();
+
+// Throws ArgumentError for a name that is not in op_info.
+inline const OperatorInfo& FindOperator(const std::string& name) {
+  for (const OperatorInfo& found : Operators()) {
+    if (name == found.name) return found;
+  }
+  Fail("ms_nsa", "operator", "be one of op_info", name);
+}
+
+// Sizes and counts: products of two stay inside 64 bits.
+inline void CheckSize(const char* op, const char* name, int64_t got, int64_t least = 1) {
+  if (got < least) Fail(op, name, Join("be at least ", least), Join(got));
+  if (got > INT32_MAX) Fail(op, name, Join("be at most ", INT32_MAX), Join(got));
+}
+
+inline void CheckChoice(const char* op, const char* name, const std::string& got,
+                        std::initializer_list<const char*> choices) {
+  std::string list;
+  size_t place = 0;
+  for (const char* choice : choices) {
+    if (got == choice) return;
+    list += Join(place == 0 ? "" : place + 1 == choices.size() ? " or " : ", ", choice);
+    ++place;
+  }
+  Fail(op, name, "be " + list, got);
+}
+
+// An input of the Ascend operator that joins two of the same length.
+inline void SplitInHalves(const Tensor& joined, Tensor& first, Tensor& second) {
+  first = joined, second = joined;
+  if (joined.shape.empty() || joined.shape[0] < 0) return;
+  first.shape[0] = joined.shape[0] / 2;
+  second.shape[0] = joined.shape[0] - first.shape[0];
+}
+
+inline bool Known(const std::vector<Tensor>& tensors) {
+  for (const Tensor& tensor : tensors) {
+    for (const int64_t extent : tensor.shape) {
+      if (extent < 0) return false;
+    }
+  }
+  return true;
+}
+
+// Output shapes of the CPU's operator; rules are checked where every extent is known.
+template <class Operator>
+Shapes ShapesOf(Operator& op, bool known) {
+  op.BindExtents();
+  if (known) op.CheckRules();
+  return op.OutputShapes();
+}
+
+template <class Operator>
+Shapes CheckShapesOf(const AttributeSource& attributes, std::vector<Tensor> in) {
+  if (in.size() != Operator::kInputs)
+    Fail(Operator::kName, "inputs", Join("be ", Operator::kInputs), Join(in.size()));
+  Operator op;
+  op.ReadAttributes(attributes);
+  const bool known = Known(in);
+  op.ReadInputs(std::move(in));
+  return ShapesOf(op, known);
+}
+
+template <class Operator>
+OperatorInfo OperatorOf() {
+  return {Operator::kName, Operator::kInputs, &CheckShapesOf<Operator>, Operator::kWorkKind};
+}
+
+// Factor of the scores where a user gave none.
+template <class Operator>
+float ScaleOf(const Operator& op) {
+  return op.default_scale ? static_cast<float>(1.0 / std::sqrt(static_cast<double>(op.D1))) : op.scale_value;
+}
+
+}  // namespace ms_nsa

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The last step of every operator's Run: its kernel, with the threads that suit the length of the call.
+#pragma once
+
+#include "../long_call_team.h"
+#include "../short_calls.h"
+
+namespace ms_nsa {
+
+// `max_threads` is the field of the kernel's parameters.
+template <class Operator, class Params>
+void RunKernel(const Operator& op, void (*kernel)(const Params&), const Params& params,
+               int64_t& max_threads) {
+  const bool is_long = WaitingFor(op.Work(), Operator::kWorkKind) == Waiting::kSleep;
+  max_threads = is_long ? 0 : ShortCallThreads();
+  if (!is_long) return kernel(params);
+  const LongCallTeam team;
+  kernel(params);
+}
+
+}  // namespace ms_nsa
