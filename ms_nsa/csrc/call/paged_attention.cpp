@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Selected attention for decoding over a paged cache: values are checked, parameters filled, the kernel runs.
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include "../dispatch.h"
 #include "check_values.h"
+#include "decode_lengths.h"
 #include "errors.h"
 #include "mask_data.h"
 #include "op_info.h"
@@ -38,33 +38,6 @@ void Fill(const Infer& op, PagedAttentionParams* out) {
   out->attention_out = op.attention_out;
   out->softmax_max = static_cast<float*>(op.softmax_max);
   out->softmax_sum = static_cast<float*>(op.softmax_sum);
-}
-
-std::vector<int64_t> QueryLengths(const Infer& op) {
-  const int64_t* given = op.actual_seq_qlen.given_as<int64_t>();
-  if (given != nullptr) return {given, given + op.B};
-  return std::vector<int64_t>(op.B, op.layout == "TND" ? 1 : op.S);
-}
-
-// First token row of every sequence: in TND they lie one after another.
-std::vector<int64_t> QueryStarts(const Infer& op, const std::vector<int64_t>& q_len) {
-  std::vector<int64_t> start(op.B, op.S);
-  if (op.layout == "TND") start = q_len;
-  std::exclusive_scan(start.begin(), start.end(), start.begin(), int64_t{0});
-  return start;
-}
-
-void CheckInferLengths(const Infer& op, const std::vector<int64_t>& q_len, const int64_t* kv_len) {
-  const bool tnd = op.layout == "TND";
-  CheckLengths(op.kName, "actual_seq_qlen", q_len.data(), op.B, tnd ? "T" : "S", tnd ? op.T : op.S);
-  CheckLengths(op.kName, "actual_seq_kvlen", kv_len, op.B, "max_blocks * page_block_size",
-               op.max_blocks * op.page_block_size);
-  const int64_t total = std::accumulate(q_len.begin(), q_len.end(), int64_t{0});
-  if (tnd && total != op.T) Fail(op.kName, "actual_seq_qlen", Join("sum to T = ", op.T), Join(total));
-}
-
-int64_t Longest(const int64_t* lengths, int64_t batch) {
-  return batch ? *std::max_element(lengths, lengths + batch) : 0;
 }
 
 void CheckLengthLimits(const Infer& op, const PagedAttentionParams& p) {
@@ -119,7 +92,9 @@ void Run(NsaSelectedAttentionInfer& op) {
   PagedAttentionParams params{};
   Fill(op, &params);
   const std::vector<int64_t> q_len = QueryLengths(op);
-  CheckInferLengths(op, q_len, params.kv_len);
+  CheckQueryLengths(op, q_len);
+  CheckLengths(op.kName, "actual_seq_kvlen", params.kv_len, op.B, "max_blocks * page_block_size",
+               op.max_blocks * op.page_block_size);
   const std::vector<int64_t> query_start = QueryStarts(op, q_len);
   params.q_len = q_len.data();
   params.query_start = query_start.data();
