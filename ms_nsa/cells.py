@@ -1,19 +1,55 @@
 """What the operators' Cells share, and the Cells behind the functional forms."""
 
 import functools
+import inspect
 
-from mindspore import nn
+from mindspore import Tensor, nn
 
-from ms_nsa import checks
-
-_LENGTHS = ("actual_seq_qlen", "actual_seq_kvlen")
+from ms_nsa import checks, primitives, registry
 
 
 class OperatorCell(nn.Cell):
-    """A Cell of one operator, which takes lengths as users have them."""
+    """A Cell of one operator, which takes its arguments as users have them.
 
-    _lengths_at = 0  # position of actual_seq_qlen; actual_seq_kvlen follows
+    A subclass calls ``_make_operator`` when it is made, and its `construct` returns ``self._call(...)`` of its own
+    parameters in their order: op_info says by their names which input of the operator each is.
+    """
+
+    _lengths, _lengths_at = (), ()  # names and positions of the lengths among the arguments
     _on_error = None  # called when a call in Graph mode raises
+
+    def _make_operator(self, operator, attributes, device, gradient=None):
+        """Makes the operator's primitives; the arguments are those of :func:`primitives.make`."""
+        self._operator, self._device = operator, device
+        self._known, self._dynamic = primitives.make(operator, attributes, device, gradient)
+        parameters = [*inspect.signature(self.construct).parameters]
+        inputs = registry.load(operator)["inputs"]
+        self._inputs = tuple(
+            (tensor["name"], parameters.index(tensor["name"]), *primitives.way_to_give(tensor)) for tensor in inputs
+        )
+        self._typed_by = parameters.index(registry.load(operator)["dtype_of"])
+        there = primitives.taken_by_primitive(operator)
+        self._dropped = tuple(tensor["name"] not in there for tensor in inputs)
+        self._any_dropped = any(self._dropped)
+        self._lengths = tuple(tensor["name"] for tensor in inputs if tensor.get("given_as") == "lengths")
+        self._lengths_at = tuple(parameters.index(name) for name in self._lengths)
+
+    def _call(self, *given):
+        inputs, like = (), given[self._typed_by]
+        for name, place, kind, absent in self._inputs:
+            value = given[place]
+            if value is None or kind != "tensor":
+                value = primitives.as_input(self._operator, name, kind, value, absent, like)
+            elif not isinstance(value, Tensor):
+                checks.fail_tensor(self._operator, name, value)
+            inputs += (value,)
+        operator = self._known
+        if primitives.shapes_unknown(inputs):
+            operator = self._dynamic
+            primitives.check_dtypes(self._operator, self._device, primitives.dtypes_of(inputs))
+        if self._any_dropped:
+            inputs = primitives.taken(inputs, self._dropped)
+        return operator(*inputs)
 
     def compile_and_run(self, *inputs, **named):
         """A call in Graph mode."""
@@ -26,10 +62,8 @@ class OperatorCell(nn.Cell):
             raise
 
     def _with_lengths_for_graphs(self, inputs, named):
-        first = self._lengths_at
-        end = first + len(_LENGTHS)
-        inputs = (*inputs[:first], *map(_for_graphs, inputs[first:end]), *inputs[end:])
-        return inputs, {name: _for_graphs(value) if name in _LENGTHS else value for name, value in named.items()}
+        inputs = tuple(_for_graphs(value) if at in self._lengths_at else value for at, value in enumerate(inputs))
+        return inputs, {name: _for_graphs(value) if name in self._lengths else value for name, value in named.items()}
 
 
 def _for_graphs(lengths):

@@ -2,10 +2,9 @@
 
 from mindspore import ops
 
-from ms_nsa import cells, checks, primitives, refused_gradients
+from ms_nsa import cells, checks, refused_gradients
 
 _INFER = "NsaSelectedAttentionInfer"
-_TENSORS = ("query", "key", "value", "topk_indices", "block_table", "atten_mask")
 
 
 class NsaSelectedAttentionInfer(cells.OperatorCell):
@@ -91,8 +90,6 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
         (2, 1, 8, 20)
     """
 
-    _lengths_at = 5
-
     def __init__(
         self,
         head_num,
@@ -107,7 +104,7 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
         return_softmax_lse=False,
     ):
         super().__init__()
-        attributes, self._device = checks.infer_attributes(
+        attributes, device = checks.infer_attributes(
             _INFER,
             key_value_head_num,
             page_block_size,
@@ -120,11 +117,7 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
             sparse_mode=sparse_mode,
             limits=limits,
         )
-        self._known, self._dynamic = primitives.make(
-            _INFER, attributes, self._device, (refused_gradients.of_decoding, _INFER)
-        )
-        self._no_mask = primitives.no_mask()
-        self._no_lengths = primitives.no_lengths()
+        self._make_operator(_INFER, attributes, device, (refused_gradients.of_decoding, _INFER))
 
     def construct(
         self,
@@ -137,18 +130,7 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
         actual_seq_kvlen=None,
         atten_mask=None,
     ):
-        mask = self._no_mask if atten_mask is None else atten_mask
-        primitives.check_tensors(_INFER, _TENSORS, (query, key, value, topk_indices, block_table, mask))
-        topk_indices = primitives.as_indices(topk_indices)
-        qlen = primitives.as_lengths(_INFER, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
-        kvlen = primitives.as_lengths(_INFER, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
-        operator = self._known
-        if primitives.shapes_unknown(query, key, topk_indices, mask, qlen, kvlen):
-            operator = self._dynamic
-            dtypes = (query.dtype, key.dtype, value.dtype, topk_indices.dtype)
-            dtypes += (mask.dtype, block_table.dtype, qlen.dtype, kvlen.dtype)
-            primitives.check_dtypes(_INFER, self._device, dtypes)
-        return operator(query, key, value, topk_indices, mask, block_table, qlen, kvlen)
+        return self._call(query, key, value, topk_indices, block_table, actual_seq_qlen, actual_seq_kvlen, atten_mask)
 
 
 _cell = cells.cached(NsaSelectedAttentionInfer)

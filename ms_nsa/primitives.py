@@ -51,26 +51,65 @@ class _InGraph(PrimitiveWithInfer):
 in_graph = _InGraph()
 
 
-def no_mask():
-    """The empty tensor that stands for an absent atten_mask."""
-    return ms.Tensor(np.zeros(_ABSENT, np.uint8))
+def _absent_tensor(dtype):
+    return ms.Tensor(np.zeros(_ABSENT, np.float32), getattr(ms, dtype))
+
+
+def absent(tensor):
+    """The empty tensor that stands for an absent input of op_info; one per dtype where it has that of another."""
+    if tensor["dtype"] == "T":
+        return tuple(_absent_tensor(dtype) for dtype in ("float16", "bfloat16", "float32"))
+    return _absent_tensor(tensor["dtype"][0])
+
+
+def way_to_give(tensor):
+    """How a user gives an input of op_info, "tensor", "optional", "indices" or "lengths", and what stands for None."""
+    return tensor.get("given_as") or ("optional" if tensor.get("optional") else "tensor"), absent(tensor)
+
+
+def dtypes_of(tensors):
+    """Element types of tensors."""
+    dtypes = ()
+    for tensor in tensors:
+        dtypes += (tensor.dtype,)
+    return dtypes
 
 
 def no_lengths():
     """The empty tensor that stands for absent sequence lengths."""
-    return ms.Tensor(np.zeros(_ABSENT, np.int64))
+    return _absent_tensor("int64")
 
 
-def no_gradient():
-    """The empty tensor that stands for an absent gradient of a statistic."""
-    return ms.Tensor(np.zeros(_ABSENT, np.float32))
+def as_input(operator, name, kind, value, absent_value, like):
+    """An argument of a Cell as its primitive's input; an absent one gets the dtype of `like` where op_info says so."""
+    if kind == "lengths":
+        return as_lengths(operator, name, value, absent_value)
+    if value is None and kind == "optional":
+        return _absent_like(absent_value, like) if isinstance(absent_value, tuple) else absent_value
+    if not isinstance(value, ms.Tensor):
+        return checks.fail_tensor(operator, name, value)
+    return as_indices(value) if kind == "indices" else value
 
 
-def check_tensors(operator, names, inputs):
-    """Raises TypeError unless every input is a Tensor."""
-    for name, tensor in zip(names, inputs):
-        if not isinstance(tensor, ms.Tensor):
-            checks.fail_tensor(operator, name, tensor)
+def _absent_like(absent_values, like):
+    if like.dtype == ms.float16:
+        return absent_values[0]
+    return absent_values[1] if like.dtype == ms.bfloat16 else absent_values[2]
+
+
+def taken_by_primitive(operator):
+    """Names of the inputs that the primitive takes on the device in use."""
+    device = checks.device_target()
+    return [item["name"] for item in load(operator)["inputs"] if device in item.get("devices", (device,))]
+
+
+def taken(inputs, dropped):
+    """The inputs that are not dropped."""
+    kept = ()
+    for tensor, drop in zip(inputs, dropped):
+        if not drop:
+            kept += (tensor,)
+    return kept
 
 
 def as_lengths(operator, argument, lengths, absent):
@@ -95,7 +134,7 @@ def as_indices(topk_indices):
     return ops.cast(ops.clamp(topk_indices, -_LARGEST_INDEX - 1, _LARGEST_INDEX), ms.int32)
 
 
-def shapes_unknown(*tensors):
+def shapes_unknown(tensors):
     """True only while a graph is compiled in which one of the shapes is dynamic."""
     if not in_graph():
         return False
@@ -236,7 +275,7 @@ class _AscendGradNode(_AscendNode):
 
 
 def _is_absent(lengths):
-    if shapes_unknown(lengths):
+    if shapes_unknown((lengths,)):
         return False
     return lengths.shape == _ABSENT
 

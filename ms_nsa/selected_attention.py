@@ -2,24 +2,10 @@
 
 from mindspore import ops
 
-from ms_nsa import cells, checks, primitives, refused_gradients
+from ms_nsa import cells, checks, refused_gradients
 
 _FORWARD = "NsaSelectAttention"
 _GRAD = "NsaSelectAttentionGrad"
-_FORWARD_TENSORS = ("query", "key", "value", "topk_indices", "atten_mask")
-_GRAD_TENSORS = (
-    "grad",
-    "query",
-    "key",
-    "value",
-    "attention_out",
-    "softmax_max",
-    "softmax_sum",
-    "topk_indices",
-    "atten_mask",
-    "softmax_max_grad",
-    "softmax_sum_grad",
-)
 
 
 @ops.constexpr
@@ -109,8 +95,6 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         (6, 8, 24) (40, 2, 24) (40, 2, 16)
     """
 
-    _lengths_at = 9
-
     def __init__(
         self,
         head_num,
@@ -121,15 +105,10 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         limits="auto",
     ):
         super().__init__()
-        attributes, self._device = checks.training_attributes(
+        attributes, device = checks.training_attributes(
             _GRAD, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
         )
-        self._known, self._dynamic = primitives.make(
-            _GRAD, attributes, self._device, (refused_gradients.second_order, _GRAD)
-        )
-        self._no_mask = primitives.no_mask()
-        self._no_lengths = primitives.no_lengths()
-        self._no_gradient = primitives.no_gradient()
+        self._make_operator(_GRAD, attributes, device, (refused_gradients.second_order, _GRAD))
         self._on_ascend = checks.device_target() == "ascend"
 
     def construct(
@@ -148,26 +127,23 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         softmax_max_grad=None,
         softmax_sum_grad=None,
     ):
-        mask = self._no_mask if atten_mask is None else atten_mask
-        max_grad = self._no_gradient if softmax_max_grad is None else softmax_max_grad
-        sum_grad = self._no_gradient if softmax_sum_grad is None else softmax_sum_grad
-        given = (grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask)
-        primitives.check_tensors(_GRAD, _GRAD_TENSORS, (*given, max_grad, sum_grad))
-        topk_indices = primitives.as_indices(topk_indices)
-        given = (grad, query, key, value, attention_out, softmax_max, softmax_sum, topk_indices, mask)
-        qlen = primitives.as_lengths(_GRAD, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
-        kvlen = primitives.as_lengths(_GRAD, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
-        operator = self._known
-        if primitives.shapes_unknown(query, key, topk_indices, mask, qlen, kvlen):
-            operator = self._dynamic
-            dtypes = (grad.dtype, query.dtype, key.dtype, value.dtype, attention_out.dtype)
-            dtypes += (softmax_max.dtype, softmax_sum.dtype, topk_indices.dtype, mask.dtype, qlen.dtype, kvlen.dtype)
-            primitives.check_dtypes(_GRAD, self._device, (*dtypes, max_grad.dtype, sum_grad.dtype))
-        if self._on_ascend:
-            if softmax_max_grad is not None or softmax_sum_grad is not None:
-                _fail_statistics_grad()
-            return operator(*given, qlen, kvlen)
-        return operator(*given, qlen, kvlen, max_grad, sum_grad)
+        if self._on_ascend and (softmax_max_grad is not None or softmax_sum_grad is not None):
+            _fail_statistics_grad()
+        return self._call(
+            grad,
+            query,
+            key,
+            value,
+            attention_out,
+            softmax_max,
+            softmax_sum,
+            topk_indices,
+            atten_mask,
+            actual_seq_qlen,
+            actual_seq_kvlen,
+            softmax_max_grad,
+            softmax_sum_grad,
+        )
 
 
 class NsaSelectAttention(cells.OperatorCell):
@@ -251,8 +227,6 @@ class NsaSelectAttention(cells.OperatorCell):
         (6, 8, 16) (6, 8, 8) (6, 8, 8)
     """
 
-    _lengths_at = 5
-
     def __init__(
         self,
         head_num,
@@ -263,16 +237,14 @@ class NsaSelectAttention(cells.OperatorCell):
         limits="auto",
     ):
         super().__init__()
-        attributes, self._device = checks.training_attributes(
+        attributes, device = checks.training_attributes(
             _FORWARD, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
         )
         grad_cell = NsaSelectAttentionGrad(
             head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
         )
         gradient = self._bprop_with, grad_cell
-        self._known, self._dynamic = primitives.make(_FORWARD, attributes, self._device, gradient)
-        self._no_mask = primitives.no_mask()
-        self._no_lengths = primitives.no_lengths()
+        self._make_operator(_FORWARD, attributes, device, gradient)
 
     @staticmethod
     def _bprop_with(grad_cell):
@@ -310,17 +282,7 @@ class NsaSelectAttention(cells.OperatorCell):
         return bprop
 
     def construct(self, query, key, value, topk_indices, atten_mask=None, actual_seq_qlen=None, actual_seq_kvlen=None):
-        mask = self._no_mask if atten_mask is None else atten_mask
-        primitives.check_tensors(_FORWARD, _FORWARD_TENSORS, (query, key, value, topk_indices, mask))
-        topk_indices = primitives.as_indices(topk_indices)
-        qlen = primitives.as_lengths(_FORWARD, "actual_seq_qlen", actual_seq_qlen, self._no_lengths)
-        kvlen = primitives.as_lengths(_FORWARD, "actual_seq_kvlen", actual_seq_kvlen, self._no_lengths)
-        operator = self._known
-        if primitives.shapes_unknown(query, key, topk_indices, mask, qlen, kvlen):
-            operator = self._dynamic
-            dtypes = (query.dtype, key.dtype, value.dtype, topk_indices.dtype, mask.dtype, qlen.dtype, kvlen.dtype)
-            primitives.check_dtypes(_FORWARD, self._device, dtypes)
-        return operator(query, key, value, topk_indices, mask, qlen, kvlen)
+        return self._call(query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen)
 
 
 _cell = cells.cached(NsaSelectAttention)
