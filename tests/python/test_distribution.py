@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 import ms_nsa
+from children import run_python
 from support import readme_tables
 
 ROOT = readme_tables.ROOT
@@ -99,3 +100,15 @@ def test_a_wheel_of_the_sdist_holds_the_package_only(unpacked, tmp_path):
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ms_nsa").glob("*.py")}
     operators = {f"ms_nsa/op_info/{path.name}" for path in (ROOT / "op_info").iterdir()}
     assert names == {*modules, *operators, "ms_nsa/lib/libms_nsa_cpu.so", "ms_nsa/__init__.pyi", "ms_nsa/py.typed"}
+
+
+@pytest.mark.parametrize("start", [("-c",), ("-m", "report_place")], ids=["command", "module"])
+def test_children_import_what_the_tests_import(monkeypatch, tmp_path, start):
+    """Not the tree, though the tests run in its folder."""
+    script = "import ms_nsa; print(ms_nsa.__file__)"
+    (tmp_path / "ms_nsa.py").touch()
+    (tmp_path / "report_place.py").write_text(script)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(ROOT)
+    done = run_python(*start, *[script] * (start[0] == "-c"))
+    assert done.stdout.strip() == str(tmp_path / "ms_nsa.py"), done.stderr
