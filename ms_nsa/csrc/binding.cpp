@@ -14,6 +14,7 @@
 #include "progress.h"
 #include "scratch_memory.h"
 #include "short_calls.h"
+#include "thread_number.h"
 #include "validate.h"
 
 #define MS_NSA_EXPORT extern "C" __attribute__((visibility("default")))
@@ -68,7 +69,7 @@ void RunKernel(void (*kernel)(const Params&), Params& params, Inputs& in, const 
                int64_t cache_rows) {
   const int64_t rows = std::min(in.select_block_size * in.select_block_count, cache_rows);
   const bool is_short = tokens * in.n2 < LongItems(op, in.n1 / in.n2, rows);
-  in.max_threads = is_short ? ShortCallThreads() : 0;
+  in.max_threads = is_short ? std::min(ShortCallThreads(), Threads()) : 0;
   if (is_short) return kernel(params);
   const LongCallTeam team;
   kernel(params);

@@ -27,7 +27,7 @@ struct SelectAttentionInputs {
   int64_t batch, t1, t2, n1, n2, d1, d2;
   int64_t select_block_size, select_block_count;
   int64_t atten_mask_cols;  // row stride of atten_mask; 0 without a mask
-  int64_t max_threads;      // 0: as many as OpenMP gives
+  int64_t max_threads;      // 0: no limit (thread_number.h)
   float scale_value;
   DType dtype;  // of query, key, value, attention_out, grad, dq, dk, dv
   SparseMode sparse_mode;
@@ -74,7 +74,7 @@ struct PagedAttentionParams {
   int64_t select_block_size, select_block_count;
   int64_t atten_mask_rows;  // 0 for one mask of all sequences
   int64_t atten_mask_cols;
-  int64_t max_threads;  // 0: as many as OpenMP gives
+  int64_t max_threads;  // 0: no limit (thread_number.h)
   float scale_value;
   DType dtype;
   SparseMode sparse_mode;  // kLeftUpCausal further limits token i to rows j <= i; the others add nothing
