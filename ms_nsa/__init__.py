@@ -7,7 +7,7 @@ from ms_nsa.paged_attention import NsaSelectedAttentionInfer, nsa_select_attenti
 from ms_nsa.selected_attention import NsaSelectAttention, NsaSelectAttentionGrad, nsa_select_attention
 from ms_nsa.threads import set_num_threads, tell_children
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 tell_children()
 if vendor.wanted() and vendor.activate():
