@@ -5,9 +5,11 @@ import warnings
 from ms_nsa import vendor
 from ms_nsa.paged_attention import NsaSelectedAttentionInfer, nsa_select_attention_infer
 from ms_nsa.selected_attention import NsaSelectAttention, NsaSelectAttentionGrad, nsa_select_attention
+from ms_nsa.threads import set_num_threads, tell_children
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
+tell_children()
 if vendor.wanted() and vendor.activate():
     warnings.warn(vendor.problem(), RuntimeWarning, stacklevel=2)
 
@@ -17,4 +19,5 @@ __all__ = [
     "NsaSelectedAttentionInfer",
     "nsa_select_attention",
     "nsa_select_attention_infer",
+    "set_num_threads",
 ]

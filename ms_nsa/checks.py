@@ -34,10 +34,15 @@ def _is_int(value):
 
 
 def _size(operator, argument, value):
+    return size_up_to(_LARGEST, operator, argument, value)
+
+
+def size_up_to(largest, operator, argument, value):
+    """The int that `value` is, from 1 to `largest`."""
     if not _is_int(value):
         fail(TypeError, operator, argument, "be an int", value)
-    if not 1 <= value <= _LARGEST:
-        fail(ValueError, operator, argument, f"be from 1 to {_LARGEST}", value)
+    if not 1 <= value <= largest:
+        fail(ValueError, operator, argument, f"be from 1 to {largest}", value)
     return int(value)
 
 

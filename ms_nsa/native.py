@@ -3,9 +3,14 @@
 import ctypes
 import functools
 import pathlib
+import struct
+
+from ms_nsa.threads import described, given_to_openmp
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _MESSAGE_BYTES = 1024
+_ELF_64 = b"\x7fELF\x02\x01"  # and little-endian
+_ELF_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 
 
 def library_path():
@@ -13,13 +18,35 @@ def library_path():
     path = _PACKAGE / "lib" / "libms_nsa_cpu.so"
     if not path.is_file():
         raise RuntimeError(f"ms_nsa: {path} must exist, got no such file; install the package with `pip install .`")
+    if ":" in str(path):
+        rule = "hold no colon, at which MindSpore ends the name of a library"
+        raise RuntimeError(f"ms_nsa: the path of the installation must {rule}, got {path.parents[2]}")
+    _check_size(path)
     return path
+
+
+def _check_size(path):
+    """Loading a library whose end is missing would end the process. Its table of sections is that end."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(_ELF_HEADER.size)
+    whole = _ELF_HEADER.size
+    if len(header) == whole and header.startswith(_ELF_64):
+        start, entry, entries = (_ELF_HEADER.unpack(header)[at] for at in (6, 11, 12))
+        whole = max(whole, start + entry * entries)
+    if size < whole:
+        rule = f"have its {whole} bytes, got {size}"
+        raise RuntimeError(f"ms_nsa: {path} must {rule}; install the package again")
 
 
 @functools.cache
 def library():
     """The native CPU library, loaded once."""
-    lib = ctypes.CDLL(str(library_path()))
+    path = library_path()
+    try:
+        lib = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise RuntimeError(f"ms_nsa: {path} must be a library that this machine loads, got {error}") from None
     text, number = ctypes.c_char_p, ctypes.c_int
     numbers, extents = ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int64)
     lib.MsNsaCheckShapes.argtypes = [text, text, number, numbers, extents, extents, ctypes.c_int64, text, number]
@@ -29,6 +56,9 @@ def library():
     lib.MsNsaWaiting.argtypes = [text, ctypes.c_int64]
     for wait in (lib.MsNsaJoinRun, lib.MsNsaAwaitRun):
         wait.argtypes, wait.restype = [ctypes.c_int64, ctypes.c_int64], None
+    lib.MsNsaSetThreads.argtypes, lib.MsNsaSetThreads.restype = [number], None
+    if given_to_openmp() is None:
+        lib.MsNsaUseProcessors()
     return lib
 
 
@@ -72,5 +102,11 @@ def supported_isas():
 
 
 def threads():
-    """Number of threads that the CPU kernels use; OMP_NUM_THREADS sets it."""
+    """Number of threads that the CPU kernels use; :func:`ms_nsa.set_num_threads` sets it."""
     return int(_report()[2])
+
+
+def threads_described():
+    """The number of threads, where it comes from, and a warning if that is one on a larger machine."""
+    number, source, processors = _report()[2:]
+    return described(int(number), source, int(processors))

@@ -22,10 +22,18 @@ def load(operator):
     for folder in _FOLDERS:
         path = folder / f"{operator}.json"
         if path.is_file():
-            info = json.loads(path.read_text(encoding="utf-8"))
-            validate(info)
-            return info
+            return _read(path)
     raise RuntimeError(f"ms_nsa: op_info/{operator}.json must exist, got no such file in {_FOLDERS[0]}")
+
+
+def _read(path):
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON or of UTF-8
+        rule = f"be JSON as it was installed, got {error}"
+        raise RuntimeError(f"ms_nsa: {path} must {rule}; install the package again") from None
+    validate(info)
+    return info
 
 
 def inputs(operator, device):

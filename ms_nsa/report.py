@@ -36,7 +36,7 @@ def report():
         ("library", native.library_path().name),
         ("isa", f"{native.current_isa()} (this machine runs {', '.join(native.supported_isas())})"),
         ("MS_NSA_ISA", os.environ.get("MS_NSA_ISA", "not set")),
-        ("threads", native.threads()),
+        ("threads", native.threads_described()),
         *_ascend_rows(),
     ]
 

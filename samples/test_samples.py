@@ -4,14 +4,16 @@ import json
 import pathlib
 import re
 import struct
-import subprocess
-import sys
 
 import mindspore as ms
 import numpy as np
 import pytest
 
+import ms_nsa
+from children import run_python
+
 SAMPLES = pathlib.Path(__file__).resolve().parent
+INSTALLED = str(pathlib.Path(ms_nsa.__file__).parents[1])
 SIZES = [
     *("--layers", "1", "--head-num", "6", "--key-value-head-num", "2", "--head-dim", "8", "--sequence", "120"),
     *("--select-block-size", "8", "--select-block-count", "5", "--local-blocks", "2"),
@@ -29,7 +31,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def run(*command):
-    result = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
+    result = run_python(*command, PYTHONPATH=INSTALLED)
     return result.returncode, result.stdout, result.stderr
 
 

@@ -46,7 +46,8 @@ void AddSupported(std::vector<const KernelTable*>& tables) {
   constexpr int kFma = 12, kAvx = 28, kF16c = 29, kAvx2 = 5;
   if (!Has(states, {1, 2}) || !Has(basic.ecx, {kFma, kAvx, kF16c}) || !Has(extended.ebx, {kAvx2})) return;
   tables.push_back(&kAvx2Kernels);
-  constexpr int kF = 16, kDq = 17, kBw = 30, kVl = 31, kBf16 = 5;
+  constexpr int kF = 16, kDq = 17, kBw = 30, kVl = 31;
+  [[maybe_unused]] constexpr int kBf16 = 5;
   if (!Has(states, {5, 6, 7}) || !Has(extended.ebx, {kF, kDq, kBw, kVl})) return;
 #if defined(MS_NSA_WITH_AVX512)
   tables.push_back(&kAvx512Kernels);

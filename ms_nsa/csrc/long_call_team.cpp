@@ -7,6 +7,8 @@
 #include <sched.h>
 #endif
 
+#include "thread_number.h"
+
 namespace ms_nsa {
 namespace {
 
@@ -47,7 +49,7 @@ void LeaveProcessor(int, int) {}
 }  // namespace
 
 LongCallTeam::LongCallTeam() {
-  const int threads = omp_get_max_threads(), processors = omp_get_num_procs();
+  const int threads = Threads(), processors = omp_get_num_procs();
   if (threads == 1 || processors == 1 || processors > kFewProcessors) return;
   const int processor = CurrentProcessor();
   // Of a team larger than the processors, libgomp lets those that wait sleep: all can begin and move.
@@ -56,7 +58,7 @@ LongCallTeam::LongCallTeam() {
 }
 
 LongCallTeam::~LongCallTeam() {
-  if (omp_get_max_threads() <= kSmallTeam) omp_pause_resource_all(omp_pause_soft);
+  if (Threads() <= kSmallTeam) omp_pause_resource_all(omp_pause_soft);
 }
 
 }  // namespace ms_nsa

@@ -122,6 +122,7 @@ def setup_py(monkeypatch):
         "setuptools": {"Distribution": object, "__version__": "77.0.3"},
         "setuptools.command.bdist_wheel": {"bdist_wheel": object},
         "setuptools.command.build_py": {"build_py": BuildPy},
+        "setuptools.command.dist_info": {"dist_info": object},
     }
     for name, bases in classes.items():
         monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**bases, setup=lambda **_: None))

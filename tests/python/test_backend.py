@@ -19,7 +19,7 @@ import ms_nsa
 from ms_nsa import backend
 print(backend.library.cache_info().currsize, sorted(name for name in set(sys.modules) - before))
 """
-MODULES = ["selected_attention", "paged_attention", "reference"]
+MODULES = ["selected_attention", "paged_attention", "reference", "threads"]
 
 
 @pytest.mark.parametrize("module", ["ms_nsa", "ms_nsa.backend"])
@@ -28,7 +28,7 @@ def test_report(module):
     assert done.returncode == 0 and "RuntimeWarning" not in done.stderr, done.stderr
     rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if "  " in line)
     assert rows["ms_nsa"] == ms_nsa.__version__
-    assert rows["threads"] == "3"
+    assert rows["threads"] == "3 (OMP_NUM_THREADS)"
     assert rows["isa"].startswith(backend.supported_isas()[-1])
     assert "mindspore" in rows and "numpy" in rows
 
@@ -41,10 +41,12 @@ def test_import_adds_only_the_package():
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_examples_in_docstrings(module):
+def test_examples_in_docstrings(module, monkeypatch):
+    monkeypatch.setenv("MS_NSA_NUM_THREADS", "")  # which an example sets
     result = doctest.testmod(importlib.import_module(f"ms_nsa.{module}"), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
     assert result.attempted > 0
+    backend.library().MsNsaSetThreads(0)
 
 
 @pytest.mark.parametrize("name", ms_nsa.__all__)

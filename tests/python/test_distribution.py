@@ -1,20 +1,36 @@
 """The sdist holds what a build, the tests and the samples need; a wheel built from it holds the package only."""
 
 import os
+import pathlib
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 
 import pytest
+import setuptools
 
 import ms_nsa
+from children import run_python
 from support import readme_tables
 
 ROOT = readme_tables.ROOT
 SOURCES = ("ascendc", "ms_nsa", "op_info", "samples", "tests")
-FILES = ("LICENSE", "MANIFEST.in", "README.md", "README_CN.md", "pyproject.toml", "setup.py")
+FILES = (
+    "API.md",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "LICENSE",
+    "MANIFEST.in",
+    "README.md",
+    "README_CN.md",
+    "SECURITY.md",
+    "pyproject.toml",
+    "setup.py",
+)
 GENERATED = {"__pycache__", "kernel_meta", "out", "lib", "vendors"}  # and ms_nsa/op_info
 CMAKE = "#!/bin/sh\nmkdir -p build/cpu\necho compiled > build/cpu/libms_nsa_cpu.so\n"
 
@@ -74,6 +90,76 @@ def test_metadata(unpacked):
     assert fields["License-Expression"] == "Apache-2.0" and fields["License-File"] == "LICENSE"
     assert set(fields["Requires-Python"].split(",")) == {">=3.9", "<3.13"}
     assert "Keywords" in fields and "Classifier" in fields
+    assert "](" in text and not re.search(r"\]\((?!https?://)", text), "links that are dead outside of the repository"
+
+
+def test_one_version():
+    """It is written in the package; what cannot read it there says the same."""
+    found = [re.search(rf"^version: {re.escape(ms_nsa.__version__)}$", read("CITATION.cff"), flags=re.MULTILINE)]
+    found.append(re.search(rf"^## {re.escape(ms_nsa.__version__)}$", read("CHANGELOG.md"), flags=re.MULTILINE))
+    found += [f"\nms_nsa          {ms_nsa.__version__}\n" in read(readme) for readme in readme_tables.READMES]
+    assert all(found)
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """What setup.py defines, without the set-up itself."""
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("CMAKE_ARGS", raising=False)
+    return runpy.run_path(str(ROOT / "setup.py"))
+
+
+@pytest.mark.parametrize(
+    ("tools", "sentence"),
+    [
+        ((), "cmake must be installed without build isolation, got none on PATH"),
+        (("cmake",), "ninja must be installed without build isolation, got none on PATH"),
+        (("cmake", "ninja"), "a C++17 compiler must be installed, got no c++ or g++ or clang++ on PATH"),
+        (("cmake", "ninja", "clang++"), None),
+    ],
+    ids=["nothing", "no ninja", "no compiler", "all"],
+)
+def test_missing_tools_are_named(names, monkeypatch, tmp_path, tools, sentence):
+    """When pip asks for metadata, which is before it downloads."""
+    for tool in tools:
+        (tmp_path / tool).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = names["Metadata"].__new__(names["Metadata"])
+    monkeypatch.setattr(names["Metadata"].__base__, "run", lambda self: None)
+    if sentence is None:
+        return command.run()
+    with pytest.raises(SystemExit, match=f"^ms_nsa: {re.escape(sentence)}$"):
+        command.run()
+
+
+@pytest.mark.parametrize(("number", "machine"), [(62, "x86_64"), (183, "aarch64"), (243, None)])
+def test_the_tag_is_that_of_the_library(names, monkeypatch, tmp_path, number, machine):
+    library = tmp_path / "lib" / "libms_nsa_cpu.so"
+    library.parent.mkdir()
+    library.write_bytes(b"\x7fELF\x02\x01" + bytes(12) + number.to_bytes(2, "little"))
+    wheel = names["PlatformWheel"]
+    monkeypatch.setitem(wheel.get_tag.__globals__, "PACKAGE", tmp_path)
+    monkeypatch.setattr(wheel.__base__, "get_tag", lambda self: ("cp311", "cp311", "linux_x86_64"))
+    assert wheel.get_tag(wheel.__new__(wheel)) == ("py3", "none", f"linux_{machine or 'x86_64'}")
+
+
+def test_sources_that_may_only_be_read_are_copied(names, monkeypatch, tmp_path):
+    sources = tmp_path / "sources"
+    (sources / "ms_nsa").mkdir(parents=True)
+    (sources / "ms_nsa" / "module.py").write_text("1")
+    assert names["writable"](sources) == sources
+    (sources / "ms_nsa").chmod(0o555)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.chdir(sources)
+    copy = names["writable"](sources)
+    assert copy != sources and pathlib.Path.cwd() == copy
+    assert (copy / "ms_nsa" / "module.py").read_text() == "1" and (copy / "ms_nsa").stat().st_mode & 0o200
+    shutil.rmtree(copy.parent)
 
 
 def test_an_old_setuptools_is_named(tmp_path):
@@ -99,3 +185,15 @@ def test_a_wheel_of_the_sdist_holds_the_package_only(unpacked, tmp_path):
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ms_nsa").glob("*.py")}
     operators = {f"ms_nsa/op_info/{path.name}" for path in (ROOT / "op_info").iterdir()}
     assert names == {*modules, *operators, "ms_nsa/lib/libms_nsa_cpu.so", "ms_nsa/__init__.pyi", "ms_nsa/py.typed"}
+
+
+@pytest.mark.parametrize("start", [("-c",), ("-m", "report_place")], ids=["command", "module"])
+def test_children_import_what_the_tests_import(monkeypatch, tmp_path, start):
+    """Not the tree, though the tests run in its folder."""
+    script = "import ms_nsa; print(ms_nsa.__file__)"
+    (tmp_path / "ms_nsa.py").touch()
+    (tmp_path / "report_place.py").write_text(script)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(ROOT)
+    done = run_python(*start, *[script] * (start[0] == "-c"))
+    assert done.stdout.strip() == str(tmp_path / "ms_nsa.py"), done.stderr

@@ -11,8 +11,9 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+import children
 import ms_nsa
-from support import check_forward, check_gradients, fingerprints
+from support import check_forward, check_gradients
 from support.malformed import (
     CALLS,
     FORWARD,
@@ -105,7 +106,8 @@ def test_functional_forms_name_what_cannot_be_hashed(value):
 def in_graph_mode():
     """Starts the processes that make the calls; a function that waits for the outcome of one call."""
     command = [sys.executable, "-m", "support.malformed"]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": fingerprints.environment()}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    options.update(cwd=children.FOLDER, env=children.environment())
     processes = [subprocess.Popen([*command, str(part), str(WORKERS)], **options) for part in range(WORKERS)]
     found = {}
 

@@ -1,7 +1,9 @@
 """The READMEs say what op_info and the benchmark's results say, and name the same things in both languages."""
 
+import importlib
 import re
 
+import mindspore as ms
 import pytest
 
 from support import readme_tables
@@ -25,6 +27,20 @@ def test_both_languages_hold_the_same_code_and_pictures():
 def test_the_example_runs():
     text = (readme_tables.ROOT / "README.md").read_text(encoding="utf-8")
     names = {}
-    exec(re.search(r"```python\n(.*?)```", text, flags=re.DOTALL).group(1), names)
+    exec(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0], names)
     assert names["out"].shape == (256, 16, 128)
     assert names["softmax_max"].shape == names["softmax_sum"].shape == (256, 16, 8)
+
+
+def test_the_layer_runs(tmp_path, graph_mode, monkeypatch):
+    """In Graph mode, from a file because its source is parsed, with dynamic shapes, and exported."""
+    text = (readme_tables.ROOT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "layer_of_readme.py").write_text(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    layer = importlib.import_module("layer_of_readme")
+    for lengths in ([5, 9], [4, 70, 80]):
+        x = ms.ops.ones((lengths[-1], 256), ms.float32)
+        inputs = x, ms.ops.zeros((lengths[-1], 2, 16), ms.int32), ms.Tensor(lengths, ms.int64)
+        assert layer.net(*inputs).shape == layer.mixed(*inputs).shape == x.shape
+    ms.export(layer.net, *inputs, file_name=str(tmp_path / "model"), file_format="MINDIR")
+    assert (tmp_path / "model.mindir").is_file()

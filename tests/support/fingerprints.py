@@ -5,17 +5,18 @@ In a process of its own this shows what OMP_NUM_THREADS and MS_NSA_ISA do; both 
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 
 import numpy as np
 
+from children import environment, run_python
 from ms_nsa import backend
 
 from .cases import DTYPES
 from .generators import make_paged_case, make_select_case
 from .run_cells import run_operator
+
+__all__ = ["environment", "fingerprint", "fingerprints", "in_a_fresh_process", "make_cases", "run_python"]
 
 # Large enough that every kernel divides its work between threads.
 SIZES = {"n2": 3, "group": 5, "d1": 88, "d2": 56, "select_block_count": 7}
@@ -58,17 +59,6 @@ def in_a_fresh_process(repeats=1, **variables):
     done = run_python("-m", "support.fingerprints", str(repeats), **variables)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def run_python(*arguments, **changes):
-    """Runs a Python that finds what this one finds."""
-    return subprocess.run([sys.executable, *arguments], env=environment(**changes), capture_output=True, text=True)
-
-
-def environment(**changes):
-    """Variables for another Python; those that are None are not set."""
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **changes}
-    return {name: value for name, value in variables.items() if value is not None}
 
 
 if __name__ == "__main__":

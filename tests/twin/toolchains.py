@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import platform
 import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from children import run_python
 
 
 def runtime(compiler: str) -> str:
@@ -41,6 +39,5 @@ def sanitized(compiler: str) -> dict[str, str]:
 
 
 def run_tests(*selection: str, **environment: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *selection]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+    done = run_python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *selection, **environment)
     assert done.returncode == 0, done.stdout + done.stderr

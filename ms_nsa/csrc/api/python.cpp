@@ -12,6 +12,7 @@
 #include "../call/operator.h"
 #include "../dispatch.h"
 #include "../progress.h"
+#include "../thread_number.h"
 #include "export.h"
 #include "op_info.h"
 
@@ -96,18 +97,29 @@ MS_NSA_EXPORT int MsNsaCheckShapes(const char* op, const char* attributes, int c
   return Guard(check, message, size);
 }
 
-// "isa;supported,isas;threads".
+// "isa;supported,isas;threads;where their number is from;processors".
 MS_NSA_EXPORT int MsNsaReport(char* text, int size) {
   const auto report = [&] {
     std::string supported;
     for (const std::string& isa : ms_nsa::SupportedIsas()) supported += (supported.empty() ? "" : ",") + isa;
-    ms_nsa::Copy(ms_nsa::Join(ms_nsa::Kernels().isa, ";", supported, ";", omp_get_max_threads()), text, size);
+    ms_nsa::Copy(ms_nsa::Join(ms_nsa::Kernels().isa, ";", supported, ";", ms_nsa::Threads(), ";",
+                              ms_nsa::ThreadsSource(), ";", omp_get_num_procs()),
+                 text, size);
   };
   return Guard(report, text, size);
 }
 
 MS_NSA_EXPORT int MsNsaSelectIsa(const char* isa, char* message, int size) {
   return Guard([&] { ms_nsa::SelectIsa(isa); }, message, size);
+}
+
+// The caller has checked the number.
+MS_NSA_EXPORT void MsNsaSetThreads(int number) {
+  ms_nsa::SetThreads(number);
+}
+
+MS_NSA_EXPORT void MsNsaUseProcessors() {
+  ms_nsa::UseProcessors();
 }
 
 MS_NSA_EXPORT int64_t MsNsaEndedRuns() {

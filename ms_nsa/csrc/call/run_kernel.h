@@ -2,8 +2,11 @@
 // The last step of every operator's Run: its kernel, with the threads that suit the length of the call.
 #pragma once
 
+#include <algorithm>
+
 #include "../long_call_team.h"
 #include "../short_calls.h"
+#include "../thread_number.h"
 
 namespace ms_nsa {
 
@@ -12,7 +15,7 @@ template <class Operator, class Params>
 void RunKernel(const Operator& op, void (*kernel)(const Params&), const Params& params,
                int64_t& max_threads) {
   const bool is_long = WaitingFor(op.Work(), Operator::kWorkKind) == Waiting::kSleep;
-  max_threads = is_long ? 0 : ShortCallThreads();
+  max_threads = is_long ? 0 : std::min<int64_t>(ShortCallThreads(), Threads());
   if (!is_long) return kernel(params);
   const LongCallTeam team;
   kernel(params);

@@ -6,6 +6,7 @@
 #endif
 
 #include "../float_environment.h"
+#include "../thread_number.h"
 #include "../work_offer.h"
 #include "buffer.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 inline int64_t MaxThreads() {
 #ifdef _OPENMP
-  return omp_get_max_threads();
+  return Threads();
 #else
   return 1;
 #endif
