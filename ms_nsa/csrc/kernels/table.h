@@ -10,14 +10,14 @@
 namespace ms_nsa {
 namespace {
 
-// Calls Run<Dot, Element>(params). Bf16Dot is the way of this ISA to multiply bf16; other types go through
-// fp32.
-template <class V, class Bf16Dot>
+// The ways of this ISA to multiply bf16 and fp16. fp32 operands serve for both; gradients in fp16 always use
+// them, because a score gradient may be too large or too small for fp16.
+template <class V, class Bf16Dot, class Fp16Dot = FloatDot<V, false>>
 struct Operators {
   static void SelectAttention(const SelectAttentionParams& p) {
     switch (p.in.dtype) {
       case DType::kFloat16:
-        return ms_nsa::SelectAttention<FloatDot<V, false>, Fp16<V>>(p);
+        return ms_nsa::SelectAttention<Fp16Dot, Fp16<V>>(p);
       case DType::kBFloat16:
         return ms_nsa::SelectAttention<Bf16Dot, Bf16<V>>(p);
       case DType::kFloat32:
@@ -37,7 +37,7 @@ struct Operators {
   static void PagedAttention(const PagedAttentionParams& p) {
     switch (p.dtype) {
       case DType::kFloat16:
-        return ms_nsa::PagedAttention<FloatDot<V, false>, Fp16<V>>(p);
+        return ms_nsa::PagedAttention<Fp16Dot, Fp16<V>>(p);
       case DType::kBFloat16:
         return ms_nsa::PagedAttention<Bf16Dot, Bf16<V>>(p);
       case DType::kFloat32:

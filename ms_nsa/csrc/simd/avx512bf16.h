@@ -60,6 +60,7 @@ struct Avx512Bf16Dot {
     return _mm512_loadu_ps(p);
   }
   static void StoreDepth(Operand* p, Reg x) { _mm512_storeu_ps(p, x); }
+  static void StoreColumns(Operand* p, Reg x) { StoreDepth(p, x); }
 
   // kLanes * kPair elements of one row as they lie.
   template <class E>
