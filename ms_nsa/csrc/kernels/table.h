@@ -3,9 +3,9 @@
 
 #include "../isa/tables.h"
 #include "../simd/float_dot.h"
-#include "backward.h"
-#include "forward.h"
-#include "paged_decode.h"
+#include "decode/paged_decode.h"
+#include "training/backward.h"
+#include "training/forward.h"
 
 namespace ms_nsa {
 namespace {

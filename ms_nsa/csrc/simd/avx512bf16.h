@@ -17,7 +17,7 @@ struct Avx512Bf16Dot {
   using B = __m512bh;
   static constexpr int kPair = 2;
   static constexpr bool kPreciseExp = false;  // probabilities are rounded to bf16 anyway
-  static constexpr bool kBalanced = true;     // kernels/grad_balance.h
+  static constexpr bool kBalanced = true;     // kernels/training/grad_balance.h
 
   static B Broadcast(const Operand* a) {
     int32_t pair;

@@ -17,7 +17,7 @@ struct NeonPairs {
   using Operand = uint16_t;
   static constexpr int kPair = 2;
   static constexpr bool kPreciseExp = false;  // probabilities are rounded to 16 bits anyway
-  static constexpr bool kBalanced = true;     // kernels/grad_balance.h
+  static constexpr bool kBalanced = true;     // kernels/training/grad_balance.h
 
   // kLanes * kPair elements of one row, opaque to arithmetic: only moved.
   template <class E>

@@ -2,12 +2,12 @@
 // while one tile is worked on the rows of the next, be it another task's, are fetched.
 #pragma once
 
+#include "../row_result.h"
+#include "../threads.h"
 #include "decode_merge.h"
 #include "few_heads.h"
 #include "many_heads.h"
 #include "paged_rows.h"
-#include "row_result.h"
-#include "threads.h"
 
 namespace ms_nsa {
 namespace {

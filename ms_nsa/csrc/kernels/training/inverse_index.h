@@ -3,7 +3,7 @@
 // entry with count 2.
 #pragma once
 
-#include "visibility.h"
+#include "../visibility.h"
 
 namespace ms_nsa {
 namespace {
