@@ -3,16 +3,26 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <initializer_list>
 #include <stdexcept>
 
 #include "isa/tables.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace ms_nsa {
 namespace {
+
+[[maybe_unused]] constexpr bool Has(uint64_t word, std::initializer_list<int> bits) {
+  for (const int bit : bits) {
+    if (((word >> bit) & 1) == 0) return false;
+  }
+  return true;
+}
 
 #if defined(__x86_64__)
 
@@ -23,13 +33,6 @@ struct CpuidLeaf {
     __get_cpuid_count(leaf, subleaf, &eax, &ebx, &ecx, &edx);
   }
 };
-
-constexpr bool Has(uint32_t word, std::initializer_list<int> bits) {
-  for (const int bit : bits) {
-    if (((word >> bit) & 1) == 0) return false;
-  }
-  return true;
-}
 
 // Register states that the operating system saves: bit 1 SSE, 2 AVX, 5-7 AVX-512.
 uint32_t EnabledStates() {
@@ -61,6 +64,15 @@ void AddSupported(std::vector<const KernelTable*>& tables) {
 
 void AddSupported(std::vector<const KernelTable*>& tables) {
   tables.push_back(&kNeonKernels);
+  // HWCAP_ASIMDFHM and HWCAP2_BF16, which older headers do not know.
+  [[maybe_unused]] constexpr int kFp16Products = 23, kBf16 = 14;
+#if defined(MS_NSA_WITH_NEONFP16)
+  if (!Has(getauxval(AT_HWCAP), {kFp16Products})) return;
+  tables.push_back(&kNeonFp16Kernels);
+#endif
+#if defined(MS_NSA_WITH_NEONBF16)
+  if (Has(getauxval(AT_HWCAP2), {kBf16})) tables.push_back(&kNeonBf16Kernels);
+#endif
 }
 
 #else

@@ -15,6 +15,8 @@ CSRC, ASCENDC, TWIN = ROOT / "ms_nsa" / "csrc", ROOT / "ascendc", ROOT / "tests"
 OPTIONS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-fsyntax-only", "-x", "c++"]
 X86_FLAGS = ["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16"]
 COMPILERS = {"x86_64": "g++", "aarch64": "aarch64-linux-gnu-g++"}
+# Rooms of the kernels, and the rooms that each may include besides itself; "" holds what they share.
+ROOMS = {"": set(), "training": {""}, "compressed": {"", "training"}, "decode": {"", "compressed"}}
 # Headers of the vector layer that need one processor family, and its flags.
 FAMILIES = {"avx": ("x86_64", X86_FLAGS), "neon": ("aarch64", ["-march=armv8.2-a+fp16fml+bf16"])}
 
@@ -73,3 +75,20 @@ def test_the_vector_layer_includes_nothing_above_it():
     for header in sorted((CSRC / "simd").glob("*.h")):
         upward = [name for name in re.findall(r'#include "(.*)"', header.read_text()) if "/" in name]
         assert not upward, f"{header.name} includes {upward}"
+
+
+def included_rooms(header):
+    """Rooms of the kernels that a header includes."""
+    kernels = CSRC / "kernels"
+    paths = [(header.parent / name).resolve() for name in re.findall(r'#include "(.*)"', header.read_text())]
+    return {"/".join(path.parent.relative_to(kernels).parts) for path in paths if path.is_relative_to(kernels)}
+
+
+def test_the_rooms_of_the_kernels_include_what_lies_below():
+    """Except the table, which holds every room."""
+    for room, below in ROOMS.items():
+        for header in (CSRC / "kernels" / room).glob("*.h"):
+            upward = included_rooms(header) - below - {room}
+            assert header.name == "table.h" or not upward, f"{header.relative_to(CSRC)} includes {upward}"
+    rooms = {header.parent.name for header in (CSRC / "kernels").glob("*/*.h")}
+    assert rooms <= set(ROOMS), "a room without a rule"

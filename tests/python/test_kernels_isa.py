@@ -12,18 +12,31 @@ import pytest
 
 from support import check_forward, check_gradients, make_paged_case, make_select_case, random_select_case
 from support.case_file import paged_call, select_call, select_grad_call
-from support.kernel_runner import ARM_COMPILER, arm_runner, missing_for_arm, native_runner
+from support.kernel_runner import (
+    ARM_COMPILER,
+    ARM_ISAS,
+    CPU_FLAGS,
+    ISAS,
+    arm_runner,
+    missing_for_arm,
+    native_runner,
+    processor_flags,
+)
 
 DTYPES = [np.dtype(name) for name in (np.float16, ml_dtypes.bfloat16, np.float32)]
-ISAS = ("scalar", "avx2", "avx512", "avx512bf16", "neon")
-# Flags of /proc/cpuinfo that each x86 ISA needs.
-CPU_FLAGS = {
-    "avx2": {"avx2", "fma", "f16c"},
-    "avx512": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"},
-    "avx512bf16": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"},
-}
+# Instruction sets that differ from a narrower one in some types only.
+OWN_DTYPES = {"neonfp16": DTYPES[:1], "neonbf16": DTYPES[1:2]}
 THREADS = (1, 2, 3)
 OUTPUTS = ("attention_out", "softmax_max", "softmax_sum", "dq", "dk", "dv")
+
+
+def dtypes_of(isa):
+    return OWN_DTYPES.get(isa, DTYPES)
+
+
+for_isa_and_dtype = pytest.mark.parametrize(
+    ("isa", "dtype"), [pytest.param(isa, dtype, id=f"{isa}-{dtype}") for isa in ISAS for dtype in dtypes_of(isa)]
+)
 
 
 @pytest.fixture(params=ISAS)
@@ -33,13 +46,12 @@ def isa(request):
 
 @pytest.fixture
 def runner(isa):
-    if isa in native_runner().isas():
-        return native_runner()
-    if isa != "neon":
-        pytest.skip(f"this processor has no {isa}")
-    if missing_for_arm():
+    emulated = isa in ARM_ISAS and processor_flags() is not None
+    if emulated and missing_for_arm():
         pytest.skip(f"not installed: {', '.join(missing_for_arm())}")
-    return arm_runner()
+    if not emulated and isa not in native_runner().isas():
+        pytest.skip(f"this processor has no {isa}, and qemu emulates none")
+    return arm_runner() if emulated else native_runner()
 
 
 def check(runner, isa, folder, cases, threads=THREADS):
@@ -61,13 +73,13 @@ def random_cases(seed, count, dtype):
     return [random_select_case(rng, dtype, poison=bool(i % 2)) for i in range(count)]
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_isa_and_dtype
 def test_random_cases(runner, isa, tmp_path, dtype):
     check(runner, isa, tmp_path, random_cases(7, 40, dtype))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_isa_and_dtype
 def test_many_random_cases(runner, isa, tmp_path, dtype):
     for seed in range(5):
         check(runner, isa, tmp_path, random_cases(100 + seed, 100, dtype))
@@ -94,7 +106,7 @@ def cases_around_the_tiles(dtype):
     ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_isa_and_dtype
 def test_sizes_around_the_tiles(runner, isa, tmp_path, dtype):
     """Several chunks and batches a head; blocks below, at and above a key tile; heads wider than a panel."""
     check(runner, isa, tmp_path, cases_around_the_tiles(dtype))
@@ -105,7 +117,7 @@ def test_sizes_around_the_tiles(runner, isa, tmp_path, dtype):
 def test_non_finite_data_reaches_only_what_sees_it(runner, isa, tmp_path, place, bad):
     """The bad element lies in blocks that some causal rows see only in part, without it."""
     cases = []
-    for dtype in DTYPES:
+    for dtype in dtypes_of(isa):
         sizes = {"select_block_size": 40, "select_block_count": 3, "styles": ("distinct",)}
         case = sized_case(dtype, q_lens=[9, 70], kv_lens=[20, 90], scale_value=0.2, **sizes)
         array = getattr(case, place).copy()
@@ -125,7 +137,7 @@ def test_non_finite_data_reaches_only_what_sees_it(runner, isa, tmp_path, place,
 
 
 def test_order_of_slots_and_padding_are_bitwise_irrelevant(runner, isa, tmp_path):
-    for dtype in DTYPES:
+    for dtype in dtypes_of(isa):
         case = sized_case(dtype, styles=("holes", "repeated"))
         rng = np.random.default_rng(5)
         padded = np.concatenate([case.topk_indices, np.full((*case.topk_indices.shape[:2], 3), -1, np.int32)], axis=2)
@@ -152,7 +164,7 @@ def decode_cases(dtype):
     ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_isa_and_dtype
 def test_decode_of_every_group_size(runner, isa, tmp_path, dtype):
     """Right between guard pages, among NaN, for any number of threads; absent slots change no bit."""
     for case in decode_cases(dtype):
@@ -164,13 +176,20 @@ def test_decode_of_every_group_size(runner, isa, tmp_path, dtype):
 
 
 def test_supported_isas_are_those_of_the_processor():
-    with open("/proc/cpuinfo") as file:
-        lines = [line for line in file if line.startswith("flags")]
-    if not lines:
+    flags = processor_flags()
+    if flags is None:
         pytest.skip("/proc/cpuinfo lists no flags: not an x86 processor")
-    flags = set(lines[0].split(":")[1].split())
     expected = ["scalar", *(isa for isa, needed in CPU_FLAGS.items() if needed <= flags)]
     assert native_runner().isas() == expected
+
+
+@pytest.mark.parametrize(("model", "isas"), [("cortex-a72", ["neon"]), ("max", ARM_ISAS)])
+def test_supported_isas_of_arm_processors(model, isas):
+    if missing_for_arm():
+        pytest.skip(f"not installed: {', '.join(missing_for_arm())}")
+    runner = arm_runner(model)
+    assert runner.isas() == ["scalar", *isas]
+    assert "must be one of scalar, " + ", ".join(isas) + " on this machine, got avx2" in runner.fails("avx2")
 
 
 def test_unknown_isa_is_refused():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 import pytest
-from test_kernels_isa import DTYPES, isa, runner  # noqa: F401
+from test_kernels_isa import for_isa_and_dtype, isa, runner  # noqa: F401
 
 from support import PagedCase, SelectCase, check_forward, make_paged_case, make_select_case
 from support.case_file import paged_call, select_call, select_grad_call
@@ -31,7 +31,7 @@ def test_one_key_weighs_one(runner, isa, tmp_path, dtype, size, scale):  # noqa:
     assert (out == value).all() and (total == 1).all()
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_isa_and_dtype
 @pytest.mark.parametrize(("score", "scale"), [(1000, 1.25), (4094, -24.75), (1024, 97.25)])
 def test_equal_keys_weigh_the_same(runner, isa, tmp_path, dtype, score, scale):  # noqa: F811
     case = scored_case(dtype, [score] * 64, [1] * 64, 64, [0], scale)
@@ -40,7 +40,7 @@ def test_equal_keys_weigh_the_same(runner, isa, tmp_path, dtype, score, scale): 
     assert (gradient[2] == 1 / 64).all()
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_isa_and_dtype
 def test_a_block_listed_twice_weighs_twice(runner, isa, tmp_path, dtype):  # noqa: F811
     case = scored_case(dtype, [4096, 4096], [3, 0], 1, [0, 1, 0], 17.25)
     (forward,), (gradient,) = runner.run(tmp_path, isa, [select_call(case), select_grad_call(case)])
@@ -48,6 +48,12 @@ def test_a_block_listed_twice_weighs_twice(runner, isa, tmp_path, dtype):  # noq
     precision = {2: 4e-3 if case.dtype == BF16 else 5e-4, 4: 1e-6}[case.dtype.itemsize]
     assert (forward[2] == 3).all() and forward[0].item() == 2
     np.testing.assert_allclose(gradient[2].astype(np.float64).ravel(), exact, rtol=precision)
+
+
+def test_a_block_listed_more_often_than_fp16_counts(runner, isa, tmp_path):  # noqa: F811
+    case = scored_case(np.float16, [1, 1], [3, 5], 1, [0] * 65600 + [1])
+    ((out, _, total),) = runner.run(tmp_path, isa, [select_call(case)])[0]
+    assert out.item() == 3 and (total == 65601).all()
 
 
 def gradient_errors(runner, isa, folder, case):  # noqa: F811
@@ -61,8 +67,8 @@ def gradient_errors(runner, isa, folder, case):  # noqa: F811
 
 
 def coarser(isa):  # noqa: F811
-    """Only avx512bf16 rounds weights and score gradients to bfloat16."""
-    return 1.5 if isa == "avx512bf16" else 1
+    """Only these round weights and score gradients to bfloat16."""
+    return 1.5 if isa in ("avx512bf16", "neonbf16") else 1
 
 
 def case_of_widths(dtype, count, scale, offset=0):
@@ -74,7 +80,7 @@ def case_of_widths(dtype, count, scale, offset=0):
     return SelectCase(*arrays, indices, 128 // count, scale)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_isa_and_dtype
 @pytest.mark.parametrize("count", [1, 2, 16])
 def test_gradients_where_all_keys_share_a_large_element(runner, isa, tmp_path, dtype, count):  # noqa: F811
     """Every score is about -7e4, and float32 resolves it to 8e-3; dq multiplies what score gradients do not sum to."""
@@ -82,7 +88,7 @@ def test_gradients_where_all_keys_share_a_large_element(runner, isa, tmp_path, d
     assert max(errors) < 0.025 * coarser(isa)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_isa_and_dtype
 @pytest.mark.parametrize(("scale", "bar"), [(0.01, 0.005), (0.125, 0.007), (1, 0.0115), (3, 0.0115)])
 def test_gradients_where_one_key_has_nearly_all_the_weight(runner, isa, tmp_path, dtype, scale, bar):  # noqa: F811
     """Or where all weigh the same, which must not suffer for it. The bars are those of bfloat16."""
@@ -110,7 +116,7 @@ def test_values_near_the_largest_finite_number(runner, isa, tmp_path, dtype):  #
     check_forward(paged, decode[0].reshape(paged.attention_out_shape))
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@for_isa_and_dtype
 def test_decode_of_the_lowest_scores(runner, isa, tmp_path, dtype):  # noqa: F811
     """Every score lies near the end of float32's range, below -3e38."""
     score = -np.finfo(np.float32).max

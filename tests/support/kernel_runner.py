@@ -12,6 +12,13 @@ from . import case_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ARM_COMPILER, ARM_EMULATOR, ARM_LIBRARIES = "aarch64-linux-gnu-g++", "qemu-aarch64", "/usr/aarch64-linux-gnu"
+# Flags of /proc/cpuinfo that each x86 instruction set needs.
+_AVX2 = {"avx2", "fma", "f16c"}
+_AVX512 = {*_AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl"}
+CPU_FLAGS = {"avx2": _AVX2, "avx512": _AVX512, "avx512bf16": {*_AVX512, "avx512_bf16"}}
+ARM_ISAS = ("neon", "neonfp16", "neonbf16")
+ISAS = ("scalar", *CPU_FLAGS, *ARM_ISAS)
+EMULATE = (ARM_EMULATOR, "-L", ARM_LIBRARIES)
 
 
 class KernelRunner:
@@ -62,13 +69,13 @@ class KernelRunner:
 
 @cache
 def native_runner():
-    return KernelRunner(_build("native"))
+    return KernelRunner(build("native"))
 
 
 @cache
-def arm_runner():
-    toolchain = ROOT / "tests" / "cpp" / "aarch64.cmake"
-    return KernelRunner(_build("aarch64", f"-DCMAKE_TOOLCHAIN_FILE={toolchain}"), (ARM_EMULATOR, "-L", ARM_LIBRARIES))
+def arm_runner(model="max"):
+    """On a processor model of qemu's; "max" has everything."""
+    return KernelRunner(build("aarch64"), (*EMULATE, "-cpu", model))
 
 
 def missing_for_arm():
@@ -76,13 +83,22 @@ def missing_for_arm():
     return [tool for tool in (ARM_COMPILER, ARM_EMULATOR) if shutil.which(tool) is None]
 
 
-def _build(name, *options):
+def processor_flags():
+    """Of /proc/cpuinfo; None on a processor that is not x86."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        lines = [line for line in file if line.startswith("flags")]
+    return set(lines[0].split(":")[1].split()) if lines else None
+
+
+def build(family, target="kernel_runner"):
     """Incremental, in build/, so that only the first run of the tests pays for it."""
-    folder = ROOT / "build" / f"cpp_tests_{name}"
-    configure = ["cmake", "-S", str(ROOT / "tests" / "cpp"), "-B", str(folder), "-G", "Ninja", *options]
+    folder = ROOT / "build" / f"cpp_tests_{family}"
+    configure = ["cmake", "-S", str(ROOT / "tests" / "cpp"), "-B", str(folder), "-G", "Ninja"]
+    if family == "aarch64":
+        configure.append(f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'tests' / 'cpp' / 'aarch64.cmake'}")
     with one_builder(folder):
         (folder / "CMakeCache.txt").unlink(missing_ok=True)  # it may name tools of another environment
-        for command in (configure, ["cmake", "--build", str(folder), "--target", "kernel_runner"]):
+        for command in (configure, ["cmake", "--build", str(folder), "--target", target]):
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return folder

@@ -10,5 +10,7 @@ extern const KernelTable kAvx2Kernels;
 extern const KernelTable kAvx512Kernels;
 extern const KernelTable kAvx512Bf16Kernels;
 extern const KernelTable kNeonKernels;
+extern const KernelTable kNeonFp16Kernels;
+extern const KernelTable kNeonBf16Kernels;
 
 }  // namespace ms_nsa

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "../simd/element.h"
-#include "row_batch.h"
 
 namespace ms_nsa {
 namespace {

@@ -45,7 +45,7 @@ inline void TransposeTile(const typename E::Storage* src, int64_t stride, int64_
   Dot::Vec::Transpose(tile);
   const int64_t depth = kFull ? kLanes : CeilDiv(count, Dot::kPair);
 #pragma GCC unroll 16
-  for (int64_t i = 0; i < depth; ++i) Dot::StoreDepth(out + i * step, tile[i]);
+  for (int64_t i = 0; i < depth; ++i) Dot::StoreColumns(out + i * step, tile[i]);
 }
 
 // keys rows of width elements -> B[width][keys].

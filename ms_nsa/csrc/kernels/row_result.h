@@ -2,7 +2,9 @@
 // row whose undivided sums are too large for fp32 although the result is not.
 #pragma once
 
+#include "../params.h"
 #include "../simd/exp.h"
+#include "buffer.h"
 #include "careful.h"
 
 namespace ms_nsa {

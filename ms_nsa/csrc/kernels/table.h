@@ -3,25 +3,25 @@
 
 #include "../isa/tables.h"
 #include "../simd/float_dot.h"
-#include "backward.h"
-#include "compressed/compress.h"
-#include "compressed/compress_grad.h"
-#include "compressed/compressed_attention.h"
-#include "compressed/paged_compress.h"
-#include "forward.h"
-#include "paged_decode.h"
+#include "decode/paged_compress.h"
+#include "decode/paged_decode.h"
+#include "training/backward.h"
+#include "training/compress.h"
+#include "training/compress_grad.h"
+#include "training/compressed_attention.h"
+#include "training/forward.h"
 
 namespace ms_nsa {
 namespace {
 
-// Calls Run<Dot, Element>(params). Bf16Dot is the way of this ISA to multiply bf16; other types go through
-// fp32.
-template <class V, class Bf16Dot>
+// The ways of this ISA to multiply bf16 and fp16. fp32 operands serve for both; gradients in fp16 always use
+// them, because a score gradient may be too large or too small for fp16.
+template <class V, class Bf16Dot, class Fp16Dot = FloatDot<V, false>>
 struct Operators {
   static void SelectAttention(const SelectAttentionParams& p) {
     switch (p.in.dtype) {
       case DType::kFloat16:
-        return ms_nsa::SelectAttention<FloatDot<V, false>, Fp16<V>>(p);
+        return ms_nsa::SelectAttention<Fp16Dot, Fp16<V>>(p);
       case DType::kBFloat16:
         return ms_nsa::SelectAttention<Bf16Dot, Bf16<V>>(p);
       case DType::kFloat32:
@@ -41,7 +41,7 @@ struct Operators {
   static void PagedAttention(const PagedAttentionParams& p) {
     switch (p.dtype) {
       case DType::kFloat16:
-        return ms_nsa::PagedAttention<FloatDot<V, false>, Fp16<V>>(p);
+        return ms_nsa::PagedAttention<Fp16Dot, Fp16<V>>(p);
       case DType::kBFloat16:
         return ms_nsa::PagedAttention<Bf16Dot, Bf16<V>>(p);
       case DType::kFloat32:
@@ -81,7 +81,7 @@ struct Operators {
   static void CompressAttention(const CompressAttentionParams& p) {
     switch (p.in.dtype) {
       case DType::kFloat16:
-        return ms_nsa::CompressAttention<FloatDot<V, false>, Fp16<V>>(p);
+        return ms_nsa::CompressAttention<Fp16Dot, Fp16<V>>(p);
       case DType::kBFloat16:
         return ms_nsa::CompressAttention<Bf16Dot, Bf16<V>>(p);
       case DType::kFloat32:

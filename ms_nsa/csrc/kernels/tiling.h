@@ -1,5 +1,6 @@
-// Every tile and chunk size of the kernels, with its reason. Register tiles are part of the vector types
-// (simd/*.h).
+// Sizes of tiles, chunks and shares of work, each with its reason. What only one file's loops know stands
+// there: unrolled steps, panels of columns, rows that are fetched ahead. Register tiles are part of the
+// vector types (simd/*.h).
 #pragma once
 
 #include <cstdint>

@@ -17,7 +17,7 @@ struct Avx512Bf16Dot {
   using B = __m512bh;
   static constexpr int kPair = 2;
   static constexpr bool kPreciseExp = false;  // probabilities are rounded to bf16 anyway
-  static constexpr bool kBalanced = true;     // kernels/grad_balance.h
+  static constexpr bool kBalanced = true;     // kernels/training/grad_balance.h
 
   static B Broadcast(const Operand* a) {
     int32_t pair;
@@ -60,6 +60,7 @@ struct Avx512Bf16Dot {
     return _mm512_loadu_ps(p);
   }
   static void StoreDepth(Operand* p, Reg x) { _mm512_storeu_ps(p, x); }
+  static void StoreColumns(Operand* p, Reg x) { StoreDepth(p, x); }
 
   // kLanes * kPair elements of one row as they lie.
   template <class E>

@@ -37,6 +37,7 @@ struct FloatDot {
     return E::Load(p);
   }
   static void StoreDepth(Operand* p, Reg x) { V::Store(p, x); }
+  static void StoreColumns(Operand* p, Reg x) { V::Store(p, x); }
 
   template <class E>
   static B LoadRow(const typename E::Storage* p) {

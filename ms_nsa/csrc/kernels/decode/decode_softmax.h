@@ -1,8 +1,8 @@
 // Softmax of one row tile's scores. Keys and heads lie in the lanes: score[vector][key of the vector][head].
 #pragma once
 
+#include "../tiling.h"
 #include "decode_state.h"
-#include "tiling.h"
 
 namespace ms_nsa {
 namespace {

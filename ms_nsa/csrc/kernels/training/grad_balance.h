@@ -8,9 +8,10 @@
 
 #include <cstring>
 
-#include "../simd/exp.h"
-#include "buffer.h"
-#include "careful.h"
+#include "../../simd/exp.h"
+#include "../buffer.h"
+#include "../careful.h"
+#include "../visibility.h"
 
 namespace ms_nsa {
 namespace {

@@ -1,8 +1,8 @@
 // Paged lookup: the cache rows that one query token sees, in ascending order, a tile at a time.
 #pragma once
 
+#include "../heap_sort.h"
 #include "decode_tasks.h"
-#include "heap_sort.h"
 
 namespace ms_nsa {
 namespace {

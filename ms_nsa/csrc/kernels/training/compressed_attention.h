@@ -4,9 +4,9 @@
 // values and for the importance of blocks. (An online softmax needs both corrected later: 4 to 9 % slower.)
 #pragma once
 
-#include "../online_softmax.h"
+#include "../block_choice.h"
 #include "../row_result.h"
-#include "block_choice.h"
+#include "online_softmax.h"
 #include "packed_keys.h"
 
 namespace ms_nsa {

@@ -2,7 +2,7 @@
 // computed. Rows of one head lie a whole token apart, which hardware prefetchers do not follow.
 #pragma once
 
-#include "fetch_lines.h"
+#include "../fetch_lines.h"
 
 namespace ms_nsa {
 namespace {

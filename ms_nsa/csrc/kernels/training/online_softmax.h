@@ -2,7 +2,7 @@
 // what was accumulated under an older maximum.
 #pragma once
 
-#include "../simd/exp.h"
+#include "../../simd/exp.h"
 #include "row_batch.h"
 
 namespace ms_nsa {

@@ -2,10 +2,10 @@
 // selected blocks. Whether a task is an item or a part is a matter of speed only.
 #pragma once
 
-#include "../params.h"
-#include "buffer.h"
-#include "tiling.h"
-#include "windows.h"
+#include "../../params.h"
+#include "../buffer.h"
+#include "../tiling.h"
+#include "../windows.h"
 
 namespace ms_nsa {
 namespace {

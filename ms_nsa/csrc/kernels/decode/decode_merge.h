@@ -1,7 +1,7 @@
 // Merge of the results of an item's parts, one after another.
 #pragma once
 
-#include "../simd/exp.h"
+#include "../../simd/exp.h"
 #include "decode_tasks.h"
 
 namespace ms_nsa {

@@ -3,7 +3,7 @@
 // GB/s); a prefetch to L2 whose page is not in the TLB is dropped, one to L1 is not.
 #pragma once
 
-#include "fetch_lines.h"
+#include "../fetch_lines.h"
 
 namespace ms_nsa {
 namespace {

@@ -3,9 +3,9 @@
 // the same bits in training, prefill and decode.
 #pragma once
 
-#include "../../simd/element.h"
-#include "../buffer.h"
-#include "../visibility.h"
+#include "../simd/element.h"
+#include "buffer.h"
+#include "visibility.h"
 
 namespace ms_nsa {
 namespace {

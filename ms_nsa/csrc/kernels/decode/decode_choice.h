@@ -2,8 +2,8 @@
 // The choice of blocks in decode: an item's scores are kept until its maxima and sums are known.
 #pragma once
 
-#include "../decode_merge.h"
-#include "block_choice.h"
+#include "../block_choice.h"
+#include "decode_merge.h"
 
 namespace ms_nsa {
 namespace {

@@ -3,9 +3,9 @@
 // threads.
 #pragma once
 
+#include "../heap_sort.h"
+#include "../threads.h"
 #include "backward_worker.h"
-#include "heap_sort.h"
-#include "threads.h"
 
 namespace ms_nsa {
 namespace {

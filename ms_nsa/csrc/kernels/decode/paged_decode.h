@@ -2,13 +2,13 @@
 // while one tile is worked on the rows of the next, be it another task's, are fetched.
 #pragma once
 
-#include "compressed/decode_choice.h"
+#include "../row_result.h"
+#include "../threads.h"
+#include "decode_choice.h"
 #include "decode_merge.h"
 #include "few_heads.h"
 #include "many_heads.h"
 #include "paged_rows.h"
-#include "row_result.h"
-#include "threads.h"
 
 namespace ms_nsa {
 namespace {

@@ -3,9 +3,9 @@
 // choice of the most important ones.
 #pragma once
 
-#include "../../simd/exp.h"
-#include "../buffer.h"
-#include "../visibility.h"
+#include "../simd/exp.h"
+#include "buffer.h"
+#include "visibility.h"
 
 namespace ms_nsa {
 namespace {

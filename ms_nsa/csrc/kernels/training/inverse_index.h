@@ -3,7 +3,7 @@
 // result. A block listed twice by a token is one entry with count 2.
 #pragma once
 
-#include "visibility.h"
+#include "../visibility.h"
 
 namespace ms_nsa {
 namespace {

@@ -1,8 +1,8 @@
 // One (key tile, rows) step of the gradient: five products around the softmax's gradient.
 #pragma once
 
-#include "careful.h"
-#include "pack.h"
+#include "../careful.h"
+#include "../pack.h"
 #include "softmax_grad.h"
 
 namespace ms_nsa {

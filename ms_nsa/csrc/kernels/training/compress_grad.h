@@ -4,8 +4,8 @@
 #pragma once
 
 #include "../threads.h"
+#include "../window_sum.h"
 #include "compress.h"
-#include "window_sum.h"
 
 namespace ms_nsa {
 namespace {

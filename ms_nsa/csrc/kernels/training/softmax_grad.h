@@ -1,7 +1,7 @@
 // Gradient of the softmax from the saved statistics: P = exp(z - max) / sum, dS = scale * P * (dP - delta).
 #pragma once
 
-#include "../simd/exp.h"
+#include "../../simd/exp.h"
 #include "grad_balance.h"
 #include "row_batch.h"
 

@@ -1,7 +1,7 @@
 // Cache rows in scratch memory, where their place or length does not suit the loops.
 #pragma once
 
-#include "pack.h"
+#include "../pack.h"
 
 namespace ms_nsa {
 namespace {

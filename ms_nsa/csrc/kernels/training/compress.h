@@ -4,7 +4,7 @@
 
 #include "../fetch_lines.h"
 #include "../threads.h"
-#include "window_sum.h"
+#include "../window_sum.h"
 
 namespace ms_nsa {
 namespace {

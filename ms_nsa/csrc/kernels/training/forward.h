@@ -3,11 +3,11 @@
 // in cache.
 #pragma once
 
+#include "../pack.h"
+#include "../row_result.h"
+#include "../threads.h"
 #include "online_softmax.h"
-#include "pack.h"
-#include "row_result.h"
 #include "strided_prefetch.h"
-#include "threads.h"
 
 namespace ms_nsa {
 namespace {

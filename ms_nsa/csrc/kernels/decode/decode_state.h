@@ -1,8 +1,8 @@
 // What a task has found so far for the query heads of its kv head.
 #pragma once
 
-#include "../simd/exp.h"
-#include "pack.h"
+#include "../../simd/exp.h"
+#include "../pack.h"
 
 namespace ms_nsa {
 namespace {

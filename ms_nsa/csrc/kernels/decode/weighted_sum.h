@@ -2,8 +2,8 @@
 // rows of probability[row][head] * value[row]. Values are read where they lie in the cache, without packing.
 #pragma once
 
-#include "gemm_tile.h"
-#include "tiling.h"
+#include "../gemm_tile.h"
+#include "../tiling.h"
 
 namespace ms_nsa {
 namespace {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "../threads.h"
-#include "window_sum.h"
+#include "../window_sum.h"
 
 namespace ms_nsa {
 namespace {
