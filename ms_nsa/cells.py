@@ -18,11 +18,14 @@ class OperatorCell(nn.Cell):
     _lengths, _lengths_at = (), ()  # names and positions of the lengths among the arguments
     _on_error = None  # called when a call in Graph mode raises
 
-    def _make_operator(self, operator, attributes, device, gradient=None):
-        """Makes the operator's primitives; the arguments are those of :func:`primitives.make`."""
+    def _make_operator(self, operator, attributes, device, gradient=None, further=()):
+        """Makes the operator's primitives; the arguments are those of :func:`primitives.make`.
+
+        `further` names inputs that `construct` gives to ``_call`` after its own parameters.
+        """
         self._operator, self._device = operator, device
         self._known, self._dynamic = primitives.make(operator, attributes, device, gradient)
-        parameters = [*inspect.signature(self.construct).parameters]
+        parameters = [*inspect.signature(self.construct).parameters, *further]
         inputs = registry.load(operator)["inputs"]
         self._inputs = tuple(
             (tensor["name"], parameters.index(tensor["name"]), *primitives.way_to_give(tensor)) for tensor in inputs

@@ -12,6 +12,8 @@ import numpy as np
 from mindspore import ops
 
 from ms_nsa import first_error, native
+from ms_nsa import op_language as language
+from ms_nsa import op_reader as reader
 from ms_nsa.registry import load, outputs
 
 _LAYOUTS = ("BSH", "BSND", "TND")
@@ -37,12 +39,12 @@ def _size(operator, argument, value):
     return size_up_to(_LARGEST, operator, argument, value)
 
 
-def size_up_to(largest, operator, argument, value):
-    """The int that `value` is, from 1 to `largest`."""
+def size_up_to(largest, operator, argument, value, least=1):
+    """The int that `value` is, from `least` to `largest`."""
     if not _is_int(value):
         fail(TypeError, operator, argument, "be an int", value)
-    if not 1 <= value <= largest:
-        fail(ValueError, operator, argument, f"be from 1 to {largest}", value)
+    if not least <= value <= largest:
+        fail(ValueError, operator, argument, f"be from {least} to {largest}", value)
     return int(value)
 
 
@@ -102,6 +104,44 @@ def training_attributes(operator, head_num, scale_value, select_block_size, sele
         "debug": int(first_error.wanted()),
     }
     return attributes, device
+
+
+def attributes(operator, limits, **given):
+    """Checks the constructor arguments of an operator by what op_info says of its attributes.
+
+    Returns:
+        tuple (attributes of the primitive by name, device whose dtypes and limits hold).
+    """
+    if device_target() == "ascend" and "ascend_name" not in load(operator):
+        fail(RuntimeError, operator, "device_target", "be 'CPU'", "Ascend")
+    device, limit_rules = _limits(operator, limits)
+    found = {"limits": limit_rules}
+    for attribute in load(operator)["attributes"]:
+        name = attribute["name"]
+        if name == "scale_value":
+            found["default_scale"], found["scale_value"] = _scale(operator, given[name])
+        elif name in given:
+            found[name] = _attribute(operator, attribute, given[name])
+    _check_together(operator, found)
+    return found, device
+
+
+def _attribute(operator, attribute, value):
+    name, kind = attribute["name"], attribute.get("is")
+    if kind == "switch":
+        return _switch(operator, name, value)
+    if kind in ("size", "count"):
+        return size_up_to(_LARGEST, operator, name, value, least=int(kind == "size"))
+    return _choice(operator, name, value, tuple(kind or attribute["choices"]))
+
+
+def _check_together(operator, found):
+    """Rules of op_info that only attributes decide, stated before there is a tensor."""
+    info = load(operator)
+    for condition, message in language.rules(info):
+        named = language.names(language.expression(info, condition))
+        if named and named <= set(found):
+            reader.check_rule(operator, condition, message, found)
 
 
 def refuse_unhashable(make, *arguments):
@@ -193,6 +233,36 @@ def lengths_tensor(operator, argument, values):
     if not values:
         fail(ValueError, operator, argument, "hold at least one length", list(values))
     return _int64_tensor(tuple(values))
+
+
+@ops.constexpr
+def compressed_ends(ends, compress_block_size, compress_stride):
+    """Prefix sums of compressed rows for a tuple or list of prefix sums of raw rows, as a tuple."""
+    if not isinstance(ends, (tuple, list)) or not all(map(_is_int, ends)):
+        fail(TypeError, "compressed_seq_lens", "actual_seq_kvlen", "be a tuple or list of int, or a Tensor", ends)
+    return _compressed_ends(tuple(ends), compress_block_size, compress_stride)
+
+
+def _compressed_ends(ends, compress_block_size, compress_stride):
+    total, result = 0, []
+    for start, end in zip((0, *ends), ends):
+        rows = int(end - start - compress_block_size)
+        total += rows // compress_stride + 1 if rows >= 0 else 0
+        result.append(total)
+    return tuple(result)
+
+
+@functools.lru_cache(maxsize=256)
+def _row_template(rows):
+    return ms.Tensor(np.zeros(rows, np.uint8))
+
+
+@ops.constexpr
+def row_template(ends, compress_block_size, compress_stride):
+    """A tensor with as many elements as there are compressed rows; None where the lengths are wrong."""
+    if not len(ends) or not all(map(_is_int, ends)) or max(map(abs, ends)) > _LARGEST:
+        return None
+    return _row_template(_compressed_ends(tuple(ends), compress_block_size, compress_stride)[-1])
 
 
 @ops.constexpr

@@ -127,6 +127,17 @@ def as_lengths(operator, argument, lengths, absent):
     return checks.fail_lengths(operator, argument, lengths.dtype)
 
 
+def row_template(tensor, ends, compress_block_size, compress_stride):
+    """A tensor with as many elements as the rows of `tensor` have windows; None while that is not known."""
+    if ends is None:
+        if not isinstance(tensor, ms.Tensor) or shapes_unknown((tensor,)) or tensor.ndim == 0:
+            return None
+        return checks.row_template((tensor.shape[0],), compress_block_size, compress_stride)
+    if isinstance(ends, ms.Tensor):
+        return None
+    return checks.row_template(ends, compress_block_size, compress_stride)
+
+
 def as_indices(topk_indices):
     """Turns int64 indices, which MindSpore's sorts give, into int32: what does not fit stays out of range."""
     if topk_indices.dtype != ms.int64:
@@ -274,10 +285,11 @@ class _AscendGradNode(_AscendNode):
         return self._primitive(*tensors[:-2], lengths, *self._values)
 
 
-def _is_absent(lengths):
-    if shapes_unknown((lengths,)):
+def is_absent(tensor):
+    """Whether a tensor stands for an input that was not given."""
+    if shapes_unknown((tensor,)):
         return False
-    return lengths.shape == _ABSENT
+    return tensor.shape == _ABSENT
 
 
 def join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key):
@@ -285,11 +297,11 @@ def join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key):
 
     Where one is absent there is one sequence, of all tokens.
     """
-    if _is_absent(actual_seq_qlen) and not _is_absent(actual_seq_kvlen):
+    if is_absent(actual_seq_qlen) and not is_absent(actual_seq_kvlen):
         actual_seq_qlen = actual_seq_kvlen * 0 + query.shape[0]
-    if _is_absent(actual_seq_kvlen) and not _is_absent(actual_seq_qlen):
+    if is_absent(actual_seq_kvlen) and not is_absent(actual_seq_qlen):
         actual_seq_kvlen = actual_seq_qlen * 0 + key.shape[0]
-    if _is_absent(actual_seq_qlen):
+    if is_absent(actual_seq_qlen):
         return actual_seq_qlen
     return ops.concat((actual_seq_qlen, actual_seq_kvlen))
 

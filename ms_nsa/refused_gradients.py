@@ -40,3 +40,77 @@ def of_decoding(operator):
         return _refuse(operator, "gradients are not defined, those of NsaSelectAttention are")
 
     return bprop
+
+
+def of_window_gradient(operator):
+    """That of the gradient of the sliding window."""
+
+    def bprop(
+        grad,
+        query,
+        key,
+        value,
+        attention_out,
+        softmax_max,
+        softmax_sum,
+        actual_seq_qlen,
+        actual_seq_kvlen,
+        softmax_max_grad,
+        softmax_sum_grad,
+        out,
+        dout,
+    ):
+        return _refuse(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
+def of_compressed_gradient(operator):
+    """That of the gradient of compressed attention."""
+
+    def bprop(
+        grad,
+        query,
+        key,
+        value,
+        attention_out,
+        softmax_max,
+        softmax_sum,
+        atten_mask,
+        actual_seq_qlen,
+        actual_seq_kvlen,
+        softmax_max_grad,
+        softmax_sum_grad,
+        out,
+        dout,
+    ):
+        return _refuse(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
+def of_compression_gradient(operator):
+    """That of the gradient of compression."""
+
+    def bprop(grad, input, weight, actual_seq_len, out, dout):
+        return _refuse(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
+def of_choice_alone(operator):
+    """That of compressed attention without its output."""
+
+    def bprop(query, key, value, topk_mask, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout):
+        return _refuse(operator, "need_output must be True for gradients, got False")
+
+    return bprop
+
+
+def of_paged(operator):
+    """That of the family's operators for decoding, which have six inputs."""
+
+    def bprop(first, second, third, fourth, fifth, sixth, out, dout):
+        return _refuse(operator, "gradients are not defined, those of the training operator are")
+
+    return bprop

@@ -2,8 +2,10 @@
 """The kernels of compression, compressed attention and the sliding window on every instruction set, without
 MindSpore: results against the oracle, the same bits with any number of threads, and nothing read that is not in use."""
 
+# ruff: noqa: F811 - fixtures are imported
 import numpy as np
 import pytest
+from test_kernels_isa import isa, runner  # noqa: F401
 
 from ms_nsa import family_reference, family_rules, paged_family_reference
 from support import compare_tensor, family_calls

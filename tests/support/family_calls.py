@@ -76,11 +76,15 @@ def compress_attention_infer_call(
     init_blocks, local_blocks, cache_layout,
 ):  # fmt: skip
     """query [T, N1, D1], all of whose tokens are some sequence's."""
-    blocks = _blocks(max(family_rules.window_count(n, compress_block_size, compress_stride) for n in actual_sel_seq_kvlen))
+    blocks = _blocks(
+        max(family_rules.window_count(n, compress_block_size, compress_stride) for n in actual_sel_seq_kvlen)
+    )
     rule = _COMPRESSED, 0, compress_block_size, compress_stride
     choice = select_block_size, select_block_count, init_blocks, local_blocks
     lengths = actual_seq_qlen, actual_sel_seq_kvlen
-    call = _paged(query, key, value, scale_value, key_value_head_num, page_block_size, block_table, lengths, cache_layout)
+    call = _paged(
+        query, key, value, scale_value, key_value_head_num, page_block_size, block_table, lengths, cache_layout
+    )
     topk = (len(query), key_value_head_num, select_block_count), np.int32
     return _with_rule(call, blocks, (*rule, int(cache_layout == "BNSD"), *choice), topk)
 
@@ -90,7 +94,9 @@ def window_infer_call(
     actual_seq_qlen, actual_seq_kvlen, cache_layout,
 ):  # fmt: skip
     lengths = actual_seq_qlen, actual_seq_kvlen
-    call = _paged(query, key, value, scale_value, key_value_head_num, page_block_size, block_table, lengths, cache_layout)
+    call = _paged(
+        query, key, value, scale_value, key_value_head_num, page_block_size, block_table, lengths, cache_layout
+    )
     rule = _WINDOW, window_size, 0, 0, int(cache_layout == "BNSD"), 0, 0, 0, 0
     return _with_rule(call, _blocks(window_size + _TILE), rule)
 
