@@ -257,7 +257,7 @@ def test_dynamic_shapes():
                 query, rows, rows, None, 4, 8, 4, 8, 4, **rule, **lengths
             )
             selected = reference.select_attention(
-                query, key, key, expected[1], None, 4, 8, 4, sparse_mode=3, actual_seq_qlen=ends, actual_seq_kvlen=ends
+                query, key, key, expected[1], None, 8, None, ends, ends, sparse_mode=3
             )[0]
             banded = family_reference.nsa_window_attention(query, key, key, None, 4, 9, **lengths)[0]
             np.testing.assert_allclose(found, expected[0] + selected + banded, rtol=2e-4, atol=2e-5)

@@ -48,9 +48,10 @@ int64_t CheckLengths(const char* op, const char* name, const int64_t* lengths, i
   return longest;
 }
 
-void CheckMaskCovers(const char* op, int64_t rows, int64_t cols, int64_t max_q, int64_t max_kv) {
-  if (rows >= max_q && cols >= max_kv) return;
-  Fail(op, "atten_mask", Join("cover [max Sq, max Sk] = [", max_q, ", ", max_kv, "]"),
+void CheckCovers(const char* op, const char* name, const char* extents, int64_t rows, int64_t cols,
+                 int64_t max_q, int64_t max_cols) {
+  if (rows >= max_q && cols >= max_cols) return;
+  Fail(op, name, Join("cover ", extents, " = [", max_q, ", ", max_cols, "]"),
        Join("[", rows, ", ", cols, "]"));
 }
 

@@ -20,8 +20,12 @@ int64_t CheckPrefixes(const char* op, const char* name, const int64_t* prefix, i
 int64_t CheckLengths(const char* op, const char* name, const int64_t* lengths, int64_t batch,
                      const char* most_name, int64_t most);
 
-// One mask of all sequences, [rows, cols].
-void CheckMaskCovers(const char* op, int64_t rows, int64_t cols, int64_t max_q, int64_t max_kv);
+// A mask of all sequences, [rows, cols]; the message calls what it must cover `extents`.
+void CheckCovers(const char* op, const char* name, const char* extents, int64_t rows, int64_t cols,
+                 int64_t max_q, int64_t max_cols);
+inline void CheckMaskCovers(const char* op, int64_t rows, int64_t cols, int64_t max_q, int64_t max_kv) {
+  CheckCovers(op, "atten_mask", "[max Sq, max Sk]", rows, cols, max_q, max_kv);
+}
 
 // Block numbers of `tokens` tokens of one sequence, [tokens, n2, count] from `first_token` on, all below
 // `bound`.

@@ -34,8 +34,8 @@ Lengths Fill(const Operator& op, SelectAttentionInputs* out) {
   const int64_t rows = lengths.compressed_ends.back();
   if (op.T2 < rows) Fail(name, "key", Join("have at least ", rows, " rows"), Join(op.T2));
   if (!op.atten_mask.absent())
-    CheckMaskCovers(name, op.atten_mask.shape[0], op.atten_mask.shape[1], lengths.most_tokens,
-                    lengths.most_windows);
+    CheckCovers(name, "atten_mask", "[max Sq, max windows]", op.atten_mask.shape[0], op.atten_mask.shape[1],
+                lengths.most_tokens, lengths.most_windows);
   out->atten_mask = MaskData(op.atten_mask);
   out->atten_mask_cols = op.atten_mask.absent() ? 0 : op.atten_mask.shape[1];
   out->raw_seq_kvlen = raw;
@@ -46,19 +46,15 @@ Lengths Fill(const Operator& op, SelectAttentionInputs* out) {
   return lengths;
 }
 
-void CheckForcedCover(const NsaCompressAttention& op, int64_t tokens, int64_t blocks) {
-  if (op.topk_mask.absent() || (op.topk_mask.shape[0] >= tokens && op.topk_mask.shape[1] >= blocks)) return;
-  Fail(op.kName, "topk_mask", Join("cover [max Sq, max blocks] = [", tokens, ", ", blocks, "]"),
-       Join("[", op.topk_mask.shape[0], ", ", op.topk_mask.shape[1], "]"));
-}
-
 }  // namespace
 
 void Run(NsaCompressAttention& op) {
   CompressAttentionParams params{};
   const Lengths lengths = Fill(op, &params.in);
   params.in.actual_seq_kvlen = lengths.compressed_ends.data();
-  CheckForcedCover(op, lengths.most_tokens, CeilDiv(lengths.most_rows, op.select_block_size));
+  if (!op.topk_mask.absent())
+    CheckCovers(op.kName, "topk_mask", "[max Sq, max blocks]", op.topk_mask.shape[0], op.topk_mask.shape[1],
+                lengths.most_tokens, CeilDiv(lengths.most_rows, op.select_block_size));
   params.choice = {op.select_block_size,   op.select_block_count,
                    op.init_blocks,         op.local_blocks,
                    MaskData(op.topk_mask), op.topk_mask.absent() ? 0 : op.topk_mask.shape[1]};
