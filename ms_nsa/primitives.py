@@ -229,8 +229,8 @@ class _AscendGradNode(_AscendNode):
 
     @ms.jit
     def construct(self, *tensors):
-        lengths = join_lengths(tensors[-2], tensors[-1], tensors[1], tensors[2])
-        return self._primitive(*tensors[:-2], lengths, *self._values)
+        lengths = join_lengths(tensors[-4], tensors[-3], tensors[1], tensors[2])
+        return self._primitive(*tensors[:-4], lengths, tensors[-2], tensors[-1], *self._values)
 
 
 def _is_absent(lengths):

@@ -337,9 +337,7 @@ void FillInfer(const Attributes& attributes, const std::vector<Tensor>& in, Infe
 Shapes CheckShapes(const std::string& op, const Attributes& attributes, const std::vector<Tensor>& in) {
   if (op == kForwardName) return CheckForward(attributes, in);
   if (op != kGradName) return CheckInfer(attributes, in);
-  std::vector<Tensor> all = in;  // on Ascend the last ones are not there
-  all.resize(grad_input::kCount, Tensor::Absent());
-  return CheckGrad(attributes, all);
+  return CheckGrad(attributes, in);
 }
 
 }  // namespace ms_nsa

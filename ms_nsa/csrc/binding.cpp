@@ -183,13 +183,14 @@ Shapes InferAscendForward(int* ndims, int64_t** shapes, AotExtra* extra) {
 
 // On Ascend the lengths of queries and keys are one input.
 Shapes InferAscendGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
-  std::vector<Tensor> in = ReadTensors(grad_input::kActualSeqKvlen, nullptr, ndims, shapes, nullptr);
-  Tensor q_lens = in.back();
+  std::vector<Tensor> in = ReadTensors(grad_input::kCount - 1, nullptr, ndims, shapes, nullptr);
+  const auto joined = in.begin() + grad_input::kActualSeqQlen;
+  Tensor q_lens = *joined;
   if (!q_lens.shape.empty() && q_lens.shape[0] >= 0) {
     q_lens.shape[0] /= 2;
-    in.back().shape[0] -= q_lens.shape[0];
+    joined->shape[0] -= q_lens.shape[0];
   }
-  in.insert(in.end() - 1, q_lens);
+  in.insert(joined, q_lens);
   return WithFirstError(InferGradOf(in, extra));
 }
 

@@ -106,6 +106,7 @@ def run_select_grad(case, aic_cores=3, saved=None, **options):
         case.topk_indices,
         _mask(case),
         np.concatenate(lengths) if lengths else None,
+        *(case.statistics_grad or (None, None)),
     ]
     shapes = {"dq": case.query.shape, "dk": case.key.shape, "dv": case.value.shape}
     outputs = [twin.output(shape, np.uint16, name) for name, shape in shapes.items()]

@@ -61,6 +61,8 @@ class SelectShapes(ctypes.Structure):
         ("batch", INTS),
         ("has_q_lens", ctypes.c_bool),
         ("has_kv_lens", ctypes.c_bool),
+        ("has_max_grad", ctypes.c_bool),
+        ("has_sum_grad", ctypes.c_bool),
     ]
 
 
@@ -71,6 +73,7 @@ WIDE = [
 NARROW = [
     *["kv_heads", "group", "d1", "d2", "select_block_size", "select_block_count", "page_block_size"],
     *["sparse_mode", "has_q_lens", "has_kv_lens", "chunk_rows", "segment_tokens"],
+    *["has_max_grad", "has_sum_grad"],
 ]
 
 
@@ -154,6 +157,7 @@ def shapes_of(case, debug=False):
     if hasattr(case, "block_table"):
         return _infer_shapes(case, attention)
     lens = case.actual_seq_qlen
+    max_grad, sum_grad = case.statistics_grad or (None, None)
     return SelectShapes(
         attention=attention,
         t1=len(case.query),
@@ -161,6 +165,8 @@ def shapes_of(case, debug=False):
         batch=1 if lens is None else len(lens),
         has_q_lens=lens is not None,
         has_kv_lens=case.actual_seq_kvlen is not None,
+        has_max_grad=max_grad is not None,
+        has_sum_grad=sum_grad is not None,
     )
 
 

@@ -143,5 +143,8 @@ def _shape_of(case, name):
         return None if case.actual_seq_qlen is None else (2 * len(case.actual_seq_qlen),)
     if name in ("softmax_max", "softmax_sum"):
         return (*case.query.shape[:2], 8)
+    if name in ("softmax_max_grad", "softmax_sum_grad"):
+        given = (case.statistics_grad or (None, None))[name == "softmax_sum_grad"]
+        return None if given is None else given.shape
     value = case.grad if name == "attention_out" else getattr(case, name)
     return None if value is None else np.shape(value)

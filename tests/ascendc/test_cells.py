@@ -108,7 +108,7 @@ SHAPES = {
     "NsaSelectAttention": [(9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 2, 16), (0,) * 7, (3,), (3,)],
     "NsaSelectAttentionGrad": [
         *[(9, 8, 128), (9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 8, 128), (9, 8, 8), (9, 8, 8), (9, 2, 16)],
-        *[(0,) * 7, (6,)],
+        *[(0,) * 7, (6,), (9, 8, 8), (9, 8, 8)],
     ],
     "NsaSelectedAttentionInfer": [
         *[(9, 8, 192), (7, 128, 384), (7, 128, 256), (9, 2, 16), (0,) * 7, (3, 5), (3,), (3,)],
@@ -182,8 +182,11 @@ def test_inference_in_the_library(operator):
     assert inference.infer_shapes(operator, unknown, attributes) == [*outputs]
     *ranks, record = inference.infer_shapes(operator, [(-1,) * len(shape) for shape in shapes], attributes)
     assert [len(shape) for shape in ranks] == [3] * (len(outputs) - 1) and record == first_error.SHAPE
+    names = [tensor["name"] for tensor in registry.inputs(operator, "ascend")]
+    last = max(place for place, name in enumerate(names) if name.startswith("actual_seq"))
+    wrong = [*shapes[:last], (5,), *shapes[last + 1 :]]
     with pytest.raises(ValueError, match=rf"^{operator}: actual_seq_kvlen must"):
-        inference.infer_shapes(operator, [*shapes[:-1], (5,)], attributes)
+        inference.infer_shapes(operator, wrong, attributes)
 
 
 @pytest.mark.parametrize("operator", CELLS)
