@@ -170,7 +170,7 @@ def test_mindspore_reads_the_operator_information(on_chip, op_type):
     told = primitives._ascend_registration(operator)
     places = sorted(range(len(told["inputs"])), key=lambda place: f"input{place}")
     inputs = [{**told["inputs"][place], "index": index} for index, place in enumerate(places)]
-    rows = [[*(row[place] for place in places), *row[len(places) :]] for row in told["dtype_format"]]
+    rows = [tuple(row[place] for place in places) + row[len(places) :] for row in told["dtype_format"]]
     assert (read["inputs"], read["outputs"], read["dtype_format"]) == (inputs, told["outputs"], rows)
     assert [(a["name"], a["type"]) for a in read["attr"]] == [(a["name"], a["type"]) for a in told["attr"]]
 
