@@ -120,7 +120,7 @@ def infer_attributes(operator, key_value_head_num, page_block_size, layout, retu
     attributes["page_block_size"] = _size(operator, "page_block_size", page_block_size)
     attributes["layout"] = _choice(operator, "layout", layout, _LAYOUTS)
     attributes["return_softmax_lse"] = _switch(operator, "return_softmax_lse", return_softmax_lse)
-    if device == "ascend" and return_softmax_lse:
+    if training["limits"] == "ascend" and return_softmax_lse:
         fail(ValueError, operator, "return_softmax_lse", "be False within the limits of Ascend", return_softmax_lse)
     if attributes["head_num"] % attributes["key_value_head_num"]:
         rule = f"be a multiple of key_value_head_num ({attributes['key_value_head_num']})"

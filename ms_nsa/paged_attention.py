@@ -32,8 +32,7 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
         limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
             documents for its own operators, on any device. Default ``"auto"``.
         return_softmax_lse (bool, optional): ``True`` returns `softmax_max` and `softmax_sum` as well, whose
-            ``softmax_max + log(softmax_sum)`` merges the results of parts of a cache. Must be ``False`` on Ascend.
-            Default ``False``.
+            ``softmax_max + log(softmax_sum)`` merges the results of parts of a cache. Default ``False``.
 
     Inputs:
         - **query** (Tensor) - BSH :math:`(B, S, N1 \cdot D1)`, BSND :math:`(B, S, N1, D1)`, TND
@@ -52,8 +51,8 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
           cache, the new tokens included. Must be given.
         - **atten_mask** (Tensor, optional) - at least :math:`(max\ q, max\ kv)`, bool or uint8; a non-zero element at
           (token of its sequence, row) drops the row. Or :math:`(B, S, S)` with S at least the largest `q`: a mask of
-          each sequence over its new tokens, row `j` standing for row ``kv - q + j``, as trees of drafts need it; not
-          on Ascend. Default ``None``.
+          each sequence over its new tokens, row `j` standing for row ``kv - q + j``, as trees of drafts need it.
+          Default ``None``.
 
     Outputs:
         - **attention_out** (Tensor) - the layout of `query` with D2 for D1, dtype of `query`. Zero for tokens that see

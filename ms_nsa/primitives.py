@@ -119,6 +119,8 @@ def check_dtypes(operator, device, dtypes):
 
 def _infer_functions(operator, attributes, device, target="cpu"):
     """Shape and dtype inference of the primitive for `target`; `device` is whose dtypes are accepted."""
+    if target == "ascend":
+        attributes = registry.with_all_outputs(operator, attributes)
     pairs = tuple(attributes.items())
     separate = _separate(operator, target)
     further = () if target == "cpu" else (first_error.SHAPE,)
@@ -256,8 +258,8 @@ def join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key):
 class _AscendKernel(nn.Cell):
     """An operator of the vendor package, called like the CPU's primitive and giving what it gives.
 
-    The operator has one more output, first_error. With MS_NSA_DEBUG a call in PyNative mode reads it, which waits for
-    the kernel; a compiled graph has nobody to raise an error, and drops it.
+    The operator has all of its outputs in every call, and one more, first_error. With MS_NSA_DEBUG a call in PyNative
+    mode reads it, which waits for the kernel; a compiled graph has nobody to raise an error, and drops it.
     """
 
     def __init__(self, operator, node, attributes, gradient=None):
@@ -266,6 +268,7 @@ class _AscendKernel(nn.Cell):
         self._operator = operator
         self._debug = bool(attributes["debug"])
         self._layout = attributes.get("layout")
+        self._outputs = len(registry.outputs(operator, "cpu", attributes))
 
     def construct(self, *tensors):
         return self._results(self._node(*tensors))
@@ -273,7 +276,7 @@ class _AscendKernel(nn.Cell):
     def _results(self, outputs):
         if self._debug and not in_graph():
             first_error.check(self._operator, outputs[-1], self._layout)
-        return outputs[:-1] if len(outputs) > 2 else outputs[0]
+        return outputs[: self._outputs] if self._outputs > 1 else outputs[0]
 
 
 class _AscendForward(_AscendKernel):

@@ -11,7 +11,7 @@ namespace {
 // A gradient of a statistic is absent or shaped like it.
 std::string CheckStatisticGrad(const char* op, const TilingCall& call, size_t input, const char* name) {
   const int64_t elements = call.Extent(input, 0) * call.Extent(input, 1) * call.Extent(input, 2);
-  const int64_t wanted = call.Extent(kQuery, 0) * call.Extent(kQuery, 1) * 8;
+  const int64_t wanted = call.Extent(kQuery, 0) * call.Extent(kQuery, 1) * kStatLanes;
   return FirstBroken(
       op,
       {{call.MayHaveRank(input, 3), name, "have rank 3", static_cast<int64_t>(call.Rank(input))},

@@ -194,18 +194,24 @@ Shapes InferAscendGrad(int* ndims, int64_t** shapes, AotExtra* extra) {
   return WithFirstError(InferGradOf(in, extra));
 }
 
-Shapes InferInferLse(int* ndims, int64_t** shapes, AotExtra* extra) {
+Shapes InferInferOf(int* ndims, int64_t** shapes, AotExtra* extra, bool return_softmax_lse) {
   const std::vector<Tensor> in = ReadTensors(infer_input::kCount, nullptr, ndims, shapes, nullptr);
-  const Attributes attributes = ReadAttributes(extra, true);
+  Attributes attributes = ReadAttributes(extra, true);
+  attributes.return_softmax_lse = return_softmax_lse;
   return Known(in) ? CheckShapes(kInferName, attributes, in) : PartialInfer(in, attributes);
 }
 
-Shape InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
-  return InferInferLse(ndims, shapes, extra)[0];
+Shapes InferInferLse(int* ndims, int64_t** shapes, AotExtra* extra) {
+  return InferInferOf(ndims, shapes, extra, true);
 }
 
+Shape InferInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
+  return InferInferOf(ndims, shapes, extra, false)[0];
+}
+
+// On Ascend the statistics are always there.
 Shapes InferAscendInfer(int* ndims, int64_t** shapes, AotExtra* extra) {
-  return WithFirstError({InferInfer(ndims, shapes, extra)});
+  return WithFirstError(InferInferOf(ndims, shapes, extra, true));
 }
 
 }  // namespace
@@ -271,4 +277,5 @@ MS_NSA_INFERENCE(MsNsaSelectAttention, Shapes, InferAscendForward, TypeIds,
                  ({in[0], kFloat32Type, kFloat32Type, kInt64Type}))
 MS_NSA_INFERENCE(MsNsaSelectAttentionGrad, Shapes, InferAscendGrad, TypeIds,
                  ({in[1], in[1], in[1], kInt64Type}))
-MS_NSA_INFERENCE(MsNsaSelectedAttentionInfer, Shapes, InferAscendInfer, TypeIds, ({in[0], kInt64Type}))
+MS_NSA_INFERENCE(MsNsaSelectedAttentionInfer, Shapes, InferAscendInfer, TypeIds,
+                 ({in[0], kFloat32Type, kFloat32Type, kInt64Type}))

@@ -102,7 +102,7 @@ CELLS = {
 VALUES = {
     "NsaSelectAttention": (8, 64, 16, 3, 0, 0.3, 0),
     "NsaSelectAttentionGrad": (8, 64, 16, 3, 0, 0.3, 0),
-    "NsaSelectedAttentionInfer": (8, 2, 64, 16, 128, 2, 0, 0.3, 2, 0),
+    "NsaSelectedAttentionInfer": (8, 2, 64, 16, 128, 2, 0, 0.3, 2, 0, 0),
 }
 SHAPES = {
     "NsaSelectAttention": [(9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 2, 16), (0,) * 7, (3,), (3,)],
@@ -117,7 +117,7 @@ SHAPES = {
 OUTPUTS = {
     "NsaSelectAttention": ((9, 8, 128), (9, 8, 8), (9, 8, 8), (8,)),
     "NsaSelectAttentionGrad": ((9, 8, 192), (70, 2, 192), (70, 2, 128), (8,)),
-    "NsaSelectedAttentionInfer": ((9, 8, 128), (8,)),
+    "NsaSelectedAttentionInfer": ((9, 8, 128), (9, 8, 8), (9, 8, 8), (8,)),
 }
 
 

@@ -137,7 +137,8 @@ def test_inferred_shapes_and_types():
     for case in cases():
         call = op_host.call_of(case)
         operator = op_host.OPERATORS[call.op_type.decode()]
-        statistics = [(*case.query.shape[:2], 8)] * 2 if operator == "NsaSelectAttention" else []
+        tokens = case.attention_out_shape[: 2 if hasattr(case, "block_table") and case.layout != "TND" else 1]
+        statistics = [(*tokens, case.head_num, 8)] * 2
         assert call.infer_shapes() == [case.attention_out_shape, *statistics, first_error.SHAPE]
         if operator == "NsaSelectAttention":
             call = op_host.call_of(case, gradient=True)
@@ -161,10 +162,13 @@ BROKEN_CALLS = [
     ("infer", {"actual_seq_kvlen": (0,)}, {}, "actual_seq_kvlen must have one entry per row of block_table, got 0"),
     ("infer", {"actual_seq_qlen": (0,)}, {}, "actual_seq_qlen must have one entry per row of block_table, got 0"),
     ("infer", {"actual_seq_qlen": (0, 3)}, {}, "actual_seq_qlen must have rank 1, got 2"),
-    ("infer", {"atten_mask": (3, 4, 4)}, {}, "atten_mask must have rank 2, got 3"),
+    ("infer", {"atten_mask": (3, 4, 4, 1)}, {}, "atten_mask must have rank 2 or 3, got 4"),
+    ("infer", {"atten_mask": (4, 4, 4)}, {}, "atten_mask must have one mask per row of block_table, got 4"),
+    ("infer", {"atten_mask": (3, 0, 0)}, {}, "atten_mask must cover [B, max Sq, max Sq]; its rows, got 0"),
+    ("infer", {"atten_mask": (3, 4, 0)}, {}, "atten_mask must cover [B, max Sq, max Sq]; its columns, got 0"),
     ("infer", {"atten_mask": (0, 40)}, {}, "atten_mask must cover [max Sq, max Sk]; its rows, got 0"),
     ("infer", {"atten_mask": (6, 0)}, {}, "atten_mask must cover [max Sq, max Sk]; its columns, got 0"),
-    ("infer", {"atten_mask": (0,)}, {}, "atten_mask must have rank 2, got 1"),
+    ("infer", {"atten_mask": (0,)}, {}, "atten_mask must have rank 2 or 3, got 1"),
     ("select", {"atten_mask": (0, 40)}, {}, "atten_mask must cover [max Sq, max Sk]; its rows, got 0"),
     ("select", {"atten_mask": (6, 0)}, {}, "atten_mask must cover [max Sq, max Sk]; its columns, got 0"),
     ("select", {"atten_mask": (0, 3, 3)}, {}, "atten_mask must have rank 2, got 3"),
@@ -203,7 +207,7 @@ def small_call(kind, shapes, attributes):
         return make_call("MsNsaSelectAttentionGrad", {**given, **shapes}, {**common, **attributes})
     given = {"query": (3, 2, 6, 48), "key": (7, 16, 2, 48), "value": (7, 16, 2, 32), "topk_indices": (3, 2, 2, 5)}
     given.update(atten_mask=None, block_table=(3, 4), actual_seq_qlen=None, actual_seq_kvlen=(3,))
-    common.update(key_value_head_num=2, page_block_size=16, layout="BSND")
+    common.update(key_value_head_num=2, page_block_size=16, layout="BSND", return_softmax_lse=0)
     return make_call("MsNsaSelectedAttentionInfer", {**given, **shapes}, {**common, **attributes})
 
 
