@@ -31,9 +31,6 @@ class OperatorCell(nn.Cell):
             (tensor["name"], parameters.index(tensor["name"]), *primitives.way_to_give(tensor)) for tensor in inputs
         )
         self._typed_by = parameters.index(registry.load(operator)["dtype_of"])
-        there = primitives.taken_by_primitive(operator)
-        self._dropped = tuple(tensor["name"] not in there for tensor in inputs)
-        self._any_dropped = any(self._dropped)
         self._lengths = tuple(tensor["name"] for tensor in inputs if tensor.get("given_as") == "lengths")
         self._lengths_at = tuple(parameters.index(name) for name in self._lengths)
 
@@ -50,8 +47,6 @@ class OperatorCell(nn.Cell):
         if primitives.shapes_unknown(inputs):
             operator = self._dynamic
             primitives.check_dtypes(self._operator, self._device, primitives.dtypes_of(inputs))
-        if self._any_dropped:
-            inputs = primitives.taken(inputs, self._dropped)
         return operator(*inputs)
 
     def compile_and_run(self, *inputs, **named):

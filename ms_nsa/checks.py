@@ -11,13 +11,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import ops
 
-from ms_nsa import first_error, native
-from ms_nsa import op_language as language
-from ms_nsa import op_reader as reader
+from ms_nsa import first_error, native, op_reader
 from ms_nsa.registry import load, outputs
 
-_LAYOUTS = ("BSH", "BSND", "TND")
-_SPARSE_MODES = (0, 2, 3)
 _LARGEST, _LARGEST_INT64 = 2**31 - 1, 2**63 - 1
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_OUTPUT_EXTENTS = 64
@@ -35,8 +31,8 @@ def _is_int(value):
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _size(operator, argument, value):
-    return size_up_to(_LARGEST, operator, argument, value)
+def _size(operator, argument, value, least):
+    return size_up_to(_LARGEST, operator, argument, value, least)
 
 
 def size_up_to(largest, operator, argument, value, least=1):
@@ -85,29 +81,13 @@ def device_target():
     return target
 
 
-def training_attributes(operator, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits):
-    """Checks the constructor arguments of a training operator.
+def operator_attributes(operator, limits, **given):
+    """Checks the constructor arguments of an operator's Cell, as its op_info says.
 
-    Returns:
-        tuple (attributes of the primitive by name, device whose dtypes and limits hold).
-    """
-    device, limit_rules = _limits(operator, limits)
-    default_scale, scale = _scale(operator, scale_value)
-    attributes = {
-        "head_num": _size(operator, "head_num", head_num),
-        "select_block_size": _size(operator, "select_block_size", select_block_size),
-        "select_block_count": _size(operator, "select_block_count", select_block_count),
-        "sparse_mode": _choice(operator, "sparse_mode", sparse_mode, _SPARSE_MODES),
-        "default_scale": default_scale,
-        "scale_value": scale,
-        "limits": limit_rules,
-        "debug": int(first_error.wanted()),
-    }
-    return attributes, device
-
-
-def attributes(operator, limits, **given):
-    """Checks the constructor arguments of an operator by what op_info says of its attributes.
+    Args:
+        operator (str): name of the operator.
+        limits (str): the argument of that name.
+        given (dict): the other arguments by name.
 
     Returns:
         tuple (attributes of the primitive by name, device whose dtypes and limits hold).
@@ -115,33 +95,29 @@ def attributes(operator, limits, **given):
     if device_target() == "ascend" and "ascend_name" not in load(operator):
         fail(RuntimeError, operator, "device_target", "be 'CPU'", "Ascend")
     device, limit_rules = _limits(operator, limits)
-    found = {"limits": limit_rules}
+    attributes = {}
     for attribute in load(operator)["attributes"]:
         name = attribute["name"]
         if name == "scale_value":
-            found["default_scale"], found["scale_value"] = _scale(operator, given[name])
+            attributes["default_scale"], attributes[name] = _scale(operator, given[name])
         elif name in given:
-            found[name] = _attribute(operator, attribute, given[name])
-    _check_together(operator, found)
-    return found, device
+            attributes[name] = _attribute(operator, attribute, given[name])
+        if limits == "ascend" and not attribute.get("in_cann", True) and given[name]:
+            fail(ValueError, operator, name, "be False within the limits of Ascend", given[name])
+    attributes.update(limits=limit_rules, debug=int(first_error.wanted()))
+    op_reader.check_attributes(operator, attributes)
+    return attributes, device
 
 
 def _attribute(operator, attribute, value):
     name, kind = attribute["name"], attribute.get("is")
+    if "choices" in attribute:
+        return _choice(operator, name, value, tuple(attribute["choices"]))
+    if isinstance(kind, list):
+        return _choice(operator, name, value, tuple(kind))
     if kind == "switch":
         return _switch(operator, name, value)
-    if kind in ("size", "count"):
-        return size_up_to(_LARGEST, operator, name, value, least=int(kind == "size"))
-    return _choice(operator, name, value, tuple(kind or attribute["choices"]))
-
-
-def _check_together(operator, found):
-    """Rules of op_info that only attributes decide, stated before there is a tensor."""
-    info = load(operator)
-    for condition, message in language.rules(info):
-        named = language.names(language.expression(info, condition))
-        if named and named <= set(found):
-            reader.check_rule(operator, condition, message, found)
+    return _size(operator, name, value, 0 if kind == "count" else 1)
 
 
 def refuse_unhashable(make, *arguments):
@@ -158,21 +134,6 @@ def _switch(operator, argument, value):
     return int(value)
 
 
-def infer_attributes(operator, key_value_head_num, page_block_size, layout, return_softmax_lse, **training):
-    """Checks the constructor arguments of the inference operator; returns what :func:`training_attributes` does."""
-    attributes, device = training_attributes(operator, **training)
-    attributes["key_value_head_num"] = _size(operator, "key_value_head_num", key_value_head_num)
-    attributes["page_block_size"] = _size(operator, "page_block_size", page_block_size)
-    attributes["layout"] = _choice(operator, "layout", layout, _LAYOUTS)
-    attributes["return_softmax_lse"] = _switch(operator, "return_softmax_lse", return_softmax_lse)
-    if device == "ascend" and return_softmax_lse:
-        fail(ValueError, operator, "return_softmax_lse", "be False within the limits of Ascend", return_softmax_lse)
-    if attributes["head_num"] % attributes["key_value_head_num"]:
-        rule = f"be a multiple of key_value_head_num ({attributes['key_value_head_num']})"
-        fail(ValueError, operator, "head_num", rule, attributes["head_num"])
-    return attributes, device
-
-
 def check_dtypes(operator, device, dtypes):
     """Raises TypeError unless every input has a dtype that op_info allows; `dtypes` are MindSpore's names."""
     info = load(operator)
@@ -181,8 +142,6 @@ def check_dtypes(operator, device, dtypes):
     if same not in info["dtypes"][device]:
         fail_dtype(operator, master, info["dtypes"][device], same)
     for tensor, dtype in zip(inputs, dtypes):
-        if dtype is None:  # not an input on this device
-            continue
         if tensor["dtype"] == "T" and dtype != same:
             raise TypeError(f"{operator}: {tensor['name']} must have the dtype of {master} ({same}), got {dtype}")
         if tensor["dtype"] != "T" and dtype not in tensor["dtype"]:

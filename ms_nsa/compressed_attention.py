@@ -86,7 +86,7 @@ class NsaCompressAttentionGrad(cells.OperatorCell):
         self, head_num, scale_value=None, compress_block_size=32, compress_stride=16, sparse_mode=3, limits="auto"
     ):
         super().__init__()
-        attributes, device = checks.attributes(
+        attributes, device = checks.operator_attributes(
             _GRAD,
             limits,
             head_num=head_num,
@@ -236,7 +236,7 @@ class NsaCompressAttention(cells.OperatorCell):
         limits="auto",
     ):
         super().__init__()
-        attributes, device = checks.attributes(
+        attributes, device = checks.operator_attributes(
             _FORWARD,
             limits,
             head_num=head_num,

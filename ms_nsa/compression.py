@@ -58,7 +58,7 @@ class NsaCompressGrad(cells.OperatorCell):
 
     def __init__(self, compress_block_size=32, compress_stride=16, limits="auto"):
         super().__init__()
-        attributes, device = checks.attributes(
+        attributes, device = checks.operator_attributes(
             _GRAD, limits, compress_block_size=compress_block_size, compress_stride=compress_stride
         )
         self._make_operator(_GRAD, attributes, device, (refused_gradients.of_compression_gradient, _GRAD))
@@ -123,7 +123,7 @@ class NsaCompress(cells.OperatorCell):
 
     def __init__(self, compress_block_size=32, compress_stride=16, limits="auto"):
         super().__init__()
-        attributes, device = checks.attributes(
+        attributes, device = checks.operator_attributes(
             _FORWARD, limits, compress_block_size=compress_block_size, compress_stride=compress_stride
         )
         self._compress_block_size = attributes["compress_block_size"]

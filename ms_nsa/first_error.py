@@ -49,6 +49,7 @@ def sentence(operator, record, layout=None):
         f"atten_mask must cover [max Sq, max Sk] = [{where[0]}, {where[1]}], got [{value}, {bound}]",
         f"topk_indices must be below ceil(Sk / select_block_size) = {bound}, got {value} at {place}",
         f"block_table must {pages}, got {value} at sequence {where[0]}, slot {where[1]}",
+        f"atten_mask must cover [B, max Sq, max Sq] with max Sq = {where[0]}, got [{value}, {bound}]",
     ][rule]
     return words and f"{operator}: {words}"
 

@@ -12,9 +12,9 @@ else:  # the build, which imports files and not the package
 _KEYS = {
     "file": "name ascend_name dtypes dtype_of inputs joined_on_ascend outputs extents rules work quantities "
     "value_quantities attributes suffixes limits",
-    "inputs": "name dtype shape optional devices given_as",
+    "inputs": "name dtype shape optional given_as",
     "outputs": "name dtype shape devices if",
-    "attributes": "name type is choices devices",
+    "attributes": "name type is choices devices in_cann",
 }
 _REQUIRED = ("name", "dtypes", "dtype_of", "inputs", "outputs", "extents", "attributes", "limits")
 _DTYPES = ("float16", "bfloat16", "float32", "int32", "int64", "uint8", "bool")
@@ -63,9 +63,10 @@ def _check_entries(info):
         kinds = list(info["dtypes"]["cpu"]) if tensor["dtype"] == "T" else tensor["dtype"]
         _require(set(kinds) <= set(_DTYPES), "dtype", kinds)
         _require(tensor.get("given_as") in (None, *_GIVEN_AS), "given_as", tensor.get("given_as"))
-    for item in info["inputs"] + info["outputs"] + info["attributes"]:
+    for item in info["outputs"] + info["attributes"]:
         _require(set(item.get("devices", ())) <= set(language.DEVICES), "devices", item.get("devices"))
         _require(item.get("if") in (None, *attributes), "if", item.get("if"))
+    _require("limits" in attributes, "no attribute", "limits")
     _require(info["dtype_of"] in {tensor["name"] for tensor in info["inputs"]}, "dtype_of", info["dtype_of"])
 
 

@@ -31,8 +31,7 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
         limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
             documents for its own operators, on any device. Default ``"auto"``.
         return_softmax_lse (bool, optional): ``True`` returns `softmax_max` and `softmax_sum` as well, whose
-            ``softmax_max + log(softmax_sum)`` merges the results of parts of a cache. Must be ``False`` on Ascend.
-            Default ``False``.
+            ``softmax_max + log(softmax_sum)`` merges the results of parts of a cache. Default ``False``.
 
     Inputs:
         - **query** (Tensor) - BSH :math:`(B, S, N1 \cdot D1)`, BSND :math:`(B, S, N1, D1)`, TND
@@ -51,8 +50,8 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
           cache, the new tokens included. Must be given.
         - **atten_mask** (Tensor, optional) - at least :math:`(max\ q, max\ kv)`, bool or uint8; a non-zero element at
           (token of its sequence, row) drops the row. Or :math:`(B, S, S)` with S at least the largest `q`: a mask of
-          each sequence over its new tokens, row `j` standing for row ``kv - q + j``, as trees of drafts need it; not
-          on Ascend. Default ``None``.
+          each sequence over its new tokens, row `j` standing for row ``kv - q + j``, as trees of drafts need it.
+          Default ``None``.
 
     Outputs:
         - **attention_out** (Tensor) - the layout of `query` with D2 for D1, dtype of `query`. Zero for tokens that see
@@ -104,18 +103,18 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
         return_softmax_lse=False,
     ):
         super().__init__()
-        attributes, device = checks.infer_attributes(
+        attributes, device = checks.operator_attributes(
             _INFER,
-            key_value_head_num,
-            page_block_size,
-            layout,
-            return_softmax_lse,
+            limits,
             head_num=head_num,
-            scale_value=scale_value,
+            key_value_head_num=key_value_head_num,
             select_block_size=select_block_size,
             select_block_count=select_block_count,
+            page_block_size=page_block_size,
+            scale_value=scale_value,
+            layout=layout,
             sparse_mode=sparse_mode,
-            limits=limits,
+            return_softmax_lse=return_softmax_lse,
         )
         self._make_operator(_INFER, attributes, device, (refused_gradients.of_decoding, _INFER))
 

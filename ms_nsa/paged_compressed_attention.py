@@ -107,7 +107,7 @@ class NsaCompressAttentionInfer(cells.OperatorCell):
         cache_layout="BSND",
     ):
         super().__init__()
-        attributes, device = checks.attributes(
+        attributes, device = checks.operator_attributes(
             _INFER,
             limits,
             head_num=head_num,

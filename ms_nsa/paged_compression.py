@@ -70,7 +70,7 @@ class NsaCompressInfer(cells.OperatorCell):
 
     def __init__(self, compress_block_size, compress_stride, page_block_size, limits="auto", cache_layout="BSND"):
         super().__init__()
-        attributes, device = checks.attributes(
+        attributes, device = checks.operator_attributes(
             _INFER,
             limits,
             compress_block_size=compress_block_size,

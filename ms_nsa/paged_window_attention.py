@@ -85,7 +85,7 @@ class NsaWindowAttentionInfer(cells.OperatorCell):
         cache_layout="BSND",
     ):
         super().__init__()
-        attributes, device = checks.attributes(
+        attributes, device = checks.operator_attributes(
             _INFER,
             limits,
             head_num=head_num,

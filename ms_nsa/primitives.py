@@ -97,21 +97,6 @@ def _absent_like(absent_values, like):
     return absent_values[1] if like.dtype == ms.bfloat16 else absent_values[2]
 
 
-def taken_by_primitive(operator):
-    """Names of the inputs that the primitive takes on the device in use."""
-    device = checks.device_target()
-    return [item["name"] for item in load(operator)["inputs"] if device in item.get("devices", (device,))]
-
-
-def taken(inputs, dropped):
-    """The inputs that are not dropped."""
-    kept = ()
-    for tensor, drop in zip(inputs, dropped):
-        if not drop:
-            kept += (tensor,)
-    return kept
-
-
 def as_lengths(operator, argument, lengths, absent):
     """Turns sequence lengths as users give them into the primitive's int64 tensor."""
     if lengths is None:
@@ -169,17 +154,19 @@ def check_dtypes(operator, device, dtypes):
 
 def _infer_functions(operator, attributes, device, target="cpu"):
     """Shape and dtype inference of the primitive for `target`; `device` is whose dtypes are accepted."""
+    if target == "ascend":
+        attributes = registry.with_all_outputs(operator, attributes)
     pairs = tuple(attributes.items())
     separate = _separate(operator, target)
     further = () if target == "cpu" else (first_error.SHAPE,)
 
     def infer_shape(*shapes):
-        result = checks.check_shapes(operator, pairs, separate(tuple(map(tuple, shapes)), _halves, _ABSENT)) + further
+        result = checks.check_shapes(operator, pairs, separate(tuple(map(tuple, shapes)), _halves)) + further
         return result if len(result) > 1 else result[0]
 
     def infer_dtype(*dtypes):
-        dtypes = separate(dtypes, _twice, None)
-        checks.check_dtypes(operator, device, [dtype and _dtype_name(dtype) for dtype in dtypes])
+        dtypes = separate(dtypes, _twice)
+        checks.check_dtypes(operator, device, [_dtype_name(dtype) for dtype in dtypes])
         return _output_dtypes(registry.outputs(operator, target, attributes), operator, dtypes)
 
     return infer_shape, infer_dtype
@@ -200,14 +187,13 @@ def _separate(operator, target):
     It is given a function that does so for an input that joins two. Attributes, which an Ascend primitive has behind
     its inputs, are dropped.
     """
-    there = registry.inputs(operator, target)
+    joins = ["joins" in tensor for tensor in registry.inputs(operator, target)]
 
-    def separate(known, split, absent):
-        found = {}
-        for tensor, item in zip(there, known):
-            names = tensor.get("joins", (tensor["name"],))
-            found.update(zip(names, split(item) if "joins" in tensor else (item,)))
-        return tuple(found.get(tensor["name"], absent) for tensor in load(operator)["inputs"])
+    def separate(known, split):
+        result = []
+        for joined, item in zip(joins, known):
+            result.extend(split(item) if joined else (item,))
+        return tuple(result)
 
     return separate
 
@@ -281,8 +267,8 @@ class _AscendGradNode(_AscendNode):
 
     @ms.jit
     def construct(self, *tensors):
-        lengths = join_lengths(tensors[-2], tensors[-1], tensors[1], tensors[2])
-        return self._primitive(*tensors[:-2], lengths, *self._values)
+        lengths = join_lengths(tensors[-4], tensors[-3], tensors[1], tensors[2])
+        return self._primitive(*tensors[:-4], lengths, tensors[-2], tensors[-1], *self._values)
 
 
 def is_absent(tensor):
@@ -309,8 +295,8 @@ def join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key):
 class _AscendKernel(nn.Cell):
     """An operator of the vendor package, called like the CPU's primitive and giving what it gives.
 
-    The operator has one more output, first_error. With MS_NSA_DEBUG a call in PyNative mode reads it, which waits for
-    the kernel; a compiled graph has nobody to raise an error, and drops it.
+    The operator has all of its outputs in every call, and one more, first_error. With MS_NSA_DEBUG a call in PyNative
+    mode reads it, which waits for the kernel; a compiled graph has nobody to raise an error, and drops it.
     """
 
     def __init__(self, operator, node, attributes, gradient=None):
@@ -319,6 +305,7 @@ class _AscendKernel(nn.Cell):
         self._operator = operator
         self._debug = bool(attributes["debug"])
         self._layout = attributes.get("layout")
+        self._outputs = len(registry.outputs(operator, "cpu", attributes))
 
     def construct(self, *tensors):
         return self._results(self._node(*tensors))
@@ -326,7 +313,7 @@ class _AscendKernel(nn.Cell):
     def _results(self, outputs):
         if self._debug and not in_graph():
             first_error.check(self._operator, outputs[-1], self._layout)
-        return outputs[:-1] if len(outputs) > 2 else outputs[0]
+        return outputs[: self._outputs] if self._outputs > 1 else outputs[0]
 
 
 class _AscendForward(_AscendKernel):

@@ -2,8 +2,8 @@
 
 `inputs` holds what the CPU kernels take; on Ascend some are joined to one (`joined_on_ascend`). What has `devices` is
 for those devices only. An output with `if` is there where the attribute of that name is set; the CPU's kernel then has
-a name of its own, with the suffix that `suffixes` gives. An attribute with `choices` travels to Ascend as the place of
-its value among them.
+a name of its own, with the suffix that `suffixes` gives. The Ascend operator always has it, and fills it then. An
+attribute with `choices` travels to Ascend as the place of its value among them.
 """
 
 import functools
@@ -49,8 +49,13 @@ def inputs(operator, device):
 
 def outputs(operator, device, values=None):
     """The outputs of `operator` on "cpu" or "ascend", in order; without its attributes' values those always there."""
-    listed = _on(device, load(operator)["outputs"])
-    return [item for item in listed if "if" not in item or (values and values[item["if"]])]
+    listed, ascend = _on(device, load(operator)["outputs"]), device == "ascend"
+    return [item for item in listed if ascend or "if" not in item or (values and values[item["if"]])]
+
+
+def with_all_outputs(operator, values):
+    """The attributes' values that give the outputs which the Ascend operator has."""
+    return {**values, **{item["if"]: 1 for item in load(operator)["outputs"] if "if" in item}}
 
 
 def kernel_name(operator, values):

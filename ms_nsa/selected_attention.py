@@ -8,11 +8,6 @@ _FORWARD = "NsaSelectAttention"
 _GRAD = "NsaSelectAttentionGrad"
 
 
-@ops.constexpr
-def _fail_statistics_grad():
-    checks.fail(ValueError, _GRAD, "softmax_max_grad and softmax_sum_grad", "be None on Ascend", "Tensors")
-
-
 class NsaSelectAttentionGrad(cells.OperatorCell):
     r"""
     Gradient of :class:`ms_nsa.NsaSelectAttention` with respect to query, key and value.
@@ -54,8 +49,8 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. The same for the keys;
           the last entry is T2. Default ``None``: one sequence.
         - **softmax_max_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_max`, of which
-          the lanes are summed. It reaches the largest score, the first one where several are equal. On Ascend it
-          must be ``None``. Default ``None``: zero.
+          the lanes are summed. It reaches the largest score, the first one where several are equal.
+          Default ``None``: zero.
         - **softmax_sum_grad** (Tensor, optional) - The same of `softmax_sum`. It reaches every score, and the largest
           one besides. Default ``None``: zero.
 
@@ -105,11 +100,16 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         limits="auto",
     ):
         super().__init__()
-        attributes, device = checks.training_attributes(
-            _GRAD, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
+        attributes, device = checks.operator_attributes(
+            _GRAD,
+            limits,
+            head_num=head_num,
+            scale_value=scale_value,
+            select_block_size=select_block_size,
+            select_block_count=select_block_count,
+            sparse_mode=sparse_mode,
         )
         self._make_operator(_GRAD, attributes, device, (refused_gradients.second_order, _GRAD))
-        self._on_ascend = checks.device_target() == "ascend"
 
     def construct(
         self,
@@ -127,8 +127,6 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         softmax_max_grad=None,
         softmax_sum_grad=None,
     ):
-        if self._on_ascend and (softmax_max_grad is not None or softmax_sum_grad is not None):
-            _fail_statistics_grad()
         return self._call(
             grad,
             query,
@@ -156,8 +154,7 @@ class NsaSelectAttention(cells.OperatorCell):
     where :math:`K_{sel}` and :math:`V_{sel}` are the visible rows of the blocks that `topk_indices` lists for token
     `t` and key head ``n // (N1 / N2)``. Scores, softmax and sums are float32. Results are bitwise the same in every
     run, for any number of threads and in any batch. The gradients of `attention_out` and of the statistics reach
-    `query`, `key` and `value`; ``softmax_max + log(softmax_sum)`` is the logarithm of the sum of exponentials. On
-    Ascend the statistics carry no gradient.
+    `query`, `key` and `value`; ``softmax_max + log(softmax_sum)`` is the logarithm of the sum of exponentials.
 
     The method is Native Sparse Attention (arXiv:2502.11089). The call follows
     ``torch_npu.npu_nsa_select_attention`` and ``mindspore.ops.nsa_select_attention``.
@@ -237,8 +234,14 @@ class NsaSelectAttention(cells.OperatorCell):
         limits="auto",
     ):
         super().__init__()
-        attributes, device = checks.training_attributes(
-            _FORWARD, head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
+        attributes, device = checks.operator_attributes(
+            _FORWARD,
+            limits,
+            head_num=head_num,
+            scale_value=scale_value,
+            select_block_size=select_block_size,
+            select_block_count=select_block_count,
+            sparse_mode=sparse_mode,
         )
         grad_cell = NsaSelectAttentionGrad(
             head_num, scale_value, select_block_size, select_block_count, sparse_mode, limits
@@ -250,10 +253,7 @@ class NsaSelectAttention(cells.OperatorCell):
     def _bprop_with(grad_cell):
         """The primitive's gradient function; not bound to this Cell, because copies of the primitive make their own."""
 
-        on_ascend = checks.device_target() == "ascend"
-
         def bprop(query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout):
-            max_grad, sum_grad = (None, None) if on_ascend else (dout[1], dout[2])
             dq, dk, dv = grad_cell(
                 dout[0],
                 query,
@@ -266,8 +266,8 @@ class NsaSelectAttention(cells.OperatorCell):
                 atten_mask,
                 actual_seq_qlen,
                 actual_seq_kvlen,
-                max_grad,
-                sum_grad,
+                dout[1],
+                dout[2],
             )
             return (
                 dq,

@@ -75,7 +75,7 @@ class NsaWindowAttentionGrad(cells.OperatorCell):
 
     def __init__(self, head_num, window_size, scale_value=None, limits="auto"):
         super().__init__()
-        attributes, device = checks.attributes(
+        attributes, device = checks.operator_attributes(
             _GRAD, limits, head_num=head_num, window_size=window_size, scale_value=scale_value
         )
         self._make_operator(_GRAD, attributes, device, (refused_gradients.of_window_gradient, _GRAD))
@@ -172,7 +172,7 @@ class NsaWindowAttention(cells.OperatorCell):
 
     def __init__(self, head_num, window_size, scale_value=None, limits="auto"):
         super().__init__()
-        attributes, device = checks.attributes(
+        attributes, device = checks.operator_attributes(
             _FORWARD, limits, head_num=head_num, window_size=window_size, scale_value=scale_value
         )
         gradient = self._bprop_with, NsaWindowAttentionGrad(head_num, window_size, scale_value, limits)

@@ -28,6 +28,10 @@ struct AttentionParams {
   int32_t has_kv_lens;     // 0: training, one sequence
   int32_t chunk_rows;      // kv rows of one pipeline step
   int32_t segment_tokens;  // training: block-outer, so many tokens at a time; 0: token-outer
+  int32_t has_max_grad;    // gradient: softmax_max_grad is given
+  int32_t has_sum_grad;    // likewise softmax_sum_grad
+  int32_t statistics;      // forward: softmax_max and softmax_sum are wanted
+  int32_t token_mask;      // paged: atten_mask is one of each sequence, over its new tokens
   float scale_value;
   int32_t debug;  // 1: what the rules forbid is looked for and left in first_error (first_error.h)
 };

@@ -76,8 +76,10 @@ class ErrorFinder {
       queries = p_.has_q_lens ? LongestOfPrefixes(false) : p_.tokens;
       keys = p_.has_kv_lens ? LongestOfPrefixes(true) : p_.kv_rows;
     }
+    if (p_.token_mask) keys = queries;
     if (p_.atten_mask_rows >= queries && p_.atten_mask_cols >= keys) return;
-    found_ = {BrokenRule::kMask, 0, {queries, keys}, p_.atten_mask_rows, p_.atten_mask_cols, 0};
+    const BrokenRule rule = p_.token_mask ? BrokenRule::kTokenMask : BrokenRule::kMask;
+    found_ = {rule, 0, {queries, keys}, p_.atten_mask_rows, p_.atten_mask_cols, 0};
   }
 
   MS_NSA_FN int64_t LongestOfPrefixes(bool of_keys) const {

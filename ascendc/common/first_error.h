@@ -8,22 +8,23 @@ namespace ms_nsa {
 
 enum class BrokenRule : int64_t {
   kNone,
-  kNegative,  // the first prefix sum
-  kFalls,     // a prefix sum below the one before
-  kEnd,       // the last prefix sum is not the number of rows
-  kRange,     // a sequence's length beyond 0 to bound
-  kSum,       // lengths of all sequences are not the number of rows
-  kMask,      // atten_mask smaller than the longest sequences
-  kIndex,     // a select block behind the sequence
-  kPage,      // a page beyond the cache under a selected block
+  kNegative,   // the first prefix sum
+  kFalls,      // a prefix sum below the one before
+  kEnd,        // the last prefix sum is not the number of rows
+  kRange,      // a sequence's length beyond 0 to bound
+  kSum,        // lengths of all sequences are not the number of rows
+  kMask,       // atten_mask smaller than the longest sequences
+  kIndex,      // a select block behind the sequence
+  kPage,       // a page beyond the cache under a selected block
+  kTokenMask,  // atten_mask over new tokens smaller than the most of them
 };
 
 struct FirstError {  // a cache line
   BrokenRule rule;
-  int64_t of_keys;       // a length: 1 for actual_seq_kvlen, else 0
-  int64_t where[3];      // sequence; kFalls: and the sum before; kMask: longest query, longest key; kIndex:
-                         // token, kv head, slot; kPage: sequence, slot
-  int64_t value, bound;  // kMask: the rows and columns that there are
+  int64_t of_keys;   // a length: 1 for actual_seq_kvlen, else 0
+  int64_t where[3];  // sequence; kFalls: and the sum before; kMask: longest query, longest key; kTokenMask:
+                     // the former; kIndex: token, kv head, slot; kPage: sequence, slot
+  int64_t value, bound;  // kMask, kTokenMask: the rows and columns that there are
   int64_t unused;
 };
 static_assert(sizeof(FirstError) == 64, "a cache line");

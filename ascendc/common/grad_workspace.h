@@ -35,20 +35,29 @@ MS_NSA_FN int64_t MostPieces(const AttentionParams& p) {
   return StripsOf(p) * (blocks + entries / (TokensOfTile(p) * kPieceTiles));
 }
 
-struct GradArea {      // of segments with this parity; the last three serve all
-  int64_t masks;       // as in BlockArea
-  int64_t counts;      // likewise, but kept one segment longer
-  int64_t deltas;      // float [tokens][heads][8], grad times attention_out of each row
-  int64_t sums;        // float [entries][strips][group][d1], query gradients
-  int64_t pieces;      // float [MostPieces][strip_rows][d1], then [strip_rows][d2], key and value gradients
-  int64_t key_sums;    // float [kv_heads][kv_rows][d1], from earlier segments of a sequence
+MS_NSA_FN bool HasStatisticsGrad(const AttentionParams& p) {
+  return p.has_max_grad || p.has_sum_grad;
+}
+
+struct GradArea {    // of segments with this parity; what is of earlier segments and of the cores serves all
+  int64_t masks;     // as in BlockArea
+  int64_t counts;    // likewise, but kept one segment longer
+  int64_t deltas;    // float [tokens][heads][8], grad times attention_out of each row
+  int64_t tops;      // [tokens][heads][kTopFloats], if a statistic has a gradient: see statistics_grad.h
+  int64_t sums;      // float [entries][strips][group][d1], query gradients
+  int64_t pieces;    // float [MostPieces][strip_rows][d1], then [strip_rows][d2], key and value gradients
+  int64_t key_sums;  // float [kv_heads][kv_rows][d1], from earlier segments of a sequence
   int64_t value_sums;  // likewise [d2]
   int64_t cores;       // per core: float scores and weight gradients, 16-bit weights and score gradients,
                        // each [kRing][kTileRows][strip_rows]; fetched rows, [kFetched][kTileRows][RowStride]
   int64_t core_bytes;
+  int64_t used;  // of the first core, the others core_bytes apart: float [kVectorCores][8], not 0 where that
+                 // AIV put something into tops
 };
 
 constexpr int32_t kKeptCounts = 3;  // segments
+constexpr int32_t kUsedBytes = kVectorCores * kLaneFloats * 4;
+constexpr int32_t kTopFloats = 2;
 
 MS_NSA_FN int64_t CarryRows(const AttentionParams& p) {
   return p.tokens > p.segment_tokens ? p.kv_heads * p.kv_rows : 0;
@@ -61,24 +70,26 @@ MS_NSA_FN GradArea GradAreaOf(const AttentionParams& p, int64_t number) {
       units * kMaskWords * 8,
       units * 32,
       rows * kLaneFloats * 4,
+      HasStatisticsGrad(p) ? rows * kTopFloats * 4 : 0,
       rows * p.select_block_count * cut.strips * p.d1 * 4,
       MostPieces(p) * cut.strip_rows * (p.d1 + p.d2) * 4,
       CarryRows(p) * p.d1 * 4,
       CarryRows(p) * p.d2 * 4,
   };
-  const int32_t copies[] = {2, kKeptCounts, 2, 2, 2, 1, 1};
+  const int32_t copies[] = {2, kKeptCounts, 2, 2, 2, 2, 1, 1};
   GradArea area{};
-  int64_t* places[] = {&area.masks,  &area.counts,   &area.deltas,    &area.sums,
-                       &area.pieces, &area.key_sums, &area.value_sums};
+  int64_t* places[] = {&area.masks, &area.counts, &area.deltas,   &area.tops,
+                       &area.sums,  &area.pieces, &area.key_sums, &area.value_sums};
   int64_t at = 0;
-  for (int32_t i = 0; i < 7; ++i) {
+  for (int32_t i = 0; i < 8; ++i) {
     const int64_t bytes = RoundUp<int64_t>(sizes[i], kGmAlign);
     *places[i] = at + number % copies[i] * bytes;
     at += copies[i] * bytes;
   }
   area.cores = at;
   area.core_bytes = RoundUp<int64_t>(int64_t{kRing} * kTileRows * cut.strip_rows * 12, kGmAlign) +
-                    FetchedBytes(p.d1) + FetchedBytes(p.d2);
+                    FetchedBytes(p.d1) + FetchedBytes(p.d2) + kGmAlign;
+  area.used = area.cores + area.core_bytes - kGmAlign + number % 2 * kUsedBytes;
   return area;
 }
 

@@ -54,13 +54,15 @@ class PagedTokens {
     if (padded > 0) q_len_ = Min(q_len_, padded);
     rows_ = padded > 0 ? padded : q_len_;
     kv_len_ = lengths_.KvLen(token_.sequence);
+    token_.new_start = kv_len_ - q_len_;
   }
 
   MS_NSA_FN int64_t Visible() const {
     if (token_.index >= q_len_) return 0;
     int64_t rows = kv_len_ - (q_len_ - 1 - token_.index);
     if (params_.sparse_mode == kLeftUpCausal) rows = Min(rows, token_.index + 1);
-    return VisibleInMask(params_, token_.index, Max<int64_t>(rows, 0));
+    const int64_t start = params_.token_mask ? token_.new_start : 0;
+    return VisibleInMask(params_, token_.index, Max<int64_t>(rows, 0), start);
   }
 
   const AttentionParams& params_;

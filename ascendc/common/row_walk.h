@@ -14,13 +14,17 @@ struct RowRun {
 
 // Absent blocks, rows behind the visible length, dropped rows and rows on pages outside the cache never show:
 // what the walk yields is exactly what takes part, so that nothing behind it needs a mask.
-// Source gives Index(token row, kv head, slot) and Dropped(index, kv row), and if its kPaged is true
+// Source gives Index(token row, kv head, slot) and Dropped(mask row, column), and if its kPaged is true
 // Page(sequence, slot).
 template <class Source>
 class RowWalk {
  public:
   MS_NSA_FN RowWalk(const AttentionParams& params, const Source& source, const Token& token, int32_t head)
-      : params_(&params), source_(&source), token_(token), head_(head) {}
+      : params_(&params), source_(&source), token_(token), head_(head) {
+    if (!params.token_mask) return;
+    mask_start_ = token.new_start;
+    mask_row_ += token.sequence * params.atten_mask_rows;
+  }
 
   // The next run, at most `limit` (> 0) rows of it.
   MS_NSA_FN RowRun Next(int64_t limit) {
@@ -79,11 +83,16 @@ class RowWalk {
   // Passes rows while their being dropped is `dropped`, at most `limit`.
   MS_NSA_FN int64_t CountWhile(bool dropped, int64_t limit) {
     int64_t count = 0;
-    while (count < limit && source_->Dropped(token_.index, row_) == dropped) {
+    while (count < limit && Dropped() == dropped) {
       ++count;
       ++row_;
     }
     return count;
+  }
+
+  // What a mask over new tokens has no column for is seen.
+  MS_NSA_FN bool Dropped() const {
+    return row_ >= mask_start_ && source_->Dropped(mask_row_, row_ - mask_start_);
   }
 
   MS_NSA_FN int64_t Take(int64_t rows) {
@@ -99,6 +108,8 @@ class RowWalk {
   int32_t head_;
   int32_t slot_ = 0;
   int64_t row_ = 0, end_ = 0;  // of the block at hand
+  int64_t mask_row_ = token_.index,
+          mask_start_ = 0;  // of atten_mask: the token's, kv row of its first column
 };
 
 }  // namespace ms_nsa

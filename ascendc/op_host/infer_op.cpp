@@ -30,6 +30,7 @@ enum : size_t {
   kDefaultScale,
   kScaleValue,
   kLayout,
+  kReturnSoftmaxLse,
   kDebug
 };
 }
@@ -55,13 +56,19 @@ ge::graphStatus InferInferShape(gert::InferShapeContext* context) {
   gert::Shape* out = context->GetOutputShape(0);
   *out = *query;
   out->SetDim(out->GetDimNum() - 1, layout == Layout::kBsh ? get(infer_attribute::kHeadNum) * d2 : d2);
-  *context->GetOutputShape(1) = FirstErrorShape();
+  const int64_t n1 = get(infer_attribute::kHeadNum);
+  const gert::Shape packed({query->GetDim(0), n1, kStatLanes});
+  const gert::Shape padded({query->GetDim(0), query->GetDim(1), n1, kStatLanes});
+  for (size_t i = 1; i <= 2; ++i) *context->GetOutputShape(i) = layout == Layout::kTnd ? packed : padded;
+  *context->GetOutputShape(3) = FirstErrorShape();
   return ge::GRAPH_SUCCESS;
 }
 
 ge::graphStatus InferInferType(gert::InferDataTypeContext* context) {
   context->SetOutputDataType(0, context->GetInputDataType(kQuery));
-  context->SetOutputDataType(1, ge::DT_INT64);
+  context->SetOutputDataType(1, ge::DT_FLOAT);
+  context->SetOutputDataType(2, ge::DT_FLOAT);
+  context->SetOutputDataType(3, ge::DT_INT64);
   return ge::GRAPH_SUCCESS;
 }
 
@@ -72,11 +79,18 @@ std::string CheckOptional(const TilingCall& call, bool batched) {
   const int64_t keys = call.Extent(kKey, 0) * call.Extent(kBlockTable, 1);
   const int64_t q_lens = call.Extent(kActualSeqQlen, 0), kv_lens = call.Extent(kActualSeqKvlen, 0);
   const auto rank = [&call](size_t input) { return static_cast<int64_t>(call.Rank(input)); };
+  const bool tokens_only = call.Rank(kAttenMask) == 3;  // a mask of each sequence, over its new tokens
+  const int64_t masks = call.Extent(kAttenMask, 0);
+  const char* rows = tokens_only ? "cover [B, max Sq, max Sq]; its rows" : "cover [max Sq, max Sk]; its rows";
+  const char* columns =
+      tokens_only ? "cover [B, max Sq, max Sq]; its columns" : "cover [max Sq, max Sk]; its columns";
   const char* entries = "have one entry per row of block_table";
   return FirstBroken(
       kOp, {
-               {call.MayCover(kAttenMask, 0, queries), "atten_mask", "cover [max Sq, max Sk]; its rows", 0},
-               {call.MayCover(kAttenMask, 1, keys), "atten_mask", "cover [max Sq, max Sk]; its columns", 0},
+               {!tokens_only || masks == batch, "atten_mask", "have one mask per row of block_table", masks},
+               {call.MayCover(kAttenMask, tokens_only, queries), "atten_mask", rows, 0},
+               {call.MayCover(kAttenMask, tokens_only + 1, tokens_only ? queries : keys), "atten_mask",
+                columns, 0},
                {call.MayHaveRank(kActualSeqQlen, 1), "actual_seq_qlen", "have rank 1", rank(kActualSeqQlen)},
                {rank(kActualSeqKvlen) == 1, "actual_seq_kvlen", "have rank 1", rank(kActualSeqKvlen)},
                {!call.Given(kActualSeqQlen) || q_lens == batch, "actual_seq_qlen", entries, q_lens},
@@ -98,7 +112,8 @@ std::string CheckCall(const TilingCall& call) {
                {got(kValue) == rank, "value", rule, got(kValue)},
                {got(kBlockTable) == 2, "block_table", "have rank 2", got(kBlockTable)},
                {call.Given(kActualSeqKvlen), "actual_seq_kvlen", "be given; its rank", got(kActualSeqKvlen)},
-               {call.MayHaveRank(kAttenMask, 2), "atten_mask", "have rank 2", got(kAttenMask)},
+               {call.MayHaveRank(kAttenMask, 2) || got(kAttenMask) == 3, "atten_mask", "have rank 2 or 3",
+                got(kAttenMask)},
                {call.Extent(kKey, 1) == page, "page_block_size", "equal the rows of a page of key", page},
                {call.Last(kTopkIndices) == call.Int(kSelectBlockCount), "select_block_count",
                 "equal the last extent of topk_indices", call.Int(kSelectBlockCount)},
@@ -115,8 +130,9 @@ AttentionShapes ReadAttention(const TilingCall& call, Layout layout) {
   shapes.d2 = Width(call.Last(kValue), layout == Layout::kBsnd, shapes.key_value_head_num);
   shapes.select_block_size = call.Int(kSelectBlockSize);
   shapes.select_block_count = call.Int(kSelectBlockCount);
-  shapes.atten_mask_rows = call.Extent(kAttenMask, 0);
-  shapes.atten_mask_cols = call.Extent(kAttenMask, 1);
+  const size_t mask_rank = call.Rank(kAttenMask);
+  shapes.atten_mask_rows = mask_rank > 0 ? call.Extent(kAttenMask, mask_rank - 2) : 0;
+  shapes.atten_mask_cols = call.Last(kAttenMask);
   shapes.sparse_mode = call.Int(kSparseMode);
   shapes.default_scale = call.Int(kDefaultScale) != 0;
   shapes.scale_value = call.Float(kScaleValue);
@@ -139,6 +155,8 @@ ge::graphStatus TilingInfer(gert::TilingContext* context) {
   shapes.page_block_size = call.Extent(kKey, 1);
   shapes.max_blocks = call.Extent(kBlockTable, 1);
   shapes.has_q_lens = call.Given(kActualSeqQlen);
+  shapes.statistics = call.Int(infer_attribute::kReturnSoftmaxLse) != 0;
+  shapes.token_mask = call.Rank(kAttenMask) == 3;
   return Submit(TileInfer(shapes, AicCores(context)), context);
 }
 
@@ -160,11 +178,13 @@ class MsNsaSelectedAttentionInfer : public OpDef {
     DefineInput(*this, "actual_seq_qlen", OPTIONAL, Always(ge::DT_INT64));
     DefineInput(*this, "actual_seq_kvlen", REQUIRED, Always(ge::DT_INT64));
     DefineOutput(*this, "attention_out", QueryTypes());
+    DefineOutput(*this, "softmax_max", Always(ge::DT_FLOAT));  // these two filled if return_softmax_lse
+    DefineOutput(*this, "softmax_sum", Always(ge::DT_FLOAT));
     DefineOutput(*this, "first_error", Always(ge::DT_INT64));
     DefineInts(*this, {"head_num", "key_value_head_num", "select_block_size", "select_block_count",
                        "page_block_size", "sparse_mode", "default_scale"});
     Attr("scale_value").AttrType(REQUIRED).Float();
-    DefineInts(*this, {"layout", "debug"});
+    DefineInts(*this, {"layout", "return_softmax_lse", "debug"});
     SetInferShape(InferInferShape).SetInferDataType(InferInferType);
     AICore().SetTiling(TilingInfer).AddConfig("ascend910b");
     AICore().AddConfig("ascend910_93");

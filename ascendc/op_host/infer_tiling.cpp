@@ -16,6 +16,8 @@ AttentionParams ParamsOf(const InferShapes& s) {
   p.page_block_size = s.page_block_size;
   p.has_q_lens = s.has_q_lens;
   p.has_kv_lens = 1;
+  p.statistics = s.statistics;
+  p.token_mask = s.token_mask;
   FillAttention(s.attention, p);
   return p;
 }

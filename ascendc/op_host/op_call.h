@@ -48,6 +48,8 @@ inline gert::Shape FirstErrorShape() {
   return gert::Shape({sizeof(FirstError) / sizeof(int64_t)});
 }
 
+constexpr int64_t kStatLanes = 8;  // softmax_max and softmax_sum hold each value eight times
+
 // An absent optional input comes as nothing or, from MindSpore, as an empty tensor of this rank whose extents
 // are all 0 (_ABSENT in ms_nsa/primitives.py). Any other tensor is given, an empty one too, and is checked.
 constexpr size_t kAbsentRank = 7;

@@ -1,5 +1,5 @@
-// Registration of MsNsaSelectAttentionGrad. CANN's operators and MindSpore's reader of them take ten inputs
-// at most, so the lengths come as one: those of the queries, then those of the keys.
+// Registration of MsNsaSelectAttentionGrad. The lengths come as one: those of the queries, then those of the
+// keys.
 #include "select_grad_op.h"
 
 namespace ms_nsa {
@@ -46,6 +46,8 @@ class MsNsaSelectAttentionGrad : public OpDef {
     DefineInput(*this, "topk_indices", REQUIRED, Always(ge::DT_INT32));
     DefineInput(*this, "atten_mask", OPTIONAL, MaskTypes());
     DefineInput(*this, "actual_seq_lens", OPTIONAL, Always(ge::DT_INT64));
+    DefineInput(*this, "softmax_max_grad", OPTIONAL, Always(ge::DT_FLOAT));
+    DefineInput(*this, "softmax_sum_grad", OPTIONAL, Always(ge::DT_FLOAT));
     DefineOutput(*this, "dq", QueryTypes());
     DefineOutput(*this, "dk", QueryTypes());
     DefineOutput(*this, "dv", QueryTypes());

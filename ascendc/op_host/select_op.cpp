@@ -55,8 +55,6 @@ namespace {
 
 using namespace select_input;
 
-constexpr int64_t kStatLanes = 8;  // softmax_max and softmax_sum hold each value eight times
-
 ge::graphStatus InferSelectShape(gert::InferShapeContext* context) {
   const gert::Shape *query = context->GetInputShape(kQuery), *value = context->GetInputShape(kValue);
   if (query == nullptr || value == nullptr || query->GetDimNum() != 3 || value->GetDimNum() != 3) {

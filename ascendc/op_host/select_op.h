@@ -21,7 +21,9 @@ enum : size_t {
   kSoftmaxSum,
   kTopkIndices,
   kAttenMask,
-  kActualSeqLens
+  kActualSeqLens,
+  kSoftmaxMaxGrad,
+  kSoftmaxSumGrad
 };
 }
 namespace select_attribute {

@@ -56,6 +56,9 @@ AttentionParams PackedParams(const SelectShapes& s) {
   p.kv_rows = s.t2;
   p.has_q_lens = s.has_q_lens;
   p.has_kv_lens = s.has_kv_lens;
+  p.statistics = true;
+  p.has_max_grad = s.has_max_grad;
+  p.has_sum_grad = s.has_sum_grad;
   FillAttention(s.attention, p);
   p.max_blocks = CeilDiv<int64_t>(s.t2, p.select_block_size);
   return p;

@@ -10,6 +10,7 @@ struct SelectShapes {
   int64_t t1, t2;
   int64_t batch;  // of the prefix sums; 1 without them
   bool has_q_lens, has_kv_lens;
+  bool has_max_grad, has_sum_grad;  // gradient: those of the statistics
 };
 
 // What follows from the shapes alone; the shapes must have passed CheckAttention.

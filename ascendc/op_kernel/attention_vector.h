@@ -166,14 +166,14 @@ class AttentionVector {
     const AscendC::LocalTensor<T> result = ub_.template Result<T>();
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kResults);
     AscendC::Cast(result, ub_.Sum(), AscendC::RoundMode::CAST_RINT, rows_ * p_.d2);
-    if constexpr (Source::kStatistics) SpreadStatistics(stats);
+    if (p_.statistics) SpreadStatistics(stats);
     AscendC::PipeBarrier<PIPE_V>();
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kResults);
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kResults);
     const int64_t heads = int64_t{p_.kv_heads} * p_.group;
     const int64_t row = part.token.row * heads + int64_t{part.head} * p_.group + first_row_;
     AscendC::DataCopy(out_[row * p_.d2], result, rows_ * p_.d2);
-    if constexpr (Source::kStatistics) {
+    if (p_.statistics) {
       AscendC::DataCopy(out_max_[row * kBlockFloats], ub_.SpreadMax(), rows_ * kBlockFloats);
       AscendC::DataCopy(out_sum_[row * kBlockFloats], ub_.SpreadSum(), rows_ * kBlockFloats);
     }

@@ -42,8 +42,8 @@ class GmSource {
   __aicore__ inline int64_t Page(int64_t sequence, int64_t slot) const {
     return pages_.GetValue(sequence * params_.max_blocks + slot);
   }
-  __aicore__ inline bool Dropped(int64_t index, int64_t row) const {
-    return dropped_.GetValue(index * params_.atten_mask_cols + row) != 0;
+  __aicore__ inline bool Dropped(int64_t mask_row, int64_t column) const {
+    return dropped_.GetValue(mask_row * params_.atten_mask_cols + column) != 0;
   }
 
  private:
@@ -56,7 +56,6 @@ class GmSource {
 class PagedSource : public GmSource {
  public:
   static constexpr bool kPaged = true;
-  static constexpr bool kStatistics = false;
   using Tokens = PagedTokens<PagedSource>;
   using GmSource::GmSource;
 };
@@ -64,7 +63,6 @@ class PagedSource : public GmSource {
 class PackedSource : public GmSource {
  public:
   static constexpr bool kPaged = false;
-  static constexpr bool kStatistics = true;
   using Tokens = PackedTokens<PackedSource>;
   using GmSource::GmSource;
 };

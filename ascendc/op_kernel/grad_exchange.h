@@ -8,6 +8,8 @@ namespace ms_nsa {
 
 struct GradAddresses : AttentionAddresses {
   GM_ADDR grad;
+  GM_ADDR softmax_max_grad;
+  GM_ADDR softmax_sum_grad;
   GM_ADDR dq;
   GM_ADDR dk;
   GM_ADDR dv;
@@ -18,9 +20,10 @@ struct GradExchange {
   AscendC::GlobalTensor<float> scores, weight_grads;  // of this core: tiles of query rows by strip rows
   AscendC::GlobalTensor<T> weights, score_grads;      // likewise
   AscendC::GlobalTensor<T> queries, grads;            // of this core's tiles
-  AscendC::GlobalTensor<float> deltas;                // the rest is of all cores: see GradArea
+  AscendC::GlobalTensor<float> deltas, tops, used;    // the rest is of all cores: see GradArea
   AscendC::GlobalTensor<float> sums, pieces, key_sums, value_sums;
   BlockIndex index;
+  int64_t core_floats;  // from core to core
 
   __aicore__ inline GradExchange(const AttentionParams& params, GM_ADDR workspace, int64_t core,
                                  int64_t segment)
@@ -36,11 +39,14 @@ struct GradExchange {
     weight_grads.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(own + ring * 4));
     weights.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(own + ring * 8));
     score_grads.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(own + ring * 10));
-    GM_ADDR end = own + area.core_bytes;
+    GM_ADDR end = own + area.core_bytes - kGmAlign;
     grads.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(end - FetchedBytes(params.d2)));
     queries.SetGlobalBuffer(
         reinterpret_cast<__gm__ T*>(end - FetchedBytes(params.d2) - FetchedBytes(params.d1)));
     deltas.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.deltas));
+    tops.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.tops));
+    used.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.used));
+    core_floats = area.core_bytes / sizeof(float);
     sums.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.sums));
     pieces.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.pieces));
     key_sums.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + area.key_sums));

@@ -14,7 +14,7 @@ class GradVector {
         workspace_(gm.workspace),
         source_(params, gm),
         builder_(params, gm, ub_),
-        dots_(params, gm, ub_),
+        dots_(params, gm, source_, ub_),
         weights_(params, gm, ub_),
         sums_(params, gm, source_, ub_) {
     dk_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dk));
@@ -36,7 +36,7 @@ class GradVector {
       const GradExchange<T> exchange(p_, workspace_, core, number),
           last(p_, workspace_, core, Max<int64_t>(number - 1, 0));
       builder_.Build(segment, exchange.index);
-      dots_.Run(segment, exchange.deltas);
+      dots_.Run(segment, exchange);
       AscendC::SyncAll<false>();
       exchange.index.Invalidate();
       if (number > 0) sums_.Start(before, last);

@@ -25,8 +25,10 @@ class GradWeights {
   template <class Other>
   __aicore__ inline void Run(const PackedSource& source, const Segment& segment,
                              const GradExchange<T>& exchange, Other& other) {
+    source_ = &source;
     segment_ = &segment;
     exchange_ = &exchange;
+    has_tops_ = HasStatisticsGrad(p_) && FindTops();
     fetch_[0].to = exchange.queries;
     fetch_[1].to = exchange.grads;
     Open();
@@ -79,6 +81,7 @@ class GradWeights {
     AscendC::PipeBarrier<PIPE_V>();
     Hide(tile, weights, rows);
     Hide(tile, grads, rows);
+    if (has_tops_) AddTops(tile, first, rows, slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
     AscendC::PipeBarrier<PIPE_V>();
     AscendC::Cast(Rounded(slot, kWeights), weights, AscendC::RoundMode::CAST_RINT, all);
@@ -108,8 +111,9 @@ class GradWeights {
  private:
   static constexpr int32_t kRows = kTileRows / kVectorCores, kMatrix = kRows * kColumns;
   static constexpr int32_t kLanesOfRows = kRows * kBlockFloats;
-  static constexpr int32_t kWeights = 0, kScoreGrads = 1;   // matrices
-  static constexpr int32_t kMax = 0, kSum = 1, kDelta = 2;  // statistics
+  static constexpr int32_t kWeights = 0, kScoreGrads = 1;              // matrices
+  static constexpr int32_t kMax = 0, kSum = 1, kDelta = 2, kTops = 3;  // statistics
+  static constexpr int32_t kStatVectors = 4;
   static_assert(kRows >= kMaxGroup, "a token's query heads");
 
   // Both halves of UB from offset 0 on, two slots of each: matrices, statistics, fetched rows; rounded
@@ -117,7 +121,7 @@ class GradWeights {
   static constexpr int32_t kStatsAt = kSlots * 2 * kMatrix * 4;
 
  public:
-  static constexpr int32_t kFetchedAt = kStatsAt + kSlots * 3 * kLanesOfRows * 4;
+  static constexpr int32_t kFetchedAt = kStatsAt + kSlots * kStatVectors * kLanesOfRows * 4;
   static constexpr int32_t kInBytes = kFetchedAt + RowFetch<T, 2>::kBytes;
   static constexpr int32_t kOutBytes = kSlots * 2 * kMatrix * 2;
 
@@ -129,7 +133,7 @@ class GradWeights {
     return ub_.Out<T>((slot * 2 + which) * kMatrix * 2, kMatrix);
   }
   __aicore__ inline Floats Stat(int32_t slot, int32_t which) {
-    return ub_.In<float>(kStatsAt + (slot * 3 + which) * kLanesOfRows * 4, kLanesOfRows);
+    return ub_.In<float>(kStatsAt + (slot * kStatVectors + which) * kLanesOfRows * 4, kLanesOfRows);
   }
 
   // Rows narrower than kColumns take part in instructions as a whole: what fills them up must hold numbers.
@@ -159,6 +163,7 @@ class GradWeights {
     AscendC::DataCopy(Stat(slot, kMax)[at], max_[start + place], floats);
     AscendC::DataCopy(Stat(slot, kSum)[at], sum_[start + place], floats);
     AscendC::DataCopy(Stat(slot, kDelta)[at], exchange_->deltas[place], floats);
+    if (has_tops_) LoadTops(Stat(slot, kTops)[number * TopsStride()], place / kBlockFloats);
   }
 
   // Rows of the strip that the tile's tokens do not see get weight and gradient 0, whatever lies there.
@@ -178,9 +183,66 @@ class GradWeights {
                 cut_.strip_rows);
   }
 
+  // Floats from token to token.
+  __aicore__ inline int32_t TopsStride() const { return RoundUp(p_.group * kTopFloats, kBlockFloats); }
+
+  __aicore__ inline void LoadTops(const Floats& to, int64_t row) {
+    const uint32_t bytes = p_.group * kTopFloats * 4;
+    AscendC::DataCopyPad(to, exchange_->tops[row * kTopFloats], {1, bytes, 0, 0, 0}, {false, 0, 0, 0.0f});
+  }
+
+  // Whether any AIV left something in tops.
+  __aicore__ inline bool FindTops() {
+    constexpr int32_t kFloats = kUsedBytes / 4;
+    const int32_t cores = AscendC::GetBlockNum();
+    const Floats used = ub_.In<float>(0, cores * kFloats);
+    const uint32_t skip = exchange_->core_floats * 4 - kUsedBytes;
+    AscendC::DataCopyPad(used, exchange_->used, {static_cast<uint16_t>(cores), kUsedBytes, skip, 0, 0},
+                         {false, 0, 0, 0.0f});
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(0);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(0);
+    FoldVectors<true>(used, cores, kFloats);
+    AscendC::SetFlag<AscendC::HardEvent::V_S>(0);
+    AscendC::WaitFlag<AscendC::HardEvent::V_S>(0);
+    const bool found = used.GetValue(0) != 0.0f || used.GetValue(kBlockFloats) != 0.0f;
+    AscendC::SetFlag<AscendC::HardEvent::S_V>(0);
+    AscendC::WaitFlag<AscendC::HardEvent::S_V>(0);
+    return found;
+  }
+
+  // Adds what the statistics' gradients put on a row's largest score, once: where its key's block is listed
+  // first.
+  __aicore__ inline void AddTops(const Tile& tile, int32_t first, int32_t rows, int32_t slot) {
+    const Floats grads = Matrix(slot, kScoreGrads);
+    AscendC::SetFlag<AscendC::HardEvent::V_S>(0);
+    AscendC::WaitFlag<AscendC::HardEvent::V_S>(0);
+    for (int32_t row = 0; row < rows; ++row) {
+      const Floats top = Stat(slot, kTops)[row / p_.group * TopsStride() + row % p_.group * kTopFloats];
+      const int32_t key = top.template ReinterpretCast<int32_t>().GetValue(1);
+      const int64_t column = int64_t{key} - 1 - tile.row, at = row * kColumns + column;
+      if (key == 0 || column < 0 || column >= tile.rows) continue;
+      if (!IsFirst(tile, tile.entries[first + row / p_.group])) continue;
+      grads.SetValue(at, grads.GetValue(at) + top.GetValue(0));
+    }
+    AscendC::SetFlag<AscendC::HardEvent::S_V>(0);
+    AscendC::WaitFlag<AscendC::HardEvent::S_V>(0);
+  }
+
+  // Of the entry's token, no earlier slot lists the tile's block.
+  __aicore__ inline bool IsFirst(const Tile& tile, int32_t entry) const {
+    const int32_t token = entry / SlotStride(p_), slot = entry % SlotStride(p_);
+    for (int32_t earlier = 0; earlier < slot; ++earlier) {
+      const int64_t block = source_->Index(segment_->row + token, tile.head, earlier);
+      if (block == tile.row / p_.select_block_size) return false;
+    }
+    return true;
+  }
+
   const AttentionParams& p_;
   TileCut cut_;
   UnifiedBuffer& ub_;
+  const PackedSource* source_ = nullptr;
+  bool has_tops_ = false;
   const Segment* segment_ = nullptr;
   const GradExchange<T>* exchange_ = nullptr;
   RowFetch<T, 2> fetch_;

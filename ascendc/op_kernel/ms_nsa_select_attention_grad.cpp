@@ -10,8 +10,9 @@
 
 extern "C" __global__ __aicore__ void ms_nsa_select_attention_grad(
     GM_ADDR grad, GM_ADDR query, GM_ADDR key, GM_ADDR value, GM_ADDR attention_out, GM_ADDR softmax_max,
-    GM_ADDR softmax_sum, GM_ADDR topk_indices, GM_ADDR atten_mask, GM_ADDR actual_seq_lens, GM_ADDR dq,
-    GM_ADDR dk, GM_ADDR dv, GM_ADDR first_error, GM_ADDR workspace, GM_ADDR tiling) {
+    GM_ADDR softmax_sum, GM_ADDR topk_indices, GM_ADDR atten_mask, GM_ADDR actual_seq_lens,
+    GM_ADDR softmax_max_grad, GM_ADDR softmax_sum_grad, GM_ADDR dq, GM_ADDR dk, GM_ADDR dv,
+    GM_ADDR first_error, GM_ADDR workspace, GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
   REGISTER_TILING_DEFAULT(ms_nsa::AttentionParams);
   GET_TILING_DATA(params, tiling);
@@ -28,6 +29,8 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention_grad(
   gm.softmax_sum = softmax_sum;
   gm.workspace = AscendC::GetUserWorkspace(workspace);
   gm.grad = grad;
+  gm.softmax_max_grad = softmax_max_grad;
+  gm.softmax_sum_grad = softmax_sum_grad;
   gm.dq = dq;
   gm.dk = dk;
   gm.dv = dv;

@@ -1,36 +1,47 @@
-// delta = sum of grad * attention_out over a row, eight times, for all rows of a segment: evenly over the
-// AIVs.
+// delta = sum of grad * attention_out over a row, less what softmax_sum's gradient adds to all of its scores;
+// eight times, for all rows of a segment, evenly over the AIVs.
 #pragma once
 
 #include "grad_exchange.h"
 #include "row_vector.h"
+#include "statistics_grad.h"
 
 namespace ms_nsa {
 
 template <class T>
 class RowDots {
  public:
-  __aicore__ inline RowDots(const AttentionParams& params, const GradAddresses& gm, UnifiedBuffer& ub)
-      : p_(params), stride_(RoundUp(params.d2, kLanes)), ub_(ub) {
+  __aicore__ inline RowDots(const AttentionParams& params, const GradAddresses& gm,
+                            const PackedSource& source, UnifiedBuffer& ub)
+      : p_(params),
+        stride_(RoundUp(params.d2, kLanes)),
+        ub_(ub),
+        statistics_(params, gm, source, ub, kStatisticsInAt, kStatisticsOutAt) {
     grad_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.grad));
     out_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.attention_out));
   }
 
-  __aicore__ inline void Run(const Segment& segment, const AscendC::GlobalTensor<float>& deltas) {
+  __aicore__ inline void Run(const Segment& segment, const GradExchange<T>& exchange) {
     const int64_t heads = int64_t{p_.kv_heads} * p_.group, rows = segment.tokens * heads;
     const int64_t cores = AscendC::GetBlockNum() * kVectorCores, core = AscendC::GetBlockIdx();
     const int64_t end = Quota(rows, core + 1, cores);
     AscendC::PipeBarrier<PIPE_ALL>();
     AscendC::Duplicate(Dots(), 0.0f, kTile);  // rows are filled up to 64 columns
     AscendC::Duplicate(Stat(), 0.0f, kStatRows);
+    if (HasStatisticsGrad(p_)) statistics_.Open(segment, Quota(rows, core, cores), end);
     AscendC::PipeBarrier<PIPE_V>();
     for (int64_t row = Quota(rows, core, cores); row < end; row += kRows) {
       const int32_t some = Min<int64_t>(end - row, kRows);
       Load(segment.row * heads + row, some);
+      if (HasStatisticsGrad(p_)) statistics_.Weigh(row);
+      Widen(some * p_.d2);
       Dot(some);
-      AscendC::DataCopy(deltas[row * kBlockFloats], Spread(), some * kBlockFloats);
+      if (HasStatisticsGrad(p_)) TakeStatistics(exchange, row, some);
+      SpreadDots();
+      AscendC::DataCopy(exchange.deltas[row * kBlockFloats], Spread(), some * kBlockFloats);
       AscendC::PipeBarrier<PIPE_ALL>();
     }
+    if (HasStatisticsGrad(p_)) statistics_.Close(exchange);
   }
 
  private:
@@ -39,8 +50,10 @@ class RowDots {
   static constexpr int32_t kStatAt = kRows * kLanes * 4, kSpreadAt = kStatAt + kStatRows * 4;
 
  public:
-  static constexpr int32_t kInBytes = kRawAt + 2 * kTile * 2;
-  static constexpr int32_t kOutBytes = kSpreadAt + kStatRows * kBlockFloats * 4;
+  static constexpr int32_t kStatisticsInAt = kRawAt + 2 * kTile * 2;
+  static constexpr int32_t kStatisticsOutAt = kSpreadAt + kStatRows * kBlockFloats * 4;
+  static constexpr int32_t kInBytes = kStatisticsInAt + StatisticsGrad<T>::kInBytes;
+  static constexpr int32_t kOutBytes = kStatisticsOutAt + StatisticsGrad<T>::kOutBytes;
 
  private:
   __aicore__ inline Floats Wide(int32_t number) { return ub_.In<float>(number * kTile * 4, kTile); }
@@ -57,6 +70,9 @@ class RowDots {
     AscendC::DataCopy(Raw(0), grad_[row * p_.d2], elements);
     AscendC::DataCopy(Raw(1), out_[row * p_.d2], elements);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kEvent);
+  }
+
+  __aicore__ inline void Widen(int32_t elements) {
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kEvent);
     AscendC::Cast(Wide(0), Raw(0), AscendC::RoundMode::CAST_NONE, elements);
     AscendC::Cast(Wide(1), Raw(1), AscendC::RoundMode::CAST_NONE, elements);
@@ -74,6 +90,15 @@ class RowDots {
     AscendC::PipeBarrier<PIPE_V>();
     ReduceRows<false>(Stat(), Dots(), Fold(), rows, stride_);
     AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  // The search for largest scores works where the dots were made.
+  __aicore__ inline void TakeStatistics(const GradExchange<T>& exchange, int64_t row, int32_t rows) {
+    if (statistics_.Take(Stat(), row, rows)) AscendC::Duplicate(Dots(), 0.0f, kTile);
+    statistics_.Store(exchange, row, rows);
+  }
+
+  __aicore__ inline void SpreadDots() {
     SpreadRows(Spread(), Stat());
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kEvent);
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kEvent);
@@ -84,6 +109,7 @@ class RowDots {
   const AttentionParams& p_;
   int32_t stride_;
   UnifiedBuffer& ub_;
+  StatisticsGrad<T> statistics_;
   AscendC::GlobalTensor<T> grad_, out_;
 };
 

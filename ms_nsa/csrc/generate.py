@@ -111,6 +111,7 @@ struct {self.name} {{
   void ReadInputs(std::vector<Tensor>);
   void ReadAscendInputs(std::vector<Tensor>);
   void ReadOutputs(void**);
+  void AskForAllOutputs();
   void BindExtents();
   void CheckRules() const;  // throws ArgumentError
   Shapes OutputShapes() const;
@@ -137,7 +138,7 @@ void Run({self.name}&);
     def ascend_inputs(self):
         """(name, joined with which) of the Ascend operator's inputs."""
         joins = self.info.get("joined_on_ascend", {}).get("joins", ())
-        listed = [t["name"] for t in self.info["inputs"] if "ascend" in t.get("devices", ("ascend",))]
+        listed = self.inputs
         return [(name, joins[1] if name in joins else None) for name in listed if name not in joins[1:]]
 
     def function(self, signature, lines):
@@ -154,6 +155,7 @@ void Run({self.name}&);
                 self.function("void ReadInputs(std::vector<Tensor> in)", inputs),
                 self.function("void ReadAscendInputs(std::vector<Tensor> in)", self.read_ascend_inputs()),
                 self.function("void ReadOutputs(void** out)", self.read_outputs()),
+                self.function("void AskForAllOutputs()", [f"{name} = 1;" for name in self.switches()]),
                 self.function("void BindExtents()", extents),
                 self.function("void CheckRules() const", self.check_rules()),
                 self.function("Shapes OutputShapes() const", self.output_shapes()),
@@ -173,6 +175,9 @@ void Run({self.name}&);
         for tensor in self.outputs("cpu"):
             condition = f"if ({tensor['if']}) " if "if" in tensor else ""
             yield f"{condition}{tensor['name']} = *out++;"
+
+    def switches(self):
+        return dict.fromkeys(tensor["if"] for tensor in self.info["outputs"] if "if" in tensor)
 
     def output_shapes(self):
         yield "Shapes shapes;"
@@ -211,8 +216,9 @@ void Run({self.name}&);
 
     def check_rules(self):
         for attribute in self.attributes("cpu"):
-            if attribute.get("is") == "size":
-                yield f'CheckSize(kName, "{attribute["name"]}", {attribute["name"]});'
+            least = {"size": 1, "count": 0}.get(str(attribute.get("is")))
+            if least is not None:
+                yield f'CheckSize(kName, "{attribute["name"]}", {attribute["name"]}, {least});'
             if "choices" in attribute:
                 yield f'CheckChoice(kName, "{attribute["name"]}", {attribute["name"]}, ' + "{{{}}});".format(
                     ", ".join(f'"{choice}"' for choice in attribute["choices"])

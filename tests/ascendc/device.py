@@ -57,7 +57,7 @@ def _lengths(lengths):
 
 
 def run_infer(case, aic_cores=3, **options):
-    """attention_out and the launch's result."""
+    """attention_out, with return_softmax_lse softmax_max and softmax_sum, and the launch's result."""
     inputs = [
         _bits(case.query),
         _bits(case.key),
@@ -68,9 +68,12 @@ def run_infer(case, aic_cores=3, **options):
         _lengths(case.actual_seq_qlen),
         _lengths(case.actual_seq_kvlen),
     ]
+    tokens = case.attention_out_shape[: 1 if case.layout == "TND" else 2]
     outputs = [twin.output(case.attention_out_shape, np.uint16, "attention_out")]
+    outputs += [twin.output((*tokens, case.head_num, 8), np.float32, name) for name in ("softmax_max", "softmax_sum")]
     launched = _launch("ms_nsa_selected_attention_infer", case, inputs, outputs, aic_cores, options)
-    return launched.outputs[0].view(case.dtype), launched
+    attention_out, *statistics = launched.outputs
+    return attention_out.view(case.dtype), *(statistics if case.return_softmax_lse else ()), launched
 
 
 def run_select(case, aic_cores=3, schedule="best", **options):
@@ -106,6 +109,7 @@ def run_select_grad(case, aic_cores=3, saved=None, **options):
         case.topk_indices,
         _mask(case),
         np.concatenate(lengths) if lengths else None,
+        *(case.statistics_grad or (None, None)),
     ]
     shapes = {"dq": case.query.shape, "dk": case.key.shape, "dv": case.value.shape}
     outputs = [twin.output(shape, np.uint16, name) for name, shape in shapes.items()]

@@ -48,6 +48,8 @@ class InferShapes(ctypes.Structure):
         ("page_block_size", INTS),
         ("max_blocks", INTS),
         ("has_q_lens", ctypes.c_bool),
+        ("statistics", ctypes.c_bool),
+        ("token_mask", ctypes.c_bool),
     ]
 
 
@@ -61,6 +63,8 @@ class SelectShapes(ctypes.Structure):
         ("batch", INTS),
         ("has_q_lens", ctypes.c_bool),
         ("has_kv_lens", ctypes.c_bool),
+        ("has_max_grad", ctypes.c_bool),
+        ("has_sum_grad", ctypes.c_bool),
     ]
 
 
@@ -71,6 +75,7 @@ WIDE = [
 NARROW = [
     *["kv_heads", "group", "d1", "d2", "select_block_size", "select_block_count", "page_block_size"],
     *["sparse_mode", "has_q_lens", "has_kv_lens", "chunk_rows", "segment_tokens"],
+    *["has_max_grad", "has_sum_grad", "statistics", "token_mask"],
 ]
 
 
@@ -136,7 +141,7 @@ def tile(shapes, aic_cores, schedule="best"):
 
 def shapes_of(case, debug=False):
     """InferShapes of a PagedCase, SelectShapes of a SelectCase."""
-    mask_rows, mask_cols = (0, 0) if case.atten_mask is None else case.atten_mask.shape
+    mask_rows, mask_cols = (0, 0) if case.atten_mask is None else case.atten_mask.shape[-2:]
     attention = AttentionShapes(
         head_num=case.head_num,
         key_value_head_num=case.key_value_head_num,
@@ -154,6 +159,7 @@ def shapes_of(case, debug=False):
     if hasattr(case, "block_table"):
         return _infer_shapes(case, attention)
     lens = case.actual_seq_qlen
+    max_grad, sum_grad = case.statistics_grad or (None, None)
     return SelectShapes(
         attention=attention,
         t1=len(case.query),
@@ -161,6 +167,8 @@ def shapes_of(case, debug=False):
         batch=1 if lens is None else len(lens),
         has_q_lens=lens is not None,
         has_kv_lens=case.actual_seq_kvlen is not None,
+        has_max_grad=max_grad is not None,
+        has_sum_grad=sum_grad is not None,
     )
 
 
@@ -174,4 +182,6 @@ def _infer_shapes(case, attention):
         page_block_size=case.page_block_size,
         max_blocks=case.block_table.shape[1],
         has_q_lens=case.actual_seq_qlen is not None,
+        statistics=case.return_softmax_lse,
+        token_mask=case.atten_mask is not None and case.atten_mask.ndim == 3,
     )

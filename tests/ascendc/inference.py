@@ -40,7 +40,7 @@ def infer_shapes(operator, shapes, attributes):
     pointers = (ctypes.POINTER(ctypes.c_int64) * len(shapes))(
         *(ctypes.cast(each, ctypes.POINTER(ctypes.c_int64)) for each in extents)
     )
-    out, message = (ctypes.c_int64 * 16)(), ctypes.create_string_buffer(512)
+    out, message = (ctypes.c_int64 * 32)(), ctypes.create_string_buffer(512)
     failed = library().InferShapes(*_function(operator, "InferShape"), ndims, pointers, values, out, message, 512)
     if failed:
         raise ValueError(message.value.decode())

@@ -89,7 +89,7 @@ class Call:
         return None if failed else result
 
     def infer_shapes(self):
-        out = (ctypes.c_int64 * 16)()
+        out = (ctypes.c_int64 * 32)()
         assert library().HostInferShape(self.op_type, self._call, out) == 0
         shapes, at = [], 0
         for _ in registered()[self.op_type.decode()]["outputs"]:
@@ -130,6 +130,7 @@ def call_of(case, empty=False, gradient=False, debug=0):
     if hasattr(case, "block_table"):
         op_type = "MsNsaSelectedAttentionInfer"
         attributes.update(page_block_size=case.page_block_size, layout=case.layout)
+        attributes.update(return_softmax_lse=int(case.return_softmax_lse))
     shapes = {}
     for tensor in registry.inputs(OPERATORS[op_type], "ascend"):
         absent = primitives._ABSENT if empty else None
@@ -143,5 +144,8 @@ def _shape_of(case, name):
         return None if case.actual_seq_qlen is None else (2 * len(case.actual_seq_qlen),)
     if name in ("softmax_max", "softmax_sum"):
         return (*case.query.shape[:2], 8)
+    if name in ("softmax_max_grad", "softmax_sum_grad"):
+        given = (case.statistics_grad or (None, None))[name == "softmax_sum_grad"]
+        return None if given is None else given.shape
     value = case.grad if name == "attention_out" else getattr(case, name)
     return None if value is None else np.shape(value)

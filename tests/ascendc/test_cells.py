@@ -102,13 +102,13 @@ CELLS = {
 VALUES = {
     "NsaSelectAttention": (8, 64, 16, 3, 0, 0.3, 0),
     "NsaSelectAttentionGrad": (8, 64, 16, 3, 0, 0.3, 0),
-    "NsaSelectedAttentionInfer": (8, 2, 64, 16, 128, 2, 0, 0.3, 2, 0),
+    "NsaSelectedAttentionInfer": (8, 2, 64, 16, 128, 2, 0, 0.3, 2, 0, 0),
 }
 SHAPES = {
     "NsaSelectAttention": [(9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 2, 16), (0,) * 7, (3,), (3,)],
     "NsaSelectAttentionGrad": [
         *[(9, 8, 128), (9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 8, 128), (9, 8, 8), (9, 8, 8), (9, 2, 16)],
-        *[(0,) * 7, (6,)],
+        *[(0,) * 7, (6,), (9, 8, 8), (9, 8, 8)],
     ],
     "NsaSelectedAttentionInfer": [
         *[(9, 8, 192), (7, 128, 384), (7, 128, 256), (9, 2, 16), (0,) * 7, (3, 5), (3,), (3,)],
@@ -117,7 +117,7 @@ SHAPES = {
 OUTPUTS = {
     "NsaSelectAttention": ((9, 8, 128), (9, 8, 8), (9, 8, 8), (8,)),
     "NsaSelectAttentionGrad": ((9, 8, 192), (70, 2, 192), (70, 2, 128), (8,)),
-    "NsaSelectedAttentionInfer": ((9, 8, 128), (8,)),
+    "NsaSelectedAttentionInfer": ((9, 8, 128), (9, 8, 8), (9, 8, 8), (8,)),
 }
 
 
@@ -182,8 +182,11 @@ def test_inference_in_the_library(operator):
     assert inference.infer_shapes(operator, unknown, attributes) == [*outputs]
     *ranks, record = inference.infer_shapes(operator, [(-1,) * len(shape) for shape in shapes], attributes)
     assert [len(shape) for shape in ranks] == [3] * (len(outputs) - 1) and record == first_error.SHAPE
+    names = [tensor["name"] for tensor in registry.inputs(operator, "ascend")]
+    last = max(place for place, name in enumerate(names) if name.startswith("actual_seq"))
+    wrong = [*shapes[:last], (5,), *shapes[last + 1 :]]
     with pytest.raises(ValueError, match=rf"^{operator}: actual_seq_kvlen must"):
-        inference.infer_shapes(operator, [*shapes[:-1], (5,)], attributes)
+        inference.infer_shapes(operator, wrong, attributes)
 
 
 @pytest.mark.parametrize("operator", CELLS)
@@ -199,7 +202,7 @@ def test_type_inference_in_the_library(operator):
 def test_limits_on_ascend_are_those_of_the_kernels(npu):
     rules = registry.load("NsaSelectAttention")["limits"]
     for limits, key in (("auto", "ascend_kernels"), ("ascend", "ascend")):
-        attributes, device = checks.training_attributes("NsaSelectAttention", 8, None, 64, 16, 0, limits)
+        attributes, device = training_attributes(64, 16, limits)
         assert device == "ascend" and attributes["limits"] == ";".join(rules[key])
 
 
@@ -267,13 +270,14 @@ def test_copies_of_the_cells(monkeypatch, duplicate):
     monkeypatch.setattr(primitives, "make", in_ascend_cells)
     for mine, right in zip(training_results("pynative", duplicate), expected):
         np.testing.assert_array_equal(mine, right)
-    made = primitives._ascend_primitive("NsaSelectAttention", training_attributes(), "ascend", True)
+    made = primitives._ascend_primitive("NsaSelectAttention", training_attributes()[0], "ascend", True)
     other = duplicate(made)
     assert (other is not made, other.attrs, other.func) == (True, made.attrs, made.func)
 
 
-def training_attributes():
-    return checks.training_attributes("NsaSelectAttention", 8, None, 16, 3, 0, "auto")[0]
+def training_attributes(size=16, count=3, limits="auto"):
+    sizes = {"head_num": 8, "scale_value": None, "select_block_size": size, "select_block_count": count}
+    return checks.operator_attributes("NsaSelectAttention", limits, sparse_mode=0, **sizes)
 
 
 @pytest.mark.parametrize("operator", ["NsaSelectAttention", "NsaSelectAttentionGrad"])

@@ -138,11 +138,23 @@ def test_small_masks_of_as_many_queries_as_rows():
     assert f"{found}\n" in of_cpu(run_cells.run_forward, case)
 
 
+@pytest.mark.parametrize("shape", [(2, 2, 3), (2, 3, 2)], ids=str)
+@pytest.mark.parametrize("layout", ["BSH", "BSND", "TND"])
+@pytest.mark.parametrize("change", [{}, {"actual_seq_kvlen": (61, -1)}, "index"], ids=str)
+def test_small_masks_of_new_tokens(shape, layout, change):
+    case = replace(paged_case(layout), atten_mask=np.zeros(shape, bool))
+    case = edited(case, "topk_indices", (-1, 0, 0), 50) if change == "index" else replace(case, **change)
+    found = first_error.sentence(INFER, run_infer(case, debug=True)[-1].first_error, layout)
+    assert ("atten_mask must cover [B, max Sq" in found) == ("actual_seq_kvlen" not in change)
+    assert f"{found}\n" in of_cpu(run_cells.run_forward, case)
+
+
 def good_calls():
     for mask in (None, np.zeros((4, 40), bool)):
         case = replace(training_case(), atten_mask=mask)
         yield from ((run_select, case), (run_select_grad, case))
-    yield from ((run_infer, replace(paged_case(), atten_mask=mask)) for mask in (None, np.zeros((3, 61), bool)))
+    masks = None, np.zeros((3, 61), bool), np.zeros((2, 3, 3), bool)
+    yield from ((run_infer, replace(paged_case(), atten_mask=mask)) for mask in masks)
 
 
 def test_good_calls_report_nothing():
@@ -281,3 +293,28 @@ def test_differentiating_a_cell(on_twin, monkeypatch):
                 monkeypatch.setattr(cell._known, "_debug", not silent)
                 with pytest.raises(RuntimeError, match=f"^{named}: topk_indices must be below .* at token 4"):
                     differentiate(cell, case)
+
+
+def test_differentiating_the_statistics_of_a_cell(on_twin):
+    case, rng = training_case(), np.random.default_rng(6)
+    shape = (*case.query.shape[:2], 8)
+    case.statistics_grad = tuple(rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    on_twin("1")
+    cell = build(FORWARD, case)
+    query, key, value, *rest = run_cells.forward_inputs(case, "int64")
+    grads = [ms.Tensor(case.grad), *map(ms.Tensor, case.statistics_grad)]
+
+    def loss(query, key, value):
+        return sum((output * grad).sum() for output, grad in zip(cell(query, key, value, *rest), grads))
+
+    check_gradients(case, *run_cells.to_arrays(ms.grad(loss, (0, 1, 2))(query, key, value)))
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_a_decoding_cell_with_masks_of_new_tokens(on_twin, statistics):
+    mask = np.random.default_rng(7).random((2, 3, 4)) < 0.5
+    case = replace(paged_case(), atten_mask=mask, return_softmax_lse=statistics)
+    on_twin("1")
+    results = arrays_of(build(INFER, case), *run_cells.forward_inputs(case, "int64"))
+    assert len(results) == (3 if statistics else 1)
+    check_forward(case, *results)

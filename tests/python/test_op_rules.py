@@ -123,7 +123,7 @@ def test_the_library_refuses_operators_that_it_does_not_know(operator, sentence)
     lambda info: info["inputs"][0].update(shape="[T1, N1, D7]"),
     lambda info: info["inputs"][0].update(shape="[T1, N1, D1"),
     lambda info: info["outputs"][0].update(shape="[T1, N1, D7]"),
-    lambda info: info["inputs"][0].update(devices=["gpu"]),
+    lambda info: info["outputs"][0].update(devices=["gpu"]),
     lambda info: info["inputs"][0].update(optionl=True),
     lambda info: info["extents"].update(G="N1 // N7"),
     lambda info: info["extents"].update(G="query.H // N2"),

@@ -85,14 +85,14 @@ Shapes CpuShapes(int* ndims, int64_t** shapes, AotExtra* extra) {
                                  ReadTensors(Operator::kInputs, nullptr, ndims, shapes, nullptr));
 }
 
-// The Ascend operators run elsewhere; their inference is here, under their own names. Outputs of the CPU
-// alone are not asked for there, and the last one is where a kernel leaves the first broken rule if told to
-// look.
+// The Ascend operators run elsewhere; their inference is here, under their own names. They have all outputs
+// in every call, and a last one where a kernel leaves the first broken rule if told to look.
 template <class Operator>
 Shapes AscendShapes(int* ndims, int64_t** shapes, AotExtra* extra) {
   constexpr int64_t kFirstErrorWords = 8;
   Operator op;
   op.ReadAttributes(PrimitiveAttributes(extra));
+  op.AskForAllOutputs();
   std::vector<Tensor> in = ReadTensors(Operator::kAscendInputs, nullptr, ndims, shapes, nullptr);
   const bool known = Known(in);
   op.ReadAscendInputs(std::move(in));

@@ -36,7 +36,7 @@ inline const OperatorInfo& FindOperator(const std::string& name) {
 }
 
 // Sizes and counts: products of two stay inside 64 bits.
-inline void CheckSize(const char* op, const char* name, int64_t got, int64_t least = 1) {
+inline void CheckSize(const char* op, const char* name, int64_t got, int64_t least) {
   if (got < least) Fail(op, name, Join("be at least ", least), Join(got));
   if (got > INT32_MAX) Fail(op, name, Join("be at most ", INT32_MAX), Join(got));
 }

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which key has the largest score of a row, for the few rows that ask. The AIV computes their scores itself:
+// neither the forward nor the cube of the gradient keeps one.
+#pragma once
+
+#include "gm_source.h"
+#include "row_vector.h"
+#include "row_walk.h"
+#include "unified_buffer.h"
+
+namespace ms_nsa {
+
+// Of the query heads of a token that share a kv head. Takes UB's half for loads up to kInBytes, and kOutBytes
+// of the other one from offset `out_at` on.
+template <class T>
+class TopKeys {
+ public:
+  __aicore__ inline TopKeys(const AttentionParams& params, const AttentionAddresses& gm,
+                            const PackedSource& source, UnifiedBuffer& ub, int32_t out_at)
+      : p_(params), source_(source), stride_(RoundUp(params.d1, kLanes)), ub_(ub), out_at_(out_at) {
+    query_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
+    key_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.key));
+  }
+
+  // For `count` heads, of which query row `row` is the first.
+  __aicore__ inline void Find(const Token& token, int32_t head, int64_t row, int32_t count) {
+    LoadQueries(row, count);
+    for (int32_t i = 0; i < count; ++i) key_of_[i] = -1;
+    RowWalk<PackedSource> walk(p_, source_, token, head);
+    for (RowRun run = walk.Next(kKeys); run.rows > 0; run = walk.Next(kKeys)) {
+      LoadKeys(run, head);
+      Score(run.rows, count);
+      Compare(run.cache_row - token.kv_start, count);
+    }
+  }
+
+  // Row of the sequence of head i's largest score, the first one where several are equal; -1: it sees
+  // nothing.
+  __aicore__ inline int64_t operator[](int32_t i) const { return key_of_[i]; }
+
+ private:
+  static constexpr int32_t kKeys = 32, kTile = kKeys * kMaxWidth;
+  static_assert(kKeys >= kMaxGroup, "rows of a tile");
+  static constexpr int32_t kRawAt = 3 * kTile * 4;  // behind queries, keys and products in float
+  static constexpr int32_t kScoresAt = kKeys * kLanes * 4, kTopAt = kScoresAt + kMaxGroup * kKeys * 4;
+
+ public:
+  static constexpr int32_t kInBytes = kRawAt + kTile * 2;
+  static constexpr int32_t kOutBytes = kTopAt + kMaxGroup * kBlockFloats * 4;
+
+ private:
+  __aicore__ inline Floats Wide(int32_t number) { return ub_.In<float>(number * kTile * 4, kTile); }
+  __aicore__ inline AscendC::LocalTensor<T> Raw() { return ub_.In<T>(kRawAt, kTile); }
+  __aicore__ inline Floats Out(int32_t at, int32_t floats) { return ub_.Out<float>(out_at_ + at, floats); }
+  __aicore__ inline Floats Scores() { return Out(kScoresAt, kMaxGroup * kKeys); }
+  __aicore__ inline Floats Tops() { return Out(kTopAt, kMaxGroup * kBlockFloats); }
+
+  __aicore__ inline void LoadQueries(int64_t row, int32_t count) {
+    AscendC::PipeBarrier<PIPE_ALL>();
+    AscendC::DataCopy(Raw(), query_[row * p_.d1], count * p_.d1);
+    Widen(0, count);
+    AscendC::Duplicate(Wide(2), 0.0f, kTile);  // products are filled up to 64 columns
+    AscendC::PipeBarrier<PIPE_ALL>();
+  }
+
+  __aicore__ inline void LoadKeys(const RowRun& run, int32_t head) {
+    const uint32_t bytes = p_.d1 * sizeof(T), skip = (p_.kv_heads - 1) * bytes;
+    AscendC::DataCopyPad(Raw(), key_[(run.cache_row * p_.kv_heads + head) * p_.d1],
+                         {static_cast<uint16_t>(run.rows), bytes, skip, 0, 0}, {false, 0, 0, T{}});
+    Widen(1, run.rows);
+  }
+
+  __aicore__ inline void Widen(int32_t number, int32_t rows) {
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kEvent);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kEvent);
+    AscendC::Cast(Wide(number), Raw(), AscendC::RoundMode::CAST_NONE, rows * p_.d1);
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  // Largest score of each head among `rows` keys, and its number, side by side.
+  __aicore__ inline void Score(int32_t rows, int32_t count) {
+    AscendC::BinaryRepeatParams params;
+    params.dstRepStride = stride_ / kBlockFloats;
+    params.src0RepStride = p_.d1 / kBlockFloats;
+    params.src1RepStride = 0;
+    for (int32_t i = 0; i < count; ++i) {
+      for (int32_t c = 0; c < p_.d1; c += kLanes) {
+        const uint64_t lanes = Min(p_.d1 - c, kLanes);
+        AscendC::Mul(Wide(2)[c], Wide(1)[c], Wide(0)[i * p_.d1 + c], lanes, rows, params);
+      }
+      AscendC::PipeBarrier<PIPE_V>();
+      ReduceRows<false>(Scores()[i * kKeys], Wide(2), Out(0, kKeys * kLanes), rows, stride_);
+      AscendC::PipeBarrier<PIPE_V>();
+    }
+    AscendC::Muls(Scores(), Scores(), p_.scale_value, count * kKeys);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::WholeReduceMax(Tops(), Scores(), rows, count, kBlockFloats / 2, 1, kKeys / kBlockFloats);
+    AscendC::PipeBarrier<PIPE_ALL>();
+  }
+
+  __aicore__ inline void Compare(int64_t first_key, int32_t count) {
+    const AscendC::LocalTensor<uint32_t> places = Tops().template ReinterpretCast<uint32_t>();
+    for (int32_t i = 0; i < count; ++i) {
+      const float score = Tops().GetValue(i * kBlockFloats);
+      const int64_t key = first_key + places.GetValue(i * kBlockFloats + 1);
+      const bool none = key_of_[i] < 0;
+      if (!none && (score < score_of_[i] || (score == score_of_[i] && key > key_of_[i]))) continue;
+      key_of_[i] = key;
+      score_of_[i] = score;
+    }
+    AscendC::PipeBarrier<PIPE_ALL>();
+  }
+
+  static constexpr int32_t kEvent = 0;
+
+  const AttentionParams& p_;
+  const PackedSource& source_;
+  int32_t stride_;
+  UnifiedBuffer& ub_;
+  int32_t out_at_;
+  AscendC::GlobalTensor<T> query_, key_;
+  float score_of_[kMaxGroup];
+  int64_t key_of_[kMaxGroup];
+};
+
+}  // namespace ms_nsa
