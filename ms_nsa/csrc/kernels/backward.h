@@ -180,11 +180,12 @@ class Backward {
     const float sum = p_.softmax_sum[saved];
     float surplus = share.Sum(row) - in_.scale_value * sum * LaneSum(p_.softmax_sum_grad, saved);
     if (!(surplus - surplus == 0.0f)) surplus = 0.0f;  // where results are not finite
-    const float of_top = share.top(row) < 0 ? 0.0f : surplus / (sum < 1.0f ? 1.0f : sum);
+    const float top_weight = 1.0f / (sum < 1.0f ? 1.0f : sum);
+    const float of_top = share.top(row) < 0 ? 0.0f : surplus * top_weight;
     float* gradient = share.gradient(row);
     if (common_key != nullptr) AddScaledRow<V, Fp32<V>>(gradient, of_top - surplus, common_key, in_.d1);
     if (of_top != 0.0f)
-      AddScaledRow<V, E>(gradient, -of_top, KeyAt<Storage>(in_, chunk, share.top(row)), in_.d1);
+      TakeBackTop<V, E>(gradient, of_top, top_weight, KeyAt<Storage>(in_, chunk, share.top(row)), in_.d1);
     share.sums(row)[0] = of_top;
   }
 

@@ -104,6 +104,32 @@ class OperandSums {
 // keys' share of the surplus matters: at 0.25 and 0.75 single elements became worse.
 constexpr float kTopWeight = 0.9f;
 
+// An element of the top key is large if it is at least so many times what the other keys, at the top key's
+// root mean square, could set against it with their weights.
+constexpr float kLargeElement = 4.0f;
+
+// Takes `of_top` times the top key from a row's gradient, where the key's elements are large: there the
+// surplus shows. In the others the gradient's error is the surplus times the keys' weighted mean, which may
+// be smaller than what would be left.
+template <class V, class E>
+inline void TakeBackTop(float* gradient, float of_top, float top_weight, const typename E::Storage* key,
+                        int64_t d1) {
+  const float mean_square = DotRows<V, E>(key, key, d1) / static_cast<float>(d1);
+  const float others = kLargeElement * (1.0f - top_weight);
+  const float least_square = others * others * mean_square;
+  for (int64_t i = 0; i < d1; i += V::kLanes) {
+    const int64_t lanes = Min(V::kLanes, d1 - i);
+    float element[V::kLanes];
+    V::Store(
+        element,
+        E::Load(lanes == V::kLanes ? key + i : Tail<typename E::Storage, V::kLanes>(key + i, lanes).element));
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      const float x = top_weight * element[lane];
+      gradient[i + lane] -= x * x >= least_square ? of_top * element[lane] : 0.0f;
+    }
+  }
+}
+
 // Notes which key of a tile has the largest score of a row, z = scale * score, if the weights warrant the
 // search.
 template <class V>
