@@ -33,7 +33,9 @@ struct AttentionParams {
   int32_t statistics;      // forward: softmax_max and softmax_sum are wanted
   int32_t token_mask;      // paged: atten_mask is one of each sequence, over its new tokens
   float scale_value;
-  int32_t debug;  // 1: what the rules forbid is looked for and left in first_error (first_error.h)
+  float weight_scale;  // bfloat16: what the cube multiplies are weights times this, a power of 2, so that
+                       // sums of values near the largest finite number stay finite
+  int32_t debug;       // 1: what the rules forbid is looked for and left in first_error (first_error.h)
 };
 
 }  // namespace ms_nsa

@@ -14,6 +14,15 @@ int64_t L1Bytes(const AttentionParams& p, int64_t chunk) {
   return 2 * kSlots * (chunk * (p.d1 + p.d2) + left_rows * (p.d1 + chunk));
 }
 
+// 2^-n, with 2^n no less than the rows that a token may see: so much may values add up to before the division
+// by their weights.
+float WeightScale(const AttentionParams& p) {
+  const int64_t rows = int64_t{p.select_block_count} * p.select_block_size;
+  int exponent = 0;
+  while (int64_t{1} << exponent < rows) ++exponent;
+  return std::ldexp(1.0f, -exponent);
+}
+
 // The longest step that fits into L1 twice, a whole number of select blocks: then a step cuts no block.
 int32_t ChunkRows(const AttentionParams& p) {
   int32_t chunk = kMaxChunk / p.select_block_size * p.select_block_size;
@@ -71,6 +80,7 @@ void FillAttention(const AttentionShapes& s, AttentionParams& p) {
   p.select_block_count = s.select_block_count;
   p.sparse_mode = s.sparse_mode;
   p.debug = s.debug;
+  p.weight_scale = WeightScale(p);
   p.chunk_rows = ChunkRows(p);
   p.scale_value = s.default_scale ? 1.0 / std::sqrt(static_cast<double>(s.d1)) : s.scale_value;
 }

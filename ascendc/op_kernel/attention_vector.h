@@ -96,6 +96,7 @@ class AttentionVector {
   __aicore__ inline void StoreWeights(const AscendC::GlobalTensor<T>& weights, int32_t slot, int32_t columns,
                                       int32_t stride) {
     const AscendC::LocalTensor<T> rounded = ub_.template Weights<T>(slot);
+    ScaleWeights<T>(p_, ub_.Scores(slot), rows_ * stride);
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kWeights + slot);
     AscendC::Cast(rounded, ub_.Scores(slot), AscendC::RoundMode::CAST_RINT, rows_ * stride);
     AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(kScores + slot);
@@ -157,7 +158,7 @@ class AttentionVector {
 
   __aicore__ inline void StoreResult(const Part& part, const RowStats& stats) {
     const SoftmaxScratch scratch = ub_.Scratch();
-    AscendC::Maxs(scratch.row, stats.sum, kLeastSum, kStatRows);
+    DivisorOf<T>(p_, scratch.row, stats.sum, kStatRows);
     AscendC::PipeBarrier<PIPE_V>();
     SpreadRows(scratch.spread, scratch.row);
     AscendC::PipeBarrier<PIPE_V>();
@@ -183,7 +184,7 @@ class AttentionVector {
   // Eight equal lanes a row.
   __aicore__ inline void SpreadStatistics(const RowStats& stats) {
     SpreadRows(ub_.SpreadSum(), stats.sum);
-    FinishMax(stats, ub_.Scratch().row, kStatRows);
+    FinishMax(stats, ub_.Scratch().row, ub_.Scratch().fold, kStatRows);
     SpreadRows(ub_.SpreadMax(), stats.max);
   }
 

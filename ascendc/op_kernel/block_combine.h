@@ -98,6 +98,7 @@ class BlockCombine {
 
  private:
   static_assert(kMaxRows >= kMaxGroup, "a group holds an entry");
+  static_assert(kStats >= 2 * kOutLanes, "two vectors of statistics");
 
   static constexpr int32_t kEvents = 2;  // of each pair of pipes, the first of two; the weights have 0 and 1
 
@@ -221,8 +222,8 @@ class BlockCombine {
 
   __aicore__ inline void Store(int64_t item, int32_t slot, const RowStats& running) {
     const int32_t floats = p_.group * p_.d2;
-    AscendC::Maxs(Decay(), running.sum, kLeastSum, lanes_);
-    FinishMax(running, Fold(), lanes_);
+    DivisorOf<T>(p_, Decay(), running.sum, lanes_);
+    FinishMax(running, Fold(), Fold()[kOutLanes], lanes_);
     ApplyRows<RowOp::kDiv>(Total(), Decay(), p_.group, p_.d2, p_.d2);
     AscendC::PipeBarrier<PIPE_V>();
     AscendC::Cast(Result(slot), Total(), AscendC::RoundMode::CAST_RINT, floats);

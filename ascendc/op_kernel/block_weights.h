@@ -53,10 +53,10 @@ class BlockWeights {
     const int32_t slot = tile.ordinal % kSlots, rows = tokens * p_.group, stride = RoundUp(tile.rows, kLanes);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot);
     const RowStats stats{Stat(0), Stat(1)};
-    const SoftmaxScratch scratch{Out(kFoldAt, kStatRows * kLanes), Out(kSpreadAt, kStatRows * kBlockFloats),
-                                 Stat(3)};
-    ResetStats(stats);
-    SoftmaxStep(Scores(slot), stats, Stat(2), scratch, p_.scale_value, rows, tile.rows, stride);
+    const SoftmaxScratch scratch{
+        Out(kFoldAt, kStatRows * kLanes), Out(kSpreadAt, kStatRows * kBlockFloats), {}};
+    Softmax(Scores(slot), stats, scratch, p_.scale_value, rows, tile.rows, stride);
+    ScaleWeights<T>(p_, Scores(slot), rows * stride);
     const AscendC::LocalTensor<T> weights = ub_.Out<T>(slot * kScores * 2, kScores);
     const Floats out = StatsOut(slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
@@ -87,7 +87,7 @@ class BlockWeights {
   static constexpr int32_t kFoldAt = kSlots * kScores * 2;
   static constexpr int32_t kSpreadAt = kFoldAt + kStatRows * kLanes * 4;
   static constexpr int32_t kStatsAt = kSpreadAt + kStatRows * kBlockFloats * 4;
-  static constexpr int32_t kStatsOutAt = kStatsAt + 4 * kStatRows * 4;
+  static constexpr int32_t kStatsOutAt = kStatsAt + 2 * kStatRows * 4;
   static constexpr int32_t kStatsOut = 2 * kStatRows * kBlockFloats;
   static constexpr int32_t kOutBytes = kStatsOutAt + kSlots * kStatsOut * 4;
 
@@ -102,7 +102,7 @@ class BlockWeights {
   // Whole vectors of statistics and padded rows of scores take part in instructions: they must hold numbers.
   __aicore__ inline void Open() {
     AscendC::Duplicate(ub_.In<float>(0, kSlots * kScores), 0.0f, kSlots * kScores);
-    AscendC::Duplicate(Out(kStatsAt, 4 * kStatRows), 0.0f, 4 * kStatRows);
+    AscendC::Duplicate(Out(kStatsAt, 2 * kStatRows), 0.0f, 2 * kStatRows);
     AscendC::PipeBarrier<PIPE_V>();
     for (int32_t slot = 0; slot < kSlots; ++slot) {
       AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);

@@ -9,6 +9,11 @@ namespace ms_nsa {
 // A row without anything visible has sum 0; dividing by this instead leaves it 0.
 constexpr float kLeastSum = 1.0e-30f;
 
+template <class T>
+constexpr bool kHasFloatRange = false;
+template <>
+constexpr bool kHasFloatRange<bfloat16_t> = true;
+
 struct RowStats {
   Floats max, sum;  // [kStatRows]
 };
@@ -38,23 +43,35 @@ __aicore__ inline void RaiseMax(const Floats& max, const Floats& other, const Fl
   AscendC::PipeBarrier<PIPE_V>();
 }
 
-// scores [rows, stride] of which `columns` are real: turned into exp(scale * score - max), updating the
-// statistics; decay [kStatRows] is what the sums of earlier steps are worth now.
-__aicore__ inline void SoftmaxStep(const Floats& scores, const RowStats& stats, const Floats& decay,
-                                   const SoftmaxScratch& scratch, float scale, int32_t rows, int32_t columns,
+// scale * score of [rows, stride], of which `columns` are real.
+__aicore__ inline void ScaleScores(const Floats& scores, float scale, int32_t rows, int32_t columns,
                                    int32_t stride) {
   AscendC::Muls(scores, scores, scale, rows * stride);
   AscendC::PipeBarrier<PIPE_V>();
   HideTail(scores, rows, columns, stride);
   AscendC::PipeBarrier<PIPE_V>();
+}
+
+// From scaled scores to exp(score - max).
+__aicore__ inline void ExpScores(const Floats& scores, const Floats& max, const Floats& spread, int32_t rows,
+                                 int32_t stride) {
+  SpreadRows(spread, max);
+  AscendC::PipeBarrier<PIPE_V>();
+  ApplyRows<RowOp::kSub>(scores, spread, rows, stride, stride);
+  AscendC::PipeBarrier<PIPE_V>();
+  AscendC::Exp(scores, scores, rows * stride);
+}
+
+// scores [rows, stride] of which `columns` are real: turned into exp(scale * score - max), updating the
+// statistics; decay [kStatRows] is what the sums of earlier steps are worth now.
+__aicore__ inline void SoftmaxStep(const Floats& scores, const RowStats& stats, const Floats& decay,
+                                   const SoftmaxScratch& scratch, float scale, int32_t rows, int32_t columns,
+                                   int32_t stride) {
+  ScaleScores(scores, scale, rows, columns, stride);
   ReduceRows<true>(scratch.row, scores, scratch.fold, rows, stride);
   AscendC::PipeBarrier<PIPE_V>();
   RaiseMax(stats.max, scratch.row, decay);
-  SpreadRows(scratch.spread, stats.max);
-  AscendC::PipeBarrier<PIPE_V>();
-  ApplyRows<RowOp::kSub>(scores, scratch.spread, rows, stride, stride);
-  AscendC::PipeBarrier<PIPE_V>();
-  AscendC::Exp(scores, scores, rows * stride);
+  ExpScores(scores, stats.max, scratch.spread, rows, stride);
   AscendC::Mul(stats.sum, stats.sum, decay, kStatRows);
   AscendC::PipeBarrier<PIPE_V>();
   ReduceRows<false>(scratch.row, scores, scratch.fold, rows, stride);
@@ -63,17 +80,57 @@ __aicore__ inline void SoftmaxStep(const Floats& scores, const RowStats& stats, 
   AscendC::PipeBarrier<PIPE_V>();
 }
 
-// The maximum as users get it. Doubling takes kLowest, the maximum of nothing, to -inf and halving leaves it
-// there; every other one comes back as it was, but for those beyond 1.7e38, which come back infinite. A NaN
-// score shows in the sum, but a maximum may pass it over.
-__aicore__ inline void FinishMax(const RowStats& stats, const Floats& scratch, int32_t count) {
-  AscendC::Muls(stats.max, stats.max, 2.0f, count);
-  AscendC::Muls(scratch, stats.sum, 0.0f, count);
+// The same for columns that come in one step.
+__aicore__ inline void Softmax(const Floats& scores, const RowStats& stats, const SoftmaxScratch& scratch,
+                               float scale, int32_t rows, int32_t columns, int32_t stride) {
+  ScaleScores(scores, scale, rows, columns, stride);
+  ReduceRows<true>(stats.max, scores, scratch.fold, rows, stride);
   AscendC::PipeBarrier<PIPE_V>();
-  AscendC::Muls(stats.max, stats.max, 0.5f, count);
+  AscendC::Maxs(stats.max, stats.max, kLowest, kStatRows);
   AscendC::PipeBarrier<PIPE_V>();
-  AscendC::Add(stats.max, stats.max, scratch, count);
+  ExpScores(scores, stats.max, scratch.spread, rows, stride);
   AscendC::PipeBarrier<PIPE_V>();
+  ReduceRows<false>(stats.sum, scores, scratch.fold, rows, stride);
+  AscendC::PipeBarrier<PIPE_V>();
+}
+
+// The maximum as users get it. kLowest is added once more where the sum is 0, the mark of nothing seen, which
+// makes it -inf; elsewhere the sum is at least 1. A NaN score shows in the sum, but a maximum may pass it
+// over.
+// Takes two scratch vectors.
+__aicore__ inline void FinishMax(const RowStats& stats, const Floats& lowest, const Floats& nan,
+                                 int32_t count) {
+  AscendC::Mins(lowest, stats.sum, 1.0f, count);
+  AscendC::Muls(nan, stats.sum, 0.0f, count);
+  AscendC::PipeBarrier<PIPE_V>();
+  AscendC::Adds(lowest, lowest, -1.0f, count);
+  AscendC::Add(stats.max, stats.max, nan, count);
+  AscendC::PipeBarrier<PIPE_V>();
+  AscendC::Muls(lowest, lowest, -kLowest, count);
+  AscendC::PipeBarrier<PIPE_V>();
+  AscendC::Add(stats.max, stats.max, lowest, count);
+  AscendC::PipeBarrier<PIPE_V>();
+}
+
+// From exponentials to what the cube multiplies by values: all of them, if those have the range of float,
+// which their sum may leave, times weight_scale. A power of 2 changes no digit; float16 has neither the need
+// nor the range.
+template <class T>
+__aicore__ inline void ScaleWeights(const AttentionParams& params, const Floats& weights, int32_t count) {
+  if constexpr (kHasFloatRange<T>) {
+    AscendC::Muls(weights, weights, params.weight_scale, count);
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+}
+
+// What to divide the sum of values by. A row that sees nothing has sum 0.
+template <class T>
+__aicore__ inline void DivisorOf(const AttentionParams& params, const Floats& divisor, const Floats& sum,
+                                 int32_t count) {
+  const float scale = kHasFloatRange<T> ? params.weight_scale : 1.0f;
+  AscendC::Muls(divisor, sum, scale, count);
+  AscendC::PipeBarrier<PIPE_V>();
+  AscendC::Maxs(divisor, divisor, kLeastSum, count);
 }
 
 }  // namespace ms_nsa

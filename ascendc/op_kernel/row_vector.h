@@ -12,8 +12,11 @@ using Floats = AscendC::LocalTensor<float>;
 constexpr int32_t kLanes = 64;       // floats of a repeat
 constexpr int32_t kBlockFloats = 8;  // floats of 32 bytes
 
-// Finite, so that no difference of two maxima is NaN; no finite score is below.
+// The maximum of nothing. Finite, so that no difference of two maxima is NaN; no finite score is below.
 constexpr float kLowest = -3.402823466e38f;
+
+// In the place of a score that nobody has: it weighs nothing even where the largest score is kLowest.
+constexpr float kNoScore = -__builtin_huge_valf();
 
 enum class RowOp { kSub, kMul, kDiv };
 
@@ -38,12 +41,12 @@ __aicore__ inline void SpreadRows(const Floats& spread, const Floats& statistic)
   AscendC::Brcb(spread, statistic, kStatRows / kBlockFloats, {1, kBlockFloats});
 }
 
-// Sets columns [columns, stride) to kLowest; stride is columns rounded up to 64.
+// Sets columns [columns, stride) to kNoScore; stride is columns rounded up to 64.
 __aicore__ inline void HideTail(const Floats& matrix, int32_t rows, int32_t columns, int32_t stride) {
   const int32_t used = columns % kLanes;
   if (used == 0) return;
   uint64_t tail[2] = {~uint64_t{0} << used, 0};
-  AscendC::Duplicate(matrix[columns - used], kLowest, tail, rows, 1, stride / kBlockFloats);
+  AscendC::Duplicate(matrix[columns - used], kNoScore, tail, rows, 1, stride / kBlockFloats);
 }
 
 // Folds `count` vectors of `floats`, one behind the other, onto the first.

@@ -86,6 +86,7 @@ class AttentionParams(ctypes.Structure):
         *((name, INTS) for name in WIDE),
         *((name, ctypes.c_int32) for name in NARROW),
         ("scale_value", ctypes.c_float),
+        ("weight_scale", ctypes.c_float),
         ("debug", ctypes.c_int32),
     ]
 

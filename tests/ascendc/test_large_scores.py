@@ -1,11 +1,13 @@
 """Scores far from 0 on the twin: a row's own maximum weighs exactly 1, and a block listed twice exactly twice."""
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
 
 from ascendc.device import run_infer, run_select, run_select_grad
-from support import PagedCase, SelectCase
+from support import PagedCase, SelectCase, check_forward, make_paged_case, make_select_case
 
 BF16, WIDTH = np.dtype(ml_dtypes.bfloat16), 16
 SCHEDULES = ("token", "block")
@@ -71,10 +73,41 @@ def test_a_block_listed_twice_weighs_twice(dtype):
     assert (run_infer(paged(case))[0] == 2).all()
 
 
-def test_the_lowest_scores_are_seen():
-    """Sum 0 is the mark of a row that sees nothing."""
-    case = scored_case(BF16, [-3.3e38], [3], [0], 1.0)
+@pytest.mark.parametrize("score", [3.3e38, -3.3e38, 2e38, -np.finfo(np.float32).max])
+def test_the_largest_and_lowest_scores_come_back(score):
+    """Sum 0 is the mark of a row that sees nothing; what fills a tile up weighs nothing beside the lowest score."""
+    case = scored_case(BF16, [64.0] * 3, [3] * 3, [0, -1], score / 64)
+    case = replace(case, query=case.query, scale_value=float(np.float32(score) / np.float32(64)))
+    exact = np.float32(64) * np.float32(case.scale_value)
+    for schedule in SCHEDULES:
+        out, top, total, _ = run_select(case, schedule=schedule)
+        assert (out == 3).all() and (top == exact).all() and (total == 3).all()
+    out, top, total, _ = run_infer(replace(paged(case), return_softmax_lse=True))
+    assert (out == 3).all() and (top == exact).all() and (total == 3).all()
+
+
+@pytest.mark.parametrize("value", [3e37, 3.3895e38, 1e-36])
+def test_equal_values_come_back(value):
+    """Their undivided sum does not fit in float32; and dividing first leaves small ones alone."""
+    case = scored_case(BF16, [1.0] * 48, [value] * 48, [1, 0, 2, 1], 1.0)
     for schedule in SCHEDULES:
         out, _, total, _ = run_select(case, schedule=schedule)
-        assert (out == 3).all() and (total == 1).all()
-    assert (run_infer(paged(case))[0] == 3).all()
+        assert (out == case.value[0, 0, 0]).all() and (total == 64).all()
+    assert (run_infer(paged(case))[0] == case.value[0, 0, 0]).all()
+
+
+@pytest.mark.parametrize("cores", [1, 5])
+def test_values_near_the_largest_finite_number(cores):
+    """Hidden rows, a block listed twice, other heads, and parts of one token on several cores are about."""
+    rng = np.random.default_rng(5)
+    indices = np.array([[[2, 0, 2, -1]], [[1, 0, -1, 0]]], np.int32)
+    sizes = {"n2": 1, "group": 3, "d1": 32, "d2": 16, "select_block_size": 16, "select_block_count": 4}
+    select = make_select_case(rng, BF16, [2], [44], scale_value=0.1, sparse_mode=3, **sizes)
+    select = replace(select, topk_indices=indices, value=(select.value * 1e37).astype(BF16))
+    select.value[::2, :, :7] = 3e38
+    paged_case = make_paged_case(rng, BF16, "BSND", 2, None, [44], page_block_size=16, scale_value=0.1, **sizes)
+    paged_case = replace(paged_case, topk_indices=indices[None], value=(paged_case.value * 1e37).astype(BF16))
+    paged_case.value[:, ::2, :, :7] = 3e38
+    for schedule in SCHEDULES:
+        check_forward(select, *run_select(select, aic_cores=cores, schedule=schedule, seed=2)[:3])
+    check_forward(paged_case, run_infer(paged_case, aic_cores=cores, seed=3)[0])

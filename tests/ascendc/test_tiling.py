@@ -75,6 +75,8 @@ def check_params(shapes, params):
         assert getattr(params, name) == getattr(given, name)
     scale = 1 / math.sqrt(given.d1) if given.default_scale else given.scale_value
     assert params.scale_value == np.float32(scale)
+    rows = given.select_block_count * given.select_block_size
+    assert rows <= 1 / params.weight_scale < 2 * rows and math.frexp(params.weight_scale)[0] == 0.5
 
 
 def check_budgets(params):
