@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The rules about ranks and extents, each stated once, so that a check reads: argument, what it must be.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Shapes, dtypes and attributes of a call: every rule that needs no tensor values, and the step from checked
 // arguments to the kernels' parameters.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The only file that knows MindSpore's calling convention, and the C functions that Python calls through
 // ctypes.
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One message format for every argument rule: "<operator>: <argument> must <rule>, got <value>".
 #pragma once
 

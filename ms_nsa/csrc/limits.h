@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The limits of a device, written in op_info and handed over as text: rules separated by ';', each a
 // quantity, a relation and operands. "D1 in 192; N2 max 256; select_block_size multiple 16; q_len max
 // kv_len".

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The C functions that Python calls through ctypes: the argument check before a call, and what this machine
 // runs.
 #include <omp.h>

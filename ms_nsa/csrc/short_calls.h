@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Short calls and long ones share the processors with MindSpore in different ways. While a call runs in
 // PyNative mode, up to two of MindSpore's threads wait in busy loops: the one that queues calls and the one
 // that reads results. A short call leaves them their processors, and Python prepares the next call meanwhile.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rules about tensor values: lengths, indices, page ids, mask extents, and the limits of a device. Each
 // throws ArgumentError; after it, kernels may trust their parameters.
 #pragma once

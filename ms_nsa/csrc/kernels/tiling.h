@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every tile and chunk size of the kernels, with its reason. Register tiles are part of the vector types
 // (simd/*.h).
 #pragma once
