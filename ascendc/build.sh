@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds the vendor package ms_nsa from CANN's project template: `build.sh FOLDER` leaves it in FOLDER/vendors/ms_nsa.
 # ASCEND_HOME_PATH names CANN (its set_env.sh sets it), MS_NSA_CHIPS the chips, PYTHON the Python that CANN runs.
 set -euo pipefail

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Native sparse attention for MindSpore, on CPU and on Ascend."""
 
 import warnings

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Types of the public names. They are not in the sources because Graph mode parses those of `construct`."""
 
 from typing import Any, Union

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What users ask of the native library and of the environment: the names of :mod:`native` and :mod:`report`.
 
 Nothing in the package imports this module, so that ``python -m ms_nsa.backend`` does not run what is loaded already.

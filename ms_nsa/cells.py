@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the operators' Cells share, and the Cells behind the functional forms."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Argument rules, each stated once, in one form: ``<operator>: <argument> must <rule>, got <value>``.
 
 Rules about constructor arguments, dtypes and length lists are here. Rules about shapes are stated in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Primitives that can be copied and pickled, as a Cell that holds them must be: MindSpore's ops.Custom cannot."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The primitive of a CPU kernel, and how Python spends the time while it runs."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The other operators of native sparse attention in float64 NumPy: compression, attention over compressed rows
 with the choice of blocks, and the sliding window, each with its gradient. Their oracle, as reference.py is for
 selected attention; paged_family_reference.py has the forms for decoding.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the oracles of the family share: where rows lie, what a token sees, what it chooses, and the gradient of
 attention. family_reference.py states the rules in words."""
 

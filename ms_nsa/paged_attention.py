@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Selected attention for decoding over a paged KV cache: the Cell and the functional form."""
 
 from mindspore import ops

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The decoding forms of family_reference.py over paged caches; row j of a sequence is row j % page_block_size of
 page block_table[b, j // page_block_size].
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Turns op_info into ``ops.Custom`` primitives.
 
 Every operator has two primitives that differ only in shape inference: one with the named Python functions below, which

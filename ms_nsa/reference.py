@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Selected attention in float64 NumPy: the specification of the operators and the oracle of every test.
 
 A query token carries, for each kv head, a row of ``topk_indices``: numbers of blocks of ``select_block_size``

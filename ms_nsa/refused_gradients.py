@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradient functions of primitives that have none: they say so, with as many parameters as Graph mode wants."""
 
 from mindspore import ops

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads op_info: one JSON file an operator, the single source of names, order, dtypes and limits.
 
 `inputs` holds what the CPU kernels take; on Ascend some are joined to one (`joined_on_ascend`). What has `devices` is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The environment report: ``python -m ms_nsa`` prints what this installation can do."""
 
 import os

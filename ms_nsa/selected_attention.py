@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Selected attention for training: the forward Cell, its bprop Cell and the functional form."""
 
 from mindspore import ops

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The vendor package with the Ascend kernels: whether this installation has one, and whether it fits this machine.
 
 CANN finds it through ASCEND_CUSTOM_OPP_PATH, which :func:`activate` extends.

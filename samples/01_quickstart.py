@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Selected attention in four calls: training forward, its gradient, and decoding over a paged KV cache.
 
 The first and the third are the example calls of the torch_npu and aclnn documentation. Every result is compared with

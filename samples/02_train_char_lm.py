@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trains a small language model with selected attention on the English text of Python's own documentation.
 
 Then trains the same model with dense attention, from the same weights on the same batches, and compares the losses.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Generates text with the model of sample 02 from a paged KV cache, for a batch of prompts of different lengths.
 
 Prompts and new tokens take one path, through NsaSelectedAttentionInfer. Afterwards the training Cell computes the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks the operators on a device against the float64 reference, times them, and writes a report to send back.
 
 The cases are those of the project's tests: training forward and gradient, and paged inference, with every edge that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A byte-level decoder-only language model with selected attention: what samples 02 and 03 share.
 
 The layers, the rule that chooses the key blocks of every token, and attention for training: `SparseAttention` through

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs every sample as a user does, small, and checks what it leaves behind."""
 
 import json

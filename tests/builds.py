@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Test runs beside each other share what they build in build/."""
 
 import contextlib

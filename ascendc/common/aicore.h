@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // These headers run on the NPU's scalar units and in host code: the device compiler wants the qualifier.
 #pragma once
 

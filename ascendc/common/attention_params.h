@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the host tells the attention kernels: the bytes of this struct are the operators' tiling data.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Workspace of the token-outer attention kernels: an area for each AIC with its two AIVs. Scores and weights
 // go from one to the other through GM, the only memory that they share; two slots each, for two steps in
 // flight.

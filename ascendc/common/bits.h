@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sets of bits in 64-bit words, by arithmetic that every compiler has.
 #pragma once
 

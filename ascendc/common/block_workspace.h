@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Workspace of the block-outer forward. What a segment leaves for later comes twice: while its results are
 // being combined, the next one's index and results are written. A unit is a kv head and a select block of the
 // segment's sequence; an entry is a token of the segment and one of its slots.

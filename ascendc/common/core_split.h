@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Splits units of work with known costs over cores, inside a unit too: all costs laid end to end are a line,
 // core c owns [c, c + 1) / cores of it, and the cuts snap to equal pieces of the unit they fall into.
 #pragma once

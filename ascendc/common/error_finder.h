@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Debugging: looks for what first_error.h records; lengths first, then the mask's extents, then indices and
 // pages, token by token.
 #pragma once

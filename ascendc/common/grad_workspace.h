@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Workspace of the gradient, by segments as in block_workspace.h: what a segment leaves for later comes
 // twice.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Integer arithmetic without <algorithm>, which the device compiler does not have.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What atten_mask's extents mean for a token: a query or kv row beyond them counts as dropped.
 #pragma once
 

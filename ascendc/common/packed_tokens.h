@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Walks the token rows of packed sequences (training): layout TND with inclusive prefix sums.
 #pragma once
 

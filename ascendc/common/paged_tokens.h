@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Walks the token rows of paged inference: which sequence each belongs to and how many kv rows it may see.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What one core does: parts of units (a token and a kv head), and the pipeline steps of each part.
 #pragma once
 

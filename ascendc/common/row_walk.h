@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Walks the kv rows that one token sees through one kv head, as runs that lie together in the cache.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Segments: runs of tokens of one sequence that the block-outer forward handles together.
 #pragma once
 

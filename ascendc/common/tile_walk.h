@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tiles of the block-outer kernels that one core does in a segment. Units are laid out on a line of costs
 // and cut as in core_split.h; inside a unit the entries go in order of their bits, that is of tokens.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A token row of query and what it may see.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a token sees of a stretch of kv rows of its sequence.
 #pragma once
 

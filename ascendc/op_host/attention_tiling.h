@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the tilings of the attention operators share. Tilings are pure functions: shapes and attributes in,
 // tiling data, cores and workspace out.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Registration of MsNsaSelectedAttentionInfer.
 #include "infer_tiling.h"
 #include "op_call.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "op_call.h"
 
 #include "tiling/platform/platform_ascendc.h"

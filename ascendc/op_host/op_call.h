@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the operators' registrations share: dtypes, and the step from CANN's contexts to the tiling functions
 // and back. CANN compiles op_host as C++11.
 #pragma once

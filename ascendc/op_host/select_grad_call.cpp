@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From CANN's context to the tiling of MsNsaSelectAttentionGrad.
 #include "select_grad_op.h"
 #include "select_grad_tiling.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Registration of MsNsaSelectAttentionGrad. The lengths come as one: those of the queries, then those of the
 // keys.
 #include "select_grad_op.h"

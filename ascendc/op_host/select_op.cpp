@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Registration of MsNsaSelectAttention.
 #include "select_op.h"
 

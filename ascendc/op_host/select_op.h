@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Order of the inputs, outputs and attributes of the training operators, as op_info has it, and what their
 // tilings read of a call alike.
 #pragma once

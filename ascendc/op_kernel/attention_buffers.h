@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // UB of the token-outer attention kernels, cut by constant offsets.
 #pragma once
 

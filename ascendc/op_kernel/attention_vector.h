@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The AIV's half of token-outer attention: scores to weights, sums of products, results. Each of the two AIVs
 // of a core takes half of the query heads. Iteration s: weights of step s, then the product of step s - 1.
 #pragma once

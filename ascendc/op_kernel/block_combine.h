@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Brings the blocks of each token together: attention_out and the statistics from the sums, maxima and sums
 // of exponentials that its entries left in GM. Statistics stay eight lanes a row, the form that scales rows.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The AIC's half of the block-outer forward: keys and values of a block are loaded once, the queries of the
 // tokens that selected it tile by tile, as the AIVs fetched them. Tile t's scores come before tile (t -
 // kPreload)'s products.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the cores of the block-outer forward exchange through GM.
 #pragma once
 

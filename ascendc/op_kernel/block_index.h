@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The inverse index of a segment: for each kv head and select block, which slots of which tokens select it.
 // It is a set of bits a unit, made by comparing the indices with the block number, so that its order is that
 // of the tokens however the work is spread.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Scores to weights, tile by tile: the AIV's share while the AIC multiplies. A tile's rows see one block
 // only, so that each has its own maximum and sum; block_combine.h brings the blocks of a token together.
 #pragma once

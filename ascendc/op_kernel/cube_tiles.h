@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tiles on the way to the cube: rows of GM into L1 as zN, panels of L1 into L0, and the product of a panel.
 // Layouts: zN element (i, j) of a tile with R rows is at (j / 16) * R * 16 + i * 16 + j % 16 (16-bit types).
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Debugging: leaves the first broken rule in the output first_error.
 #pragma once
 

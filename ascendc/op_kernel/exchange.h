@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the AIC and the AIVs of a core exchange through GM, and the flags that order it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the schedule reads in GM: indices, mask, lengths, pages. No value of them is known on the host. They
 // were written before the kernel started, so that the scalar unit's data cache cannot hold older ones.
 #pragma once

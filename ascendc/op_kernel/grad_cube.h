@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The AIC's half of the gradient. Keys and values of a strip are loaded once, queries and incoming gradients
 // of the tokens that selected it tile by tile; they stay in L1 until the tile is finished. The gradients of
 // keys and values grow in L0C until their piece ends; those of the queries leave tile by tile.

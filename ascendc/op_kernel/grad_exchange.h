@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the gradient's cores exchange through GM in one segment.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Brings a segment's parts together: the query gradients of a token's blocks, and the gradients of keys and
 // values that the pieces of a strip and earlier segments left. Always in the same order, so that results do
 // not depend on which core made which part.

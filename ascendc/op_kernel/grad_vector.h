@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The AIV's half of the gradient: index and deltas, weights, sums of one segment after the other.
 #pragma once
 

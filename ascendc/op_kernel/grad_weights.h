@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Softmax weights and score gradients of one tile after the other: the AIV's share of the gradient while the
 // AIC multiplies. The weights come from the forward's statistics, so that each tile stands alone.
 #pragma once

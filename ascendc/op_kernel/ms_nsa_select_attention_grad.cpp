@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Entry of MsNsaSelectAttentionGrad: the gradient of MsNsaSelectAttention. actual_seq_lens holds the prefix
 // sums of the query rows, then those of the kv rows.
 // clang-format off: first, since aicore.h asks whether it has defined __aicore__

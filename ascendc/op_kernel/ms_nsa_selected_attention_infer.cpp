@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Entry of MsNsaSelectedAttentionInfer: selected attention over a paged kv cache.
 // clang-format off: first, since aicore.h asks whether it has defined __aicore__
 #include "kernel_operator.h"

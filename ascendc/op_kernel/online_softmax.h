@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Softmax over columns that arrive in steps: a running maximum and sum for each row, and what to multiply the
 // product of the earlier steps by.
 #pragma once

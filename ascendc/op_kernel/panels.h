@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Products of L1 tiles, panel by panel of their inner dimension through two halves of L0A and L0B.
 #pragma once
 

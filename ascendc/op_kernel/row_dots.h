@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // delta = sum of grad * attention_out over a row, less what softmax_sum's gradient adds to all of its scores;
 // eight times, for all rows of a segment, evenly over the AIVs.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The AIVs' rows of a tile's tokens on their way to the AIC: copies of few rows, at which its own copies into
 // L1 are slow, go through UB; the AIC then takes a tile in one copy.
 #pragma once

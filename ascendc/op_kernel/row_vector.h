@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Row operations on float matrices [rows, columns] in UB, `stride` floats from row to row, at most 32 rows
 // (more in ApplyRows). One instruction handles 64 columns of all rows: a repeat is a row.
 #pragma once

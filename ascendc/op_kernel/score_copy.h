@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Scores from GM to UB and weights back, [rows, columns] out of matrices with longer rows.
 #pragma once
 

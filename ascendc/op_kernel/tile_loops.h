@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The loops over a core's tiles, one for the AIC and one for its AIVs, which meet by two flags a tile.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // UB as DataCopy's documents want it: GM -> VECIN and VECOUT -> GM. DataCopyPad takes both positions on
 // either way, the vector unit any, so that what never leaves UB lies where there is room.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which implementation runs: one table of kernels per ISA, chosen once from what the processor and the
 // operating system support.
 #pragma once

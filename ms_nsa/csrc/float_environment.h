@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The float environment that kernels are specified for: round to nearest, keep subnormals, no traps.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The contract between the binding and the kernels: shapes, strides by convention (dense, row-major),
 // nullability.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Counts kernel runs, so that a thread can sleep until a kernel that it asked for has ended.
 #pragma once
 

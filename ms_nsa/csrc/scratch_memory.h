@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Scratch memory of the kernels, and the error where there is none.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Lets a thread that waits for a kernel work on it meanwhile.
 #pragma once
 

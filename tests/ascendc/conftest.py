@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The vendor package, built by ascendc/build.sh with the stand-in of CANN's toolkit, and a machine that it fits."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the operators' kernels on the host twin with the tiling that the host code computes."""
 
 import functools

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // C interface of the host code for the Python tests.
 #include <cstring>
 

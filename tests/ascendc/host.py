@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiles the operators' host code and calls its tiling functions."""
 
 import ctypes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Calls the library's inference for the Ascend operators, all of several outputs, as MindSpore does. Compiled
 // with the old string ABI, like the library.
 #include <dlfcn.h>

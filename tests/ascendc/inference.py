@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calls the library's inference for the Ascend operators, as MindSpore does in graphs with dynamic shapes."""
 
 import ctypes

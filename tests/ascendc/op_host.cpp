@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // C interface of op_host for the Python tests, over the stand-in of CANN's registration interface.
 #include <algorithm>
 #include <sstream>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiles op_host over the stand-in of CANN's registration interface, and calls what it registered."""
 
 import ctypes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // C interface of the kernels' schedule for the Python tests: the same headers, over arrays of the host.
 #include <vector>
 

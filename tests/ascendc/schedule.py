@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calls the kernels' schedule, compiled for the host, on the arrays of a case."""
 
 import ctypes

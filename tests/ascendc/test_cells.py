@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Cells on Ascend as far as a machine without an NPU goes: what is constructed, inferred, joined and reported."""
 
 import copy

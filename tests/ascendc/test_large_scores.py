@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores far from 0 on the twin: a row's own maximum weighs exactly 1, and a block listed twice exactly twice."""
 
 from dataclasses import replace

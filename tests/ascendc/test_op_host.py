@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """op_host: what it registers agrees with op_info, the kernels and Python; what its functions make of a call."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The vendor package: build.sh with a stand-in for CANN, setup.py, and MindSpore's own readers of the result."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """With debugging a kernel names what it cannot raise, in the words of the CPU's operators; MS_NSA_DEBUG turns it on."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operators' kernels, and the twin that runs them, compiled by clang++ with address and undefined-behaviour
 sanitizers: whole launches in both dtypes and schedules, ragged, with poisoned inputs."""
 

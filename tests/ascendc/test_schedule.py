@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The schedule of the kernels: which rows a token sees, and which core does what."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NsaSelectAttention on the twin: against the reference, and what the twin's rules say (they raise)."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tiles of the block-outer kernels: what is in them, and which core does them."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tilings over thousands of shapes: budgets, cores, workspace, what is refused; segments cover every token."""
 
 import math

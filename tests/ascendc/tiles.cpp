@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // C interface of the block-outer kernels' tiles for the Python tests: the same headers, over arrays of the
 // host.
 #include "grad_workspace.h"

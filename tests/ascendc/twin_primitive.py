@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Takes the place of an Ascend primitive, so that a Cell's call reaches the kernel: on the twin, tiled by op_host."""
 
 import mindspore as ms

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a call costs before its work: our smallest calls against a MindSpore custom operator that does nothing."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The registry of benchmark cases: sizes, the selection, the peak each is held against, and its bar.
 
 Bars are fractions of a peak that the same run measures; they hold for the random selection, the hardest case for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Correctness before speed: samples of a case's result against the float64 oracle, under the tests' bars.
 
 The oracle at full size would take minutes. It is run on what a sample needs: a token's output and dq need its own

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arrays for a benchmark case: SelectCase and PagedCase of the tests, at sizes that their generators do not reach."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the figures were measured on: the machine, the versions, the settings."""
 
 import importlib.metadata

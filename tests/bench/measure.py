@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times a case: calls and samples of its peak in turn, so that both meet the same machine."""
 
 import statistics

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Extra memory of a training call, from the resident peak of a fresh process: ``python -m bench.memory``.
 
 Forward: a packed copy of K and V, and at most WORKSPACE_BYTES a thread. Backward: dK and dV in float32, the packed

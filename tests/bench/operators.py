@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calls of the operators through their Cells in PyNative, from NumPy inputs to awaited results."""
 
 import contextlib

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What this machine can do at best: multiply-adds and loads without anything else, and a MindSpore custom
 // operator that does nothing. Every probe returns the seconds from the common start to the last thread's end.
 #include <sched.h>

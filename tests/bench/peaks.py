@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds peaks.cpp and measures what the machine can do at best, sample by sample between the cases."""
 
 import atexit

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ways a user has without this package, measured in a process of its own: ``python -m bench.peers``.
 
 A peer's result must be right like ours before its time counts. PyTorch is optional. Where all tokens of a case would

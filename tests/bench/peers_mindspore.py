@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Selected attention and dense attention composed of MindSpore's own operators, in float32.
 
 The CPU backend has no bfloat16 softmax and batched product worth the name; inputs are cast before the clock starts.

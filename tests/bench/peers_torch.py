@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Selected attention and dense attention composed of PyTorch's operators, each in the way that is kindest to it.
 
 Masks are made before the clock starts. Inputs are [T, N, D] as ours are; heads are moved to the front once, likewise

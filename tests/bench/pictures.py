@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two pictures of a run: percent of peak by case, and time against length with dense attention's curve."""
 
 import matplotlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run finds: a Result for each case, a Check for each limit, and the environment they belong to."""
 
 from dataclasses import dataclass, field

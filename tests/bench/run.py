@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs cases: correctness, then speed and peak in turn, then the limits that are not fractions of a peak."""
 
 import datetime

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run from the machine line to the files: cases, limits, peers, CSV and pictures."""
 
 from bench import machine, peers, pictures, report, work

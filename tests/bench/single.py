@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times one case in this process and prints the seconds: what OMP_NUM_THREADS decides before MindSpore starts."""
 
 import argparse

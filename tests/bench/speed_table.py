@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The READMEs' speed section, made from the CSV that the benchmark leaves in tests/bench/results."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark itself: its counts, its gate, its peaks and what it writes, at sizes of milliseconds."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Work of an operator: FLOP, and bytes when every selected row is gathered for every token and kv head.
 
 The selected rows are counted, not assumed: a causal rule or the end of the sequence clips blocks.

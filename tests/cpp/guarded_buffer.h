@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Memory that ends, or begins, at a page no one may touch: reading or writing one byte beyond it faults.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs the kernels of one ISA on the cases of a file, without Python or MindSpore.
 //   kernel_runner --isas                        names of the ISAs this machine runs
 //   kernel_runner ISA THREADS[,THREADS...] IN OUT

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The environment report, what importing does, and the examples in the docstrings."""
 
 import doctest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A sequence's results are bitwise the same alone and in any batch, for any number of threads, on every ISA."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proves the cases: they cover what they claim, poison lies out of use, hostile memory is hostile."""
 
 import signal

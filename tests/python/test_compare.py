@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proves the comparison: it accepts kernels that round where they must, and nothing that is wrong."""
 
 from dataclasses import replace

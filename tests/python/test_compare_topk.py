@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proves the comparison of chosen blocks: rounding may swap equals, nothing else passes."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cells and models that hold them are copied and pickled like any other; the copies go their own way."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decode's statistics, and its masks over a sequence's new tokens: kernels of every ISA, Cells, dynamic graphs."""
 
 from dataclasses import replace

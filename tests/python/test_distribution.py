@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sdist holds what a build, the tests and the samples need; a wheel built from it holds the package only."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Malformed calls raise the documented error with its exact sentence, and the process goes on and computes right."""
 
 import decimal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proves the oracles of the family by independent means: loops over single rows, selected and dense attention,
 numerical differences, examples computed by hand."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lengths and indices in the forms that users have them in: lists, NumPy arrays, int64 indices."""
 
 import inspect

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Cells behind the functional forms: kept for the next call, and given up after an error."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Cells inside graphs: dynamic shapes, jit, differentiation, recompute, export."""
 
 import pathlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every instruction set of this machine through the Cells, and the two ways to choose one."""
 
 import itertools

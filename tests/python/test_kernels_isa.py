@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernels of every ISA, run between guard pages on poisoned memory, against the float64 reference."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores and values far from 0: a row's own maximum weighs exactly 1, a block listed twice exactly twice."""
 
 from dataclasses import replace

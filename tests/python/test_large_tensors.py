@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tensors of more than 2^31 elements: offsets of their last rows do not fit in 32 bits."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The long suite: many random cases."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MindSpore's mixed precision casts the inputs of a Cell's operators: values, dtypes and gradients are of the cast."""
 
 import mindspore as ms

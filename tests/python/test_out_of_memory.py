@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A kernel that gets no scratch memory says which operator wanted how much, and the process lives on."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The inference Cell against the float64 reference: layouts, pages, ragged tokens."""
 
 from dataclasses import replace

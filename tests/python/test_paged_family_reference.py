@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proves the decoding oracles of the family: they equal the training oracles, bit by bit, whatever the pages."""
 
 import numpy as np

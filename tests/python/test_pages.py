@@ -43,3 +43,11 @@ def test_every_public_name_is_listed():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text(page)):
         assert "://" in target or ((ROOT / page).parent / target).exists(), target
+
+
+def test_every_source_file_names_its_licence():
+    endings = (".py", ".pyi", ".h", ".cpp", ".sh", ".cmake", "CMakeLists.txt", ".map")
+    for path in [*SOURCES, *(ROOT / "samples").glob("*.py"), ROOT / "setup.py"]:
+        if path.name.endswith(endings) and "vendors" not in path.parts:
+            head = path.read_text(encoding="utf-8").splitlines()[:3]
+            assert any("SPDX-License-Identifier: Apache-2.0" in line for line in head), path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The READMEs say what op_info and the benchmark's results say, and name the same things in both languages."""
 
 import importlib

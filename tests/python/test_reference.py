@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proves the oracle by independent means: dense attention, numerical differences, loops over single rows."""
 
 import doctest

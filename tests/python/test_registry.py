@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """op_info, the primitives, the Cells' signatures and the C++ side name the same things in the same order."""
 
 import inspect

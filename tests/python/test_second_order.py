@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What has no gradient says so in one sentence, and only where one is asked for."""
 
 import inspect

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The training Cells against the float64 reference: forward, gradient Cell, automatic differentiation."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradients through softmax_max and softmax_sum: kernels of every ISA, Cells in both modes, and what users make of
 them: merged parts, sinks, losses on the log-sum-exp."""
 

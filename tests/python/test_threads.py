@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bitwise the same result in every run, for every number of threads, and for several calls at once.
 
 The calls at once come from threads of C++ and from a graph's independent nodes, not from Python threads: MindSpore 2.10

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stub with the types of the public names has the signatures of what it describes."""
 
 import __future__

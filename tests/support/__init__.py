@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests share: cases with the oracle's answers, generators of random cases, comparison, memory."""
 
 from .buffers import guarded, nan_filled, scattered

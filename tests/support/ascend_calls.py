@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attributes and inputs of calls within the limits that CANN documents, with one size or dtype to change."""
 
 import numpy as np

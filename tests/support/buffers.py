@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hostile memory: outputs full of NaN, arrays that end at an inaccessible page, views with gaps."""
 
 import ctypes

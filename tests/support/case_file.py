@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of cases for tests/cpp/kernel_runner.cpp: little-endian 64-bit words and raw arrays."""
 
 from dataclasses import dataclass

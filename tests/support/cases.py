@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A test case: the arguments of an operator as NumPy arrays, and the oracle's answer to them."""
 
 from dataclasses import dataclass, fields, replace

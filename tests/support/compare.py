@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares an operator's result with the oracle's: inf and NaN positions, RMS error, then every element.
 
 Errors are measured against the larger of the reference and the size of the terms that a kernel rounds on its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares chosen blocks with the oracle's importance.
 
 A kernel's importance is rounded, so blocks whose importances are closer than its error may change places. What does

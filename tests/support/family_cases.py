@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random arguments of compression, compressed attention and the sliding window, and the plainest way to compute
 the results: loops over tokens, heads and single rows."""
 

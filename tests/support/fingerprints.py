@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a fixed set of cases through the Cells and prints a digest of every result as JSON.
 
 In a process of its own this shows what OMP_NUM_THREADS and MS_NSA_ISA do; both are read when the process starts.

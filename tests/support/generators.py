@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random cases: ragged lengths, odd sizes, every style of index row, every mask and scale."""
 
 from dataclasses import dataclass, replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds tests/cpp/kernel_runner.cpp for this machine, or for 64-bit Arm under qemu, and runs cases."""
 
 import os

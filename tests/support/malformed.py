@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calls that must be refused, each with the error it must raise.
 
 ``python -m support.malformed PART PARTS`` makes every PARTS-th of the calls that kernels refuse in Graph mode, from

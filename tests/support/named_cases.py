@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The classic edges as fixed cases: NAMED_CASES maps a name to a function of the dtype (and the profile).
 
 A profile that does not take a size gets the next larger one, so that every backend runs every edge.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes what op_info and the benchmark's results say into the READMEs.
 
 ``python -m support.readme_tables`` in the folder tests.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs cases through the package's Cells, in PyNative or Graph mode: NumPy arrays in, NumPy arrays out."""
 
 from contextlib import contextmanager

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How large the terms are that a kernel rounds on its way to a result that may itself cancel to nothing.
 
 A kernel rounds the softmax weights p, the score gradients ds and attention_out (hence delta = grad . out in

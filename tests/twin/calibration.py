@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published measurements, each repeated on the time model. `python -m twin.calibration` prints the table."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels with one deliberate fault each: the source marks the rule and the line that must be reported."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many API calls on images of UB in one launch (kernels/api_image.h), and which elements a call works on."""
 
 from __future__ import annotations

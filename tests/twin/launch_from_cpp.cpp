@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Launches vector_add from C++: argument 1 is the kernel's vector half, the lengths follow.
 #include <cstdio>
 #include <cstdlib>

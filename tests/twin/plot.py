@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables and timelines of modelled times. `python -m twin.plot trace.json --png timeline.png` draws a saved trace."""
 
 from __future__ import annotations

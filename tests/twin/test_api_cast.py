@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cast: every pair of types and round mode against rounding stated by the neighbours of the exact value."""
 
 import ml_dtypes

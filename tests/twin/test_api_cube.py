@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cube API: layouts and transposes into L1, L0A and L0B, Mmad, Fixpipe, each against its index formula."""
 
 import dataclasses

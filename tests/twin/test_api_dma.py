@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DataCopy and DataCopyPad between GM and UB and inside UB: both whole images after each call, atomics included."""
 
 import numpy as np

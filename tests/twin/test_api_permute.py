@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare, Select, Gather, Transpose, TransDataTo5HD against NumPy statements of the whole UB image."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The less common API, one call a launch: compaction, masked Gather and reductions, fills, scalar access, and a
 product whose operands LoadData fetches with 3D parameters."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reductions against NumPy. Sums use small integers, exact in any order: the device's order is not published."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a core knows about itself, the forms of tiling, the L2 hint, the mixes of cores, and a launch from C++."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Element-wise vector API: every form against a NumPy statement of the whole UB image."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every mutant reports its rule at its line, its correct version nothing; together they show every rule, every pair
 of pipes that can meet on the same bytes, every buffer and both directions between cores."""
 

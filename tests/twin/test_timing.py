@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The time model: published figures within 10 %, what shares and joins, and its outputs."""
 
 import json

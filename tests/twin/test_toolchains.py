@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The twin's own tests with the other compiler and with sanitizers."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs tests with another compiler or with sanitizers, in a process of their own."""
 
 from __future__ import annotations

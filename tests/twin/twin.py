@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs Ascend C kernels on the host twin: builds a source for both core types, launches it on arrays."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // MindSpore's binary interface of an ahead-of-time custom operator. The wheel ships no header for it; the
 // order of the virtual functions is the interface, and strings use the old ABI (-D_GLIBCXX_USE_CXX11_ABI=0).
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kernels for x86-64 with AVX2, FMA and F16C.
 #include "../simd/avx2.h"
 

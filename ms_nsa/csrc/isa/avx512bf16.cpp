@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kernels for x86-64 with AVX-512 and its bf16 dot product.
 #include "../simd/avx512bf16.h"
 

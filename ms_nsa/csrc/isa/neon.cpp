@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kernels for 64-bit Arm.
 #include "../simd/neon.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tables that this library may hold; which of them it does depends on the target processor family.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Aligned heap memory. Not std::vector: its members are shared between translation units, and the linker
 // could keep the copy compiled with another unit's instructions.
 #pragma once

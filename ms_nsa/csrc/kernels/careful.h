@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Products for the rare tile that has both hidden keys and non-finite data: only visible pairs enter, because
 // 0 * NaN would carry what a row must not see into its result.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The one matrix product of all kernels: C[row][column] (+)= sum over depth of A[row][depth] *
 // B[depth][column]. A is broadcast element by element from wherever its rows lie; B is packed (pack.h); C
 // stays in registers per tile.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sorting without std::sort, whose instances could be shared between units of different instruction sets
 // (buffer.h).
 #pragma once

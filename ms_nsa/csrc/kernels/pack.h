@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Operands of the matrix product from tensor rows: A rows as they are, B transposed (depth = the row's
 // elements) or interleaved (depth = the rows). Whatever lies beyond the data is zero, so products need no
 // tails.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What one row of attention leaves: its sums divided by the sum of its weights, its statistics, and the rare
 // row whose undivided sums are too large for fp32 although the result is not.
 #pragma once

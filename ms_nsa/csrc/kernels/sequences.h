@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The sequences of a packed batch and their division into chunks of tokens.
 #pragma once
 

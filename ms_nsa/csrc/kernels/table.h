@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kernel table of one ISA: every operator for every element type.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The threads that run a kernel, with or without OpenMP.
 #pragma once
 

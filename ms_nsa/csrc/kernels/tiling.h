@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sizes of tiles, chunks and shares of work, each with its reason. What only one file's loops know stands
 // there: unrolled steps, panels of columns, rows that are fetched ahead. Register tiles are part of the
 // vector types (simd/*.h).

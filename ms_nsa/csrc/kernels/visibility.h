@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which keys a token sees: the causal rule and the sequence's end as a limit, then the mask, as one word per
 // key tile.
 #pragma once

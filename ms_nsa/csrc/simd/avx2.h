@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Vector type for AVX2 + FMA + F16C: eight fp32 lanes.
 #pragma once
 

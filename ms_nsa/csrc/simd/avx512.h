@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Vector type for AVX-512 F/BW/DQ/VL: sixteen fp32 lanes.
 #pragma once
 

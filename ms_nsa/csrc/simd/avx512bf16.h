@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Dot policy of AVX512-BF16: operands are bf16 pairs along the depth, one vdpbf16ps multiplies and adds both.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How tensors store their elements: conversion between storage and fp32 vectors.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // exp for vectors, argument <= a few: exp(-inf) is exactly 0, exp(0) exactly 1, NaN stays NaN.
 #pragma once
 

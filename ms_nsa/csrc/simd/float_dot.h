@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Dot policy with fp32 operands: every element type is converted when it is packed.
 #pragma once
 

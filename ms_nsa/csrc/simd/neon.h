@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Vector type for 64-bit Arm (baseline NEON): four fp32 lanes.
 #pragma once
 

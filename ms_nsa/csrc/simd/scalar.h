@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Vector type without intrinsics: four lanes in an array, for any compiler and processor.
 #pragma once
 

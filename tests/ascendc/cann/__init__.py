@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CANN's part of a build, stood in for: numbers of its headers, the registration interface, the toolkit."""
 
 import ctypes

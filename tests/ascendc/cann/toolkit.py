@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stand-in for CANN's toolkit: project template, build, installer and versions, as far as ascendc/build.sh and
 MindSpore look at them. Its build makes of op_host what CANN's makes of it, by the rules of CANN's generators; of a
 kernel it only resolves the includes."""

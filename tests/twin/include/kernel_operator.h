@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a kernel source includes. Found only through the include path; the source is the device's, unchanged.
 #pragma once
 

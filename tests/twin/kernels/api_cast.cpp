@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cast between every pair of types that dav-2201 converts, in every form.
 #include "api_image.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cube API on images of L1, L0A and L0B. No path leads from these back to GM, so an image is shown by
 // multiplying its bytes, read as half, with the identity: exact for finite halves. Each case starts from a
 // known image, makes one call and shows the whole image. Everything waits for everything: only values count.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // DMA between GM and UB and inside UB: each case has its own image of both, given to one call, both returned.
 #include "api_image.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Many API calls in one launch. Each case has its own image of UB: loaded from GM, given to one call, stored
 // to GM. The test states in NumPy what the call does to the whole image. Offsets are in bytes.
 #pragma once

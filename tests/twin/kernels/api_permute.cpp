@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Compare, Select, Gather and transposes on images of UB.
 #include "api_image.h"
 

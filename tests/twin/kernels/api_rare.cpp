@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Single calls of the less common API: compaction, masked Gather and reductions, queues of depth 0,
 // InitOutput, scalar access, LoadData with 3D parameters, a bias from the BiasTable, cleared unit flags. The
 // test states each in NumPy.

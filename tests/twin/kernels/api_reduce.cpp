@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reductions on images of UB: over repeats, blocks, pairs and whole vectors.
 #include "api_image.h"
 

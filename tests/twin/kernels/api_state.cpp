@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a core knows about itself: tensors' sizes, queues, event ids, tiling, indices, and how a mix kernel
 // meets in SyncAll. Every answer is a number in GM, which the test knows.
 #include "kernel_operator.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Element-wise vector API on images of UB, in the count form, with masks by count and by bits, in counter
 // mode and with a mask set before.
 #include "api_image.h"

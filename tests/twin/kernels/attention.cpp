@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // out = softmax(scale Q K^T) V over grouped query heads: query [tokens, heads, 192], key [keys, kv_heads,
 // 192], value [keys, kv_heads, 128]. The cube multiplies, the vector cores keep an online softmax; tiles go
 // through rings in workspace.

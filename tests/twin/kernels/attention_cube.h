@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cube half of the attention kernel: S = Q K^T and O = P V, one step ahead of the vector cores.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tile sizes and workspace of the attention kernel, shared by its cube and vector halves.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Vector half of the attention kernel: online softmax over the key steps, each core half of the rows.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Small kernels that repeat the published measurements on the time model: the same calls on less data.
 #include "kernel_operator.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every buffer of a cube core, with one step that leaves it, is off its alignment or reads what nothing
 // wrote. `fault N: rule` marks the line where fault N must be reported; fault 0 is the correct kernel.
 #include "kernel_operator.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cube and vector cores hand tiles to each other through GM in both directions; one flag is missing, wrong or
 // too many, chosen by tiling. `fault N: rule` marks the line where fault N must be reported; fault 0 is
 // correct.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every ordered pair of pipes of a vector core, each with one missing flag or barrier, chosen by tiling.
 // `fault N: rule` marks the line where fault N must be reported; fault 0 is the correct kernel.
 #include "kernel_operator.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // GM shared by the vector cores of several blocks: order between cores, the scalar data cache, atomics. One
 // step is missing or wrong, chosen by tiling. `fault N: rule` marks where fault N must be reported; fault 0
 // is correct.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One wrong operand or parameter of a vector API call, chosen by tiling. Most compile against the device
 // headers. `fault N: rule` marks the line where fault N must be reported; fault 0 is the correct kernel.
 #include "kernel_operator.h"

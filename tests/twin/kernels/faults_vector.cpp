@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A vector kernel (z = exp(2 x + y)) with hand-set events and one deliberate fault, chosen by tiling.
 // `fault N: rule` marks the line where fault N must be reported; fault 0 is the correct kernel.
 #include "kernel_operator.h"

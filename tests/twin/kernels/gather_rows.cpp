@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // out[i][j] = table[indices[i]][order[j]]; index -1 gives a row of zeros. Rows are found by scalar reads of
 // the index table in UB, columns by Gather.
 #include "kernel_operator.h"

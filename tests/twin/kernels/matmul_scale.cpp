@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // out = half(scale * A B): the cube writes fp32 tiles to a ring of two workspace slots, the vector cores
 // scale, convert and store them. Every operand is double buffered; sizes are ragged.
 #include "kernel_operator.h"

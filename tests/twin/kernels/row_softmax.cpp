@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // out = softmax of each row. Tiles of rows go through queues of two buffers, so copies overlap the
 // arithmetic; the last tile and the last lanes of a row are ragged.
 #include "kernel_operator.h"

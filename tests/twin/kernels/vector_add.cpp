@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // z = x + y, double buffered through queues; each block takes one stretch of whole tiles, the last a ragged
 // tail.
 #include "kernel_operator.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Transfers between GM and the cores that are under way together: what each gets of HBM and of L2.
 #pragma once
 

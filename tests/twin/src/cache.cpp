@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Scalar access to GM through the data cache of a core, which neither DMA nor other cores see.
 #include <cstring>
 

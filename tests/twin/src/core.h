@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One AIC or AIV: memories, clocks, flags, queues. Everything that is private to a core.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Flags and barriers between cores.
 #include <algorithm>
 #include <memory>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // SetFlag, WaitFlag, PipeBarrier and the event id pool of a core.
 #include "machine.h"
 

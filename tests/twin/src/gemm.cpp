@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The cube's arithmetic in float, compiled once with optimisation.
 #include "twin/abi.h"
 

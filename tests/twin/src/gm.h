@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Global memory of a launch: guarded copies of the host tensors, with who accessed each byte from which core.
 #pragma once
 

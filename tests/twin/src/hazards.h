@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Orders every byte access of an instruction against the ones before it.
 #pragma once
 

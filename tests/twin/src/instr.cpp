@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An API call on its way through the machine: operand checks, hazards, trace.
 #include <algorithm>
 #include <cstdarg>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which bytes of GM are in L2: least recently used lines leave first.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The C interface (twin/launch.h): load a kernel's two halves, run one launch, hand back reports, trace and
 // outputs.
 #include <dlfcn.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One launch: the cores, global memory, cross-core flags, reports.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Data movement: bytes and their initialised state together.
 #include <cstring>
 

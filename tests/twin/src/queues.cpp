@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // TPipe's allocator and the queue protocol AllocTensor -> EnQue -> DeQue -> FreeTensor.
 #include <algorithm>
 #include <cstring>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // State of the event simulation. The scalar unit of a core hands its instructions and flags to the pipes in
 // program order and runs ahead of them until it must wait; each pipe works through its queue in order. Times
 // are known as soon as what they follow from is known, except of GM transfers: these share the bandwidth with

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a broken rule says, and the list that collects it for one launch.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs the cores of a launch one at a time: each on its own thread, a baton passed in seeded order.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Shadow of one on-chip memory: who last wrote and read each byte, and which bytes are initialised.
 // One cell per 32-byte granule; a granule that is accessed in part is split into one cell per byte.
 #pragma once

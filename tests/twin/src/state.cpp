@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Core registers and system queries.
 #include "machine.h"
 

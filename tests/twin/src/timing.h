@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Event simulation of a traced launch: when each instruction would start and end. "Modelled", never measured.
 #pragma once
 

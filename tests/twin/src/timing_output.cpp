@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The modelled times as JSON and as Chrome trace events (which Perfetto opens).
 #include <cstdio>
 #include <map>

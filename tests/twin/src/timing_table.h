@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every figure of the time model with its source: perf tests and best-practice samples of asc-devkit for
 // dav-2201, and the bandwidth model of catlass (select_kernel_b16.h, GetBandwidth). Cycles are core cycles.
 #pragma once

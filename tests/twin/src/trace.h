@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the time model replays: every instruction and synchronisation of a core in program order.
 #pragma once
 

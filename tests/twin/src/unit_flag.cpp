@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The unit flag: one bit per 512 bytes of L0C that hands a tile from Mmad to Fixpipe without M_FIX and FIX_M.
 #include "core.h"
 #include "twin/abi.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Merge of the results of an item's parts, one after another.
 #pragma once
 

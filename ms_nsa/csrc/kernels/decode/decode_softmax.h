@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Softmax of one row tile's scores. Keys and heads lie in the lanes: score[vector][key of the vector][head].
 #pragma once
 

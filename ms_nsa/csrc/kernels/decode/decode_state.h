@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a task has found so far for the query heads of its kv head.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Division of a decode call into items, one query token and kv head each, and of these into parts of the
 // selected blocks. Whether a task is an item or a part is a matter of speed only.
 #pragma once

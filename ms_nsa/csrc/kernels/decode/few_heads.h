@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A tile of cache rows and few query heads: keys and values are read where they lie. The depth lies in the
 // lanes while products of keys are summed; lanes are added up afterwards.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A tile of cache rows and many query heads: the arithmetic bounds it. The heads lie in the lanes while
 // elements of copied keys are broadcast, so there are no lanes to add up; values are read where they lie.
 // What only moves data is done in small pieces between the products, which hide it. (Values packed as the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Decode over a paged cache. Each task streams its visible rows through in tiles, with an online softmax;
 // while one tile is worked on the rows of the next, be it another task's, are fetched.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Paged lookup: the cache rows that one query token sees, in ascending order, a tile at a time.
 #pragma once
 

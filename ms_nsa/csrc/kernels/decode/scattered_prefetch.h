@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fetching of rows that will be needed soon, at the pace of the work. What was measured on Zen 4: a core
 // keeps some hundred lines under way to L2 and drops further prefetches, and only 24 to L1 (12 against 8
 // GB/s); a prefetch to L2 whose page is not in the TLB is dropped, one to L1 is not.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cache rows in scratch memory, where their place or length does not suit the loops.
 #pragma once
 

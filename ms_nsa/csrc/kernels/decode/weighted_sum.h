@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Probability-weighted sums of value rows that lie anywhere: out[head] = out[head] * factor[head] + sum over
 // rows of probability[row][head] * value[row]. Values are read where they lie in the cache, without packing.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gradient of the training forward. Every (sequence, kv head) has one writer for each dK and dV row, chunks
 // of tokens follow one another in order, so there are no atomics and sums do not depend on the number of
 // threads.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One (key tile, rows) step of the gradient: five products around the softmax's gradient.
 #pragma once
 

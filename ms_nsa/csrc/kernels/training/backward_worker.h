@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gradient of one token chunk of one (sequence, kv head): its rows, the loop over kv blocks, and the final
 // writes.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Training forward. Per kv head and chunk of tokens the loop runs over kv blocks, not over tokens: a block is
 // packed once and serves all rows of the chunk that selected it, in register tiles, while their results stay
 // in cache.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What keeps a row's score gradients balanced. Their exact sum is known: it is zero, or what softmax_sum's
 // gradient puts there. With 16-bit operands it is not: delta was summed from a rounded attention_out, and the
 // score gradients may be rounded themselves. Where all keys share a large element, dQ multiplies the surplus

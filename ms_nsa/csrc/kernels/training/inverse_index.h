@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From tokens' block lists, or the blocks of the keys that they see, to blocks' token lists: blocks
 // ascending, tokens ascending in each, so that neither the order of slots nor absent slots can change a
 // result. A block listed twice by a token is one entry with count 2.

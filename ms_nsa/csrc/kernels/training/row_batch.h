@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The query rows (token x group) that meet one key tile, a bounded number at a time.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gradient of the softmax from the saved statistics: P = exp(z - max) / sum, dS = scale * P * (dP - delta).
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The narrow waist between the kernel-facing headers (templates) and the compiled machine: one Instr per API
 // call.
 #pragma once

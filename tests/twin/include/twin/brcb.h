@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Brcb (8 scalars to 8 blocks a repeat), Copy (UB to UB with strides), CreateVecIndex.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Compare, Compares/CompareScalar: one bit an element, packed little endian. Select: bit 1 takes src0.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // DataCopy between GM, L1 and UB in bursts of 32-byte blocks.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // DataCopy GM -> L1 with the change of layout from ND to NZ on the way.
 #pragma once
 

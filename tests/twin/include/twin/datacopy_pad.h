@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // DataCopyPad: GM <-> UB with byte-exact bursts; each burst starts on its own 32-byte row of UB.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Enumerations of the Ascend C API, with the values that dav-2201 uses.
 #pragma once
 

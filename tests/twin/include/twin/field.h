@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Parameter fields that remember what was assigned. On the device a uint16_t field wraps silently; the twin
 // reports it.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fill (InitConstValue): a constant into L1 or L0, and InitOutput over GM.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fixpipe: L0C to GM (ND or NZ) or to L1 (NZ), with conversion and ReLU.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gather by byte offsets, Transpose of 16 x 16, TransDataTo5HD.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // GatherMask: compacts the elements whose mask bit is 1, by one of seven fixed patterns or by bits in a
 // tensor.
 #pragma once

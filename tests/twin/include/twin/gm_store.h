@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writes from on-chip memory to GM, plain or atomic, by MTE3 or FIX.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // half and bfloat16_t: storage types with exact conversion. Arithmetic in scalar code goes through float.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which elements of which repeats a vector instruction works on: count form, mask forms, counter mode.
 #pragma once
 

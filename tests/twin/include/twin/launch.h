@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The C interface of libtwin: load a kernel's two halves, run one launch, read reports, times and outputs.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // LoadData 2D and LoadDataWithTranspose: fractals from L1 (or GM) to L0A and L0B.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // LoadData with LoadData3DParamsV2, as matrix load: a 1 x 1 filter over an image of l1H * l1W rows, which lie
 // in L1 in zN with channelSize columns.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Language extensions of the device compiler, and which half of a mix kernel this translation unit is.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Mmad: L0C (+)= L0A * L0B on fractal layouts.
 #pragma once
 

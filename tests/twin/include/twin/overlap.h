@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Operands of one vector instruction that share memory: inside a repeat a destination block must be the very
 // source block or none of it, and no repeat may read what an earlier one wrote.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // WholeReduce, BlockReduce, PairReduceSum: one instruction over repeats. Sums add neighbours in a tree.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // ReduceMax, ReduceMin, ReduceSum over a whole vector, through a temporary buffer.
 #pragma once
 

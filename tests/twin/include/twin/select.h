@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Select: dst = bit ? src0 : src1 (or a scalar). Needs the 8 KB of UB that are reserved for it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Flags, barriers and cross-core synchronisation.
 #pragma once
 

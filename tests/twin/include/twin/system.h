@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Block indices, masks, atomics, cache control, workspace.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kernel type declaration and tiling access.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // TPipe, TQue, TBuf: buffer allocation and the queue protocol. The state lives in the machine, per core.
 #pragma once
 

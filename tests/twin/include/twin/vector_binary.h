@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Element-wise functions of two operands: Add, Sub, Mul, Div, Max, Min, And, Or, MulAddDst.
 #pragma once
 

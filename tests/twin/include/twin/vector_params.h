@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Repeat parameter structs of the vector API.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Element-wise functions with a scalar: Adds, Muls, Maxs, Mins, LeakyRelu, Axpy, and Duplicate.
 #pragma once
 

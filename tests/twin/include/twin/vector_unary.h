@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Element-wise functions of one operand: Exp, Ln, Abs, Reciprocal, Sqrt, Rsqrt, Relu, Not.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Stand-in for CANN's registration interface, as far as op_host uses it: it keeps what is registered, and its
 // contexts hold what a test puts in.
 #pragma once
