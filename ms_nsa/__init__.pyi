@@ -117,3 +117,285 @@ def nsa_select_attention_infer(
     actual_seq_kvlen: _Lengths | None = None,
 ) -> Tensor: ...
 def set_num_threads(num_threads: int) -> None: ...
+
+class NsaCompress(nn.Cell):
+    def __init__(
+        self,
+        compress_block_size: int = 32,
+        compress_stride: int = 16,
+        limits: str = "auto",
+    ) -> None: ...
+    def __call__(
+        self,
+        input: Tensor,
+        weight: Tensor | None = None,
+        actual_seq_len: _Lengths | None = None,
+    ) -> Tensor: ...
+
+class NsaCompressGrad(nn.Cell):
+    def __init__(
+        self,
+        compress_block_size: int = 32,
+        compress_stride: int = 16,
+        limits: str = "auto",
+    ) -> None: ...
+    def __call__(
+        self,
+        grad: Tensor,
+        input: Tensor,
+        weight: Tensor | None = None,
+        actual_seq_len: _Lengths | None = None,
+    ) -> tuple[Tensor, Tensor]: ...
+
+class NsaCompressInfer(nn.Cell):
+    def __init__(
+        self,
+        compress_block_size: int,
+        compress_stride: int,
+        page_block_size: int,
+        limits: str = "auto",
+        cache_layout: str = "BSND",
+    ) -> None: ...
+    def __call__(
+        self,
+        input: Tensor,
+        weight: Tensor | None,
+        slot_mapping: Tensor,
+        block_table: Tensor,
+        actual_seq_len: _Lengths,
+        actual_seq_qlen: _Lengths | None = None,
+    ) -> tuple[Tensor, Tensor]: ...
+
+class NsaCompressAttention(nn.Cell):
+    def __init__(
+        self,
+        head_num: int,
+        scale_value: float | None = None,
+        compress_block_size: int = 32,
+        compress_stride: int = 16,
+        select_block_size: int = 64,
+        select_block_count: int = 16,
+        sparse_mode: int = 3,
+        init_blocks: int = 1,
+        local_blocks: int = 2,
+        need_output: bool = True,
+        limits: str = "auto",
+    ) -> None: ...
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        topk_mask: Tensor | None = None,
+        atten_mask: Tensor | None = None,
+        actual_seq_qlen: _Lengths | None = None,
+        actual_seq_kvlen: _Lengths | None = None,
+    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor]: ...
+
+class NsaCompressAttentionGrad(nn.Cell):
+    def __init__(
+        self,
+        head_num: int,
+        scale_value: float | None = None,
+        compress_block_size: int = 32,
+        compress_stride: int = 16,
+        sparse_mode: int = 3,
+        limits: str = "auto",
+    ) -> None: ...
+    def __call__(
+        self,
+        grad: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_out: Tensor,
+        softmax_max: Tensor,
+        softmax_sum: Tensor,
+        atten_mask: Tensor | None = None,
+        actual_seq_qlen: _Lengths | None = None,
+        actual_seq_kvlen: _Lengths | None = None,
+        softmax_max_grad: Tensor | None = None,
+        softmax_sum_grad: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
+
+class NsaCompressAttentionInfer(nn.Cell):
+    def __init__(
+        self,
+        head_num: int,
+        key_value_head_num: int,
+        select_block_size: int,
+        select_block_count: int,
+        page_block_size: int,
+        compress_block_size: int,
+        compress_stride: int,
+        scale_value: float | None = None,
+        layout: str = "BSND",
+        init_blocks: int = 1,
+        local_blocks: int = 2,
+        return_softmax_lse: bool = False,
+        limits: str = "auto",
+        cache_layout: str = "BSND",
+    ) -> None: ...
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        block_table: Tensor,
+        actual_seq_qlen: _Lengths | None = None,
+        actual_seq_kvlen: _Lengths | None = None,
+    ) -> tuple[Tensor, ...]: ...
+
+class NsaWindowAttention(nn.Cell):
+    def __init__(
+        self,
+        head_num: int,
+        window_size: int,
+        scale_value: float | None = None,
+        limits: str = "auto",
+    ) -> None: ...
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        actual_seq_qlen: _Lengths | None = None,
+        actual_seq_kvlen: _Lengths | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
+
+class NsaWindowAttentionGrad(nn.Cell):
+    def __init__(
+        self,
+        head_num: int,
+        window_size: int,
+        scale_value: float | None = None,
+        limits: str = "auto",
+    ) -> None: ...
+    def __call__(
+        self,
+        grad: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_out: Tensor,
+        softmax_max: Tensor,
+        softmax_sum: Tensor,
+        actual_seq_qlen: _Lengths | None = None,
+        actual_seq_kvlen: _Lengths | None = None,
+        softmax_max_grad: Tensor | None = None,
+        softmax_sum_grad: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
+
+class NsaWindowAttentionInfer(nn.Cell):
+    def __init__(
+        self,
+        head_num: int,
+        key_value_head_num: int,
+        window_size: int,
+        page_block_size: int,
+        scale_value: float | None = None,
+        layout: str = "BSND",
+        return_softmax_lse: bool = False,
+        limits: str = "auto",
+        cache_layout: str = "BSND",
+    ) -> None: ...
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        block_table: Tensor,
+        actual_seq_qlen: _Lengths | None = None,
+        actual_seq_kvlen: _Lengths | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor, Tensor]: ...
+
+def nsa_compress(
+    input: Tensor,
+    weight: Tensor | None,
+    compress_block_size: int,
+    compress_stride: int,
+    actual_seq_len: _Lengths | None = None,
+) -> Tensor: ...
+def nsa_compress_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale_value: float | None,
+    head_num: int,
+    compress_block_size: int,
+    compress_stride: int,
+    select_block_size: int,
+    select_block_count: int,
+    topk_mask: Tensor | None = None,
+    atten_mask: Tensor | None = None,
+    actual_seq_qlen: _Lengths | None = None,
+    actual_cmp_seq_kvlen: _Lengths | None = None,
+    actual_sel_seq_kvlen: _Lengths | None = None,
+    actual_seq_kvlen: _Lengths | None = None,
+    sparse_mode: int = 0,
+    init_blocks: int = 0,
+    local_blocks: int = 0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
+def nsa_compress_attention_infer(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale_value: float | None,
+    head_num: int,
+    key_value_head_num: int,
+    select_block_size: int,
+    select_block_count: int,
+    page_block_size: int,
+    compress_block_size: int,
+    compress_stride: int,
+    layout: str = "BSND",
+    atten_mask: Tensor | None = None,
+    block_table: Tensor | None = None,
+    topk_mask: Tensor | None = None,
+    actual_seq_qlen: _Lengths | None = None,
+    actual_cmp_seq_kvlen: _Lengths | None = None,
+    actual_sel_seq_kvlen: _Lengths | None = None,
+    init_blocks: int = 1,
+    local_blocks: int = 2,
+) -> tuple[Tensor, Tensor]: ...
+def nsa_compress_infer(
+    input: Tensor,
+    weight: Tensor | None,
+    slot_mapping: Tensor,
+    compress_block_size: int,
+    compress_stride: int,
+    page_block_size: int,
+    block_table: Tensor | None = None,
+    actual_seq_len: _Lengths | None = None,
+    cache: Tensor | None = None,
+    actual_seq_qlen: _Lengths | None = None,
+) -> tuple[Tensor, Tensor]: ...
+def nsa_window_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale_value: float | None,
+    head_num: int,
+    window_size: int,
+    actual_seq_qlen: _Lengths | None = None,
+    actual_seq_kvlen: _Lengths | None = None,
+) -> tuple[Tensor, Tensor, Tensor]: ...
+def nsa_window_attention_infer(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale_value: float | None,
+    head_num: int,
+    key_value_head_num: int,
+    window_size: int,
+    page_block_size: int,
+    layout: str = "BSND",
+    block_table: Tensor | None = None,
+    actual_seq_qlen: _Lengths | None = None,
+    actual_seq_kvlen: _Lengths | None = None,
+) -> Tensor: ...
+def compressed_seq_lens(
+    actual_seq_kvlen: tuple[int, ...] | list[int] | Tensor,
+    compress_block_size: int,
+    compress_stride: int,
+) -> tuple[int, ...] | Tensor: ...
