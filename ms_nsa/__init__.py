@@ -2,8 +2,8 @@
 
 import warnings
 
-from ms_nsa import vendor
 from ms_nsa.paged_attention import NsaSelectedAttentionInfer, nsa_select_attention_infer
+from ms_nsa.primitive import vendor
 from ms_nsa.selected_attention import NsaSelectAttention, NsaSelectAttentionGrad, nsa_select_attention
 
 __version__ = "0.1.0"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first value that breaks a rule, as the Ascend kernels leave it and as a sentence.
 
 On the CPU a kernel raises. On Ascend it cannot: a wrong index, page or length contributes nothing, nor does what lies
