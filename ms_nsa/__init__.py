@@ -3,13 +3,13 @@
 
 import warnings
 
-from ms_nsa import vendor
 from ms_nsa.compressed_attention import NsaCompressAttention, NsaCompressAttentionGrad, nsa_compress_attention
 from ms_nsa.compression import NsaCompress, NsaCompressGrad, compressed_seq_lens, nsa_compress
 from ms_nsa.paged_attention import NsaSelectedAttentionInfer, nsa_select_attention_infer
 from ms_nsa.paged_compressed_attention import NsaCompressAttentionInfer, nsa_compress_attention_infer
 from ms_nsa.paged_compression import NsaCompressInfer, nsa_compress_infer
 from ms_nsa.paged_window_attention import NsaWindowAttentionInfer, nsa_window_attention_infer
+from ms_nsa.primitive import vendor
 from ms_nsa.selected_attention import NsaSelectAttention, NsaSelectAttentionGrad, nsa_select_attention
 from ms_nsa.threads import set_num_threads, tell_children
 from ms_nsa.window_attention import NsaWindowAttention, NsaWindowAttentionGrad, nsa_window_attention

@@ -6,7 +6,8 @@ import inspect
 
 from mindspore import Tensor, nn
 
-from ms_nsa import checks, primitives, registry
+from ms_nsa import checks, registry
+from ms_nsa.primitive import call_arguments, make
 
 
 class OperatorCell(nn.Cell):
@@ -20,16 +21,16 @@ class OperatorCell(nn.Cell):
     _on_error = None  # called when a call in Graph mode raises
 
     def _make_operator(self, operator, attributes, device, gradient=None, further=()):
-        """Makes the operator's primitives; the arguments are those of :func:`primitives.make`.
+        """Makes the operator's primitives; the arguments are those of :func:`make.make_primitives`.
 
         `further` names inputs that `construct` gives to ``_call`` after its own parameters.
         """
         self._operator, self._device = operator, device
-        self._known, self._dynamic = primitives.make(operator, attributes, device, gradient)
+        self._known, self._dynamic = make.make_primitives(operator, attributes, device, gradient)
         parameters = [*inspect.signature(self.construct).parameters, *further]
         inputs = registry.load(operator)["inputs"]
         self._inputs = tuple(
-            (tensor["name"], parameters.index(tensor["name"]), *primitives.way_to_give(tensor)) for tensor in inputs
+            (tensor["name"], parameters.index(tensor["name"]), *call_arguments.way_to_give(tensor)) for tensor in inputs
         )
         self._typed_by = parameters.index(registry.load(operator)["dtype_of"])
         self._lengths = tuple(tensor["name"] for tensor in inputs if tensor.get("given_as") == "lengths")
@@ -40,14 +41,14 @@ class OperatorCell(nn.Cell):
         for name, place, kind, absent in self._inputs:
             value = given[place]
             if value is None or kind != "tensor":
-                value = primitives.as_input(self._operator, name, kind, value, absent, like)
+                value = call_arguments.as_input(self._operator, name, kind, value, absent, like)
             elif not isinstance(value, Tensor):
                 checks.fail_tensor(self._operator, name, value)
             inputs += (value,)
         operator = self._known
-        if primitives.shapes_unknown(inputs):
+        if call_arguments.shapes_unknown(inputs):
             operator = self._dynamic
-            primitives.check_dtypes(self._operator, self._device, primitives.dtypes_of(inputs))
+            call_arguments.check_dtypes(self._operator, self._device, call_arguments.dtypes_of(inputs))
         return operator(*inputs)
 
     def compile_and_run(self, *inputs, **named):

@@ -12,7 +12,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import ops
 
-from ms_nsa import first_error, native, op_reader
+from ms_nsa import native, op_reader
+from ms_nsa.primitive import first_error
 from ms_nsa.registry import load, outputs
 
 _LARGEST, _LARGEST_INT64 = 2**31 - 1, 2**63 - 1

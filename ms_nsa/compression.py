@@ -3,7 +3,8 @@
 
 from mindspore import Tensor, ops
 
-from ms_nsa import cells, checks, primitives, refused_gradients
+from ms_nsa import cells, checks, refused_gradients
+from ms_nsa.primitive import call_arguments
 
 _FORWARD = "NsaCompress"
 _GRAD = "NsaCompressGrad"
@@ -137,14 +138,14 @@ class NsaCompress(cells.OperatorCell):
 
         def bprop(input, weight, actual_seq_len, row_template, out, dout):
             input_grad, weight_grad = grad_cell(dout, input, weight, actual_seq_len)
-            if primitives.is_absent(weight):
+            if call_arguments.is_absent(weight):
                 weight_grad = ops.zeros_like(weight)
             return input_grad, weight_grad, ops.zeros_like(actual_seq_len), ops.zeros_like(row_template)
 
         return bprop
 
     def construct(self, input, weight=None, actual_seq_len=None):
-        template = primitives.row_template(input, actual_seq_len, self._compress_block_size, self._compress_stride)
+        template = call_arguments.row_template(input, actual_seq_len, self._compress_block_size, self._compress_stride)
         return self._call(input, weight, actual_seq_len, template)
 
 

@@ -4,7 +4,8 @@
 import os
 import platform
 
-from ms_nsa import native, vendor
+from ms_nsa import native
+from ms_nsa.primitive import vendor
 
 
 def _ascend_rows():

@@ -52,7 +52,7 @@ inline gert::Shape FirstErrorShape() {
 constexpr int64_t kStatLanes = 8;  // softmax_max and softmax_sum hold each value eight times
 
 // An absent optional input comes as nothing or, from MindSpore, as an empty tensor of this rank whose extents
-// are all 0 (_ABSENT in ms_nsa/primitives.py). Any other tensor is given, an empty one too, and is checked.
+// are all 0 (ABSENT in ms_nsa/op_reader.py). Any other tensor is given, an empty one too, and is checked.
 constexpr size_t kAbsentRank = 7;
 
 // Inputs by their place in the registration, whether earlier optional ones are there or not.

@@ -12,7 +12,7 @@ from mindspore.ops.operations import custom_ops
 
 from ascendc import host
 from ascendc.cann import toolkit
-from ms_nsa import vendor
+from ms_nsa.primitive import vendor
 
 
 @pytest.fixture(scope="session")

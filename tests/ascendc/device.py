@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from ascendc import host
-from ms_nsa import first_error
+from ms_nsa.primitive import first_error
 from twin import twin
 
 KERNELS = host.ASCENDC / "op_kernel"

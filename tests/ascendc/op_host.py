@@ -10,7 +10,7 @@ import numpy as np
 
 from ascendc import cann, host
 from ascendc.cann import TYPES
-from ms_nsa import primitives, registry
+from ms_nsa import op_reader, registry
 
 HERE = pathlib.Path(__file__).resolve().parent
 OP_HOST, OP_KERNEL = host.ASCENDC / "op_host", host.ASCENDC / "op_kernel"
@@ -134,7 +134,7 @@ def call_of(case, empty=False, gradient=False, debug=0):
         attributes.update(return_softmax_lse=int(case.return_softmax_lse))
     shapes = {}
     for tensor in registry.inputs(OPERATORS[op_type], "ascend"):
-        absent = primitives._ABSENT if empty else None
+        absent = op_reader.ABSENT if empty else None
         shape = _shape_of(case, tensor["name"])
         shapes[tensor["name"]] = absent if shape is None else shape
     return Call(op_type, shapes, values_of(op_type, attributes))

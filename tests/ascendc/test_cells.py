@@ -19,7 +19,8 @@ import ms_nsa
 from ascendc import inference, op_host
 from ascendc.cann import toolkit
 from ascendc.conftest import machine
-from ms_nsa import backend, checks, first_error, primitives, registry, vendor
+from ms_nsa import backend, checks, registry
+from ms_nsa.primitive import ascend, call_arguments, first_error, make, vendor
 from support import DTYPES, make_paged_case, make_select_case
 from support.run_cells import MODES, run_mode
 
@@ -227,13 +228,13 @@ NOTHING = [0] * 8
 
 def in_ascend_cells(operator, attributes, device, gradient=None, records=()):
     """CPU primitives in the Cells that wrap the Ascend ones: how calls reach them is what a CPU can show."""
-    cell = primitives._ASCEND_CELLS.get(operator, primitives._AscendKernel)
+    cell = ascend.CELLS.get(operator, ascend.AscendKernel)
     record = dict(records).get(operator, NOTHING)
     made = cpu_make(operator, attributes, device)
     return tuple(cell(operator, NodeOnCpu(primitive, record), attributes, gradient) for primitive in made)
 
 
-cpu_make = primitives.make
+cpu_make = make.make_primitives
 
 
 def training_results(mode, duplicate=None):
@@ -257,7 +258,7 @@ def training_results(mode, duplicate=None):
 @pytest.mark.parametrize("mode", MODES)
 def test_calls_and_gradients_pass_through_the_cells(monkeypatch, mode, debug):
     expected = training_results(mode)
-    monkeypatch.setattr(primitives, "make", in_ascend_cells)
+    monkeypatch.setattr(make, "make_primitives", in_ascend_cells)
     monkeypatch.setenv("MS_NSA_DEBUG", debug)
     found = training_results(mode)
     assert len(found) == len(expected) == 6
@@ -268,10 +269,10 @@ def test_calls_and_gradients_pass_through_the_cells(monkeypatch, mode, debug):
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda cell: pickle.loads(pickle.dumps(cell))])
 def test_copies_of_the_cells(monkeypatch, duplicate):
     expected = training_results("pynative")
-    monkeypatch.setattr(primitives, "make", in_ascend_cells)
+    monkeypatch.setattr(make, "make_primitives", in_ascend_cells)
     for mine, right in zip(training_results("pynative", duplicate), expected):
         np.testing.assert_array_equal(mine, right)
-    made = primitives._ascend_primitive("NsaSelectAttention", training_attributes()[0], "ascend", True)
+    made = ascend.ascend_primitive("NsaSelectAttention", training_attributes()[0], "ascend", True)
     other = duplicate(made)
     assert (other is not made, other.attrs, other.func) == (True, made.attrs, made.func)
 
@@ -286,7 +287,7 @@ def test_a_record_is_raised_where_python_runs(monkeypatch, operator):
     """From a forward or a backward pass in PyNative mode; without debugging nobody looks, a graph drops it."""
     expected = training_results("pynative")
     records = {operator: [7, 0, 4, 1, 2, 77, 3, 0]}
-    monkeypatch.setattr(primitives, "make", functools.partial(in_ascend_cells, records=records))
+    monkeypatch.setattr(make, "make_primitives", functools.partial(in_ascend_cells, records=records))
     for mode, debug in (("pynative", "0"), ("graph", "0"), ("graph", "1")):
         monkeypatch.setenv("MS_NSA_DEBUG", debug)
         for found, right in zip(training_results(mode), expected):
@@ -299,9 +300,9 @@ def test_a_record_is_raised_where_python_runs(monkeypatch, operator):
 @pytest.mark.parametrize("value", ["", "2", "yes"])
 def test_what_the_variable_may_be_is_said(monkeypatch, value):
     monkeypatch.setenv("MS_NSA_DEBUG", value)
-    for make in CELLS.values():
+    for make_cell in CELLS.values():
         with pytest.raises(RuntimeError) as error:
-            make()
+            make_cell()
         assert str(error.value) == f"ms_nsa: MS_NSA_DEBUG must be 0 or 1, got {value or 'nothing'}"
 
 
@@ -323,16 +324,16 @@ def test_dynamic_shapes_pass_through_the_cells(monkeypatch):
             return cell(*inputs).asnumpy()
 
     expected = result(unknown=False)
-    monkeypatch.setattr(primitives, "make", in_ascend_cells)
+    monkeypatch.setattr(make, "make_primitives", in_ascend_cells)
     np.testing.assert_array_equal(result(unknown=True), expected)
 
 
 class Joined(nn.Cell):
     def construct(self, actual_seq_qlen, actual_seq_kvlen, query, key):
-        return primitives.join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key)
+        return ascend.join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key)
 
 
-NONE = primitives.no_lengths().asnumpy()
+NONE = call_arguments.no_lengths().asnumpy()
 LENGTHS = [
     ([2, 5], [9, 11], [2, 5, 9, 11]),
     (NONE, NONE, NONE),

@@ -17,7 +17,8 @@ from mindspore.ops.operations import _custom_ops_utils as readers
 from ascendc import host, op_host
 from ascendc.cann import toolkit
 from ascendc.conftest import build
-from ms_nsa import primitives, registry
+from ms_nsa import registry
+from ms_nsa.primitive import registration
 
 CHIPS = ["ascend910b", "ascend910_93"]
 OP_TYPES = sorted(op_host.registered())
@@ -169,7 +170,7 @@ def test_mindspore_reads_the_operator_information(on_chip, op_type):
     for the order of more than ten inputs: the reader sorts input10 before input2. The primitives do not go by it."""
     operator = op_host.OPERATORS[op_type]
     read = readers.CustomInfoGenerator(op_type).generate_custom_reg_op()
-    told = primitives._ascend_registration(operator)
+    told = registration.ascend_registration(operator)
     places = sorted(range(len(told["inputs"])), key=lambda place: f"input{place}")
     inputs = [{**told["inputs"][place], "index": index} for index, place in enumerate(places)]
     rows = [tuple(row[place] for place in places) + row[len(places) :] for row in told["dtype_format"]]
@@ -186,7 +187,7 @@ def test_mindspore_reads_the_header_and_its_callback_compiles(on_chip, package, 
     outputs = ["aclTensor*"] * len(registry.outputs(operator, "ascend"))
     types_read = readers.CustomInfoGenerator("aclnn" + op_type).get_aclnn_api_types()
     assert types_read == [*tensors, *attributes, *outputs, "uint64_t*", "aclOpExecutor**"]
-    told = primitives._ascend_registration(operator)
+    told = registration.ascend_registration(operator)
     code = readers.CustomCodeGenerator().generate_callback_by_types(op_type, told, types_read)
     (tmp_path / "callback.cc").write_text(code)
     include = os.path.join(package.variables["ASCEND_HOME_PATH"], "include")

@@ -6,7 +6,8 @@ import numpy as np
 
 from ascendc import device, op_host
 from ascendc.cann import toolkit
-from ms_nsa import primitives, registry
+from ms_nsa import registry
+from ms_nsa.primitive import inference
 from support import DTYPES
 from support.run_cells import to_array
 from twin import twin
@@ -30,7 +31,7 @@ class TwinPrimitive:
         call = op_host.Call(self._op_type, _shapes(infos, tensors), values)
         launched = device.launch(
             toolkit.snake(self._op_type),
-            primitives._dtype_name(tensors[0].dtype),
+            inference.dtype_name(tensors[0].dtype),
             [_bits(to_array(tensor)) for tensor in tensors],
             [twin.output(shape, _bits(np.zeros(0, dtype)).dtype) for shape, dtype in outputs],
             call.tile(AIC_CORES),
@@ -46,11 +47,11 @@ class TwinPrimitive:
     def _outputs(self, infos, tensors, values):
         """Shape and NumPy's dtype of every output but the record."""
         call = op_host.Call(self._op_type, _shapes(infos, tensors), values)
-        types = op_host.infer_types(self._op_type, [primitives._dtype_name(tensor.dtype) for tensor in tensors])
+        types = op_host.infer_types(self._op_type, [inference.dtype_name(tensor.dtype) for tensor in tensors])
         known = [{"shape": tensor.shape, "dtype": tensor.dtype} for tensor in tensors]
         told = self.primitive.__infer__(*known, *({"shape": (), "dtype": ms.int64} for _ in values))
         assert list(told["shape"]) == call.infer_shapes()
-        assert [primitives._dtype_name(dtype) for dtype in told["dtype"]] == types
+        assert [inference.dtype_name(dtype) for dtype in told["dtype"]] == types
         return [(shape, np.dtype(DTYPES[name])) for shape, name in zip(told["shape"][:-1], types)]
 
 

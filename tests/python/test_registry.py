@@ -7,7 +7,8 @@ import re
 import pytest
 
 import ms_nsa
-from ms_nsa import first_error, primitives, registry
+from ms_nsa import registry
+from ms_nsa.primitive import first_error, registration
 from support.malformed import CALLS
 
 OPERATORS = ("NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer")
@@ -22,7 +23,7 @@ def test_cells_take_the_inputs_that_are_registered(operator):
 @pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("device", ["cpu", "ascend"])
 def test_dtype_rows_are_complete(operator, device):
-    rows = list(primitives._dtype_rows(operator, device))
+    rows = list(registration.dtype_rows(operator, device))
     assert len(rows) == 2 * len(registry.load(operator)["dtypes"][device])  # two dtypes of atten_mask
     tensors = registry.inputs(operator, device) + registry.outputs(operator, device)
     assert all(len(row) == len(tensors) for row in rows)

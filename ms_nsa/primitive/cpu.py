@@ -4,7 +4,10 @@
 import functools
 
 from ms_nsa import native, op_reader
-from ms_nsa.copies import CopyableCustom
+from ms_nsa.copies import CopyableCustom, copyable
+from ms_nsa.primitive.gradients import make_bprop
+from ms_nsa.primitive.inference import infer_functions
+from ms_nsa.primitive.registration import cpu_registration
 from ms_nsa.registry import kernel_name, load
 
 _PATIENCE_MS = 200  # for a call that failed before its kernel started
@@ -69,3 +72,12 @@ class CpuKernel(CopyableCustom):
         work = op_reader.work(self._operator, self._attributes, shapes)
         waiting = library.MsNsaWaiting(self._operator.encode(), work)
         return (None, library.MsNsaJoinRun, library.MsNsaAwaitRun)[waiting]
+
+
+@copyable
+def cpu_primitive(operator, attributes, device, gradient, known):
+    registration = cpu_registration(operator, attributes)
+    further = "aot", make_bprop(gradient), registration
+    if not known:
+        return CopyableCustom(cpu_function(operator, attributes), None, None, *further)
+    return CpuKernel(operator, attributes, *infer_functions(operator, attributes, device), *further)

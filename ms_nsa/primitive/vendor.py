@@ -11,7 +11,7 @@ import mindspore as ms
 from mindspore._c_expression import MSContext
 
 NAME = "ms_nsa"
-_FOLDER = pathlib.Path(__file__).resolve().parent / "vendors" / NAME  # as CANN's installer lays it out
+_FOLDER = pathlib.Path(__file__).resolve().parents[1] / "vendors" / NAME  # as CANN's installer lays it out
 _VERSION, _CHIPS = "version.info", "op_impl/ai_core/tbe/config"
 _SEARCH_PATH = "ASCEND_CUSTOM_OPP_PATH"
 

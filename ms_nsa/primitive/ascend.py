@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operators of the vendor package, in Cells that are called like the CPU's primitives."""
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from ms_nsa import native, registry
+from ms_nsa.copies import CopyableCustom, copyable
+from ms_nsa.primitive import first_error, vendor
+from ms_nsa.primitive.call_arguments import in_graph, is_absent
+from ms_nsa.primitive.gradients import make_bprop
+from ms_nsa.primitive.inference import infer_functions
+from ms_nsa.primitive.registration import ascend_registration
+from ms_nsa.registry import load
+
+
+class _AscendNode(nn.Cell):
+    """A graph of one operator of the vendor package; with its attributes, which MindSpore takes as inputs.
+
+    PyNative mode runs this graph: MindSpore takes inputs that are no tensors, or more than twelve tensors with the
+    outputs, in compiled graphs only.
+    """
+
+    def __init__(self, primitive, values):
+        super().__init__(auto_prefix=False)
+        self._primitive = primitive
+        self._values = values
+
+    @ms.jit
+    def construct(self, *tensors):
+        return self._primitive(*tensors, *self._values)
+
+
+class _AscendGradNode(_AscendNode):
+    """The gradient operator, which takes the lengths of queries and keys as one tensor."""
+
+    @ms.jit
+    def construct(self, *tensors):
+        lengths = join_lengths(tensors[-4], tensors[-3], tensors[1], tensors[2])
+        return self._primitive(*tensors[:-4], lengths, tensors[-2], tensors[-1], *self._values)
+
+
+def join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key):
+    """Prefix sums of the query lengths, then of the key lengths; empty if both are absent.
+
+    Where one is absent there is one sequence, of all tokens.
+    """
+    if is_absent(actual_seq_qlen) and not is_absent(actual_seq_kvlen):
+        actual_seq_qlen = actual_seq_kvlen * 0 + query.shape[0]
+    if is_absent(actual_seq_kvlen) and not is_absent(actual_seq_qlen):
+        actual_seq_kvlen = actual_seq_qlen * 0 + key.shape[0]
+    if is_absent(actual_seq_qlen):
+        return actual_seq_qlen
+    return ops.concat((actual_seq_qlen, actual_seq_kvlen))
+
+
+class AscendKernel(nn.Cell):
+    """An operator of the vendor package, called like the CPU's primitive and giving what it gives.
+
+    The operator has all of its outputs in every call, and one more, first_error. With MS_NSA_DEBUG a call in PyNative
+    mode reads it, which waits for the kernel; a compiled graph has nobody to raise an error, and drops it.
+    """
+
+    def __init__(self, operator, node, attributes, gradient=None):
+        super().__init__(auto_prefix=False)
+        self._node = node
+        self._operator = operator
+        self._debug = bool(attributes["debug"])
+        self._layout = attributes.get("layout")
+        self._outputs = len(registry.outputs(operator, "cpu", attributes))
+
+    def construct(self, *tensors):
+        return self._results(self._node(*tensors))
+
+    def _results(self, outputs):
+        if self._debug and not in_graph():
+            first_error.check(self._operator, outputs[-1], self._layout)
+        return outputs[: self._outputs] if self._outputs > 1 else outputs[0]
+
+
+class _AscendForward(AscendKernel):
+    """The forward operator: a primitive whose attributes are inputs would owe gradients for them, a Cell does not."""
+
+    def __init__(self, operator, node, attributes, gradient=None):
+        super().__init__(operator, node, attributes)
+        self._gradient = gradient
+        self._bprop = make_bprop(gradient)
+
+    def __getstate__(self):
+        base, state = super().__getstate__()
+        return base, {name: value for name, value in state.items() if name != "_bprop"}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._bprop = make_bprop(self._gradient)
+
+    def construct(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen):
+        tensors = query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen
+        return self._results(self._node(*tensors))
+
+    def bprop(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout):
+        return self._bprop(query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout)
+
+
+NODES = {"NsaSelectAttentionGrad": _AscendGradNode}
+CELLS = {"NsaSelectAttention": _AscendForward}
+
+
+@copyable
+def ascend_primitive(operator, attributes, device, known):
+    """Inference in C++ is the CPU library's, which knows the operator by its Ascend name too."""
+    function = f"{native.library_path()}:{load(operator)['ascend_name']}"
+    registration = ascend_registration(operator)
+    inferred = infer_functions(operator, attributes, device, "ascend") if known else (None, None)
+    primitive = CopyableCustom(function, *inferred, "aot", None, registration)
+    for name, value in attributes.items():
+        primitive.add_prim_attr(name, value)
+    return primitive
+
+
+def make_ascend(operator, attributes, device, gradient):
+    """What is called with the inputs of op_info, for known and for dynamic shapes; RuntimeError without kernels."""
+    if "ascend_name" not in load(operator):
+        raise RuntimeError(f"{operator}: device_target must be 'CPU', got 'Ascend'")
+    wrong = vendor.activate()
+    if wrong:
+        raise RuntimeError(wrong)
+    values = registry.ascend_values(operator, attributes)
+    node, cell = NODES.get(operator, _AscendNode), CELLS.get(operator, AscendKernel)
+    primitives = [ascend_primitive(operator, attributes, device, known) for known in (True, False)]
+    return tuple(cell(operator, node(primitive, values), attributes, gradient) for primitive in primitives)
