@@ -27,8 +27,13 @@ class TopKeys {
     LoadQueries(row, count);
     for (int32_t i = 0; i < count; ++i) key_of_[i] = -1;
     RowWalk<PackedSource> walk(p_, source_, token, head);
-    for (RowRun run = walk.Next(kKeys); run.rows > 0; run = walk.Next(kKeys)) {
-      LoadKeys(run, head);
+    RowRun run = walk.Next(kKeys), next{};
+    int32_t slot = 0;
+    if (run.rows > 0) LoadKeys(run, head, slot);
+    for (; run.rows > 0; run = next, slot = 1 - slot) {
+      next = walk.Next(kKeys);
+      if (next.rows > 0) LoadKeys(next, head, 1 - slot);
+      Widen(1, slot, run.rows);
       Score(run.rows, count);
       Compare(run.cache_row - token.kv_start, count);
     }
@@ -45,35 +50,38 @@ class TopKeys {
   static constexpr int32_t kScoresAt = kKeys * kLanes * 4, kTopAt = kScoresAt + kMaxGroup * kKeys * 4;
 
  public:
-  static constexpr int32_t kInBytes = kRawAt + kTile * 2;
+  static constexpr int32_t kInBytes = kRawAt + kSlots * kTile * 2;
   static constexpr int32_t kOutBytes = kTopAt + kMaxGroup * kBlockFloats * 4;
 
  private:
   __aicore__ inline Floats Wide(int32_t number) { return ub_.In<float>(number * kTile * 4, kTile); }
-  __aicore__ inline AscendC::LocalTensor<T> Raw() { return ub_.In<T>(kRawAt, kTile); }
+  __aicore__ inline AscendC::LocalTensor<T> Raw(int32_t slot) {
+    return ub_.In<T>(kRawAt + slot * kTile * 2, kTile);
+  }
   __aicore__ inline Floats Out(int32_t at, int32_t floats) { return ub_.Out<float>(out_at_ + at, floats); }
   __aicore__ inline Floats Scores() { return Out(kScoresAt, kMaxGroup * kKeys); }
   __aicore__ inline Floats Tops() { return Out(kTopAt, kMaxGroup * kBlockFloats); }
 
   __aicore__ inline void LoadQueries(int64_t row, int32_t count) {
     AscendC::PipeBarrier<PIPE_ALL>();
-    AscendC::DataCopy(Raw(), query_[row * p_.d1], count * p_.d1);
-    Widen(0, count);
+    AscendC::DataCopy(Raw(0), query_[row * p_.d1], count * p_.d1);
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kLoaded);
+    Widen(0, 0, count);
     AscendC::Duplicate(Wide(2), 0.0f, kTile);  // products are filled up to 64 columns
     AscendC::PipeBarrier<PIPE_ALL>();
   }
 
-  __aicore__ inline void LoadKeys(const RowRun& run, int32_t head) {
+  // Into a slot whose keys have been scored: Compare waited for that.
+  __aicore__ inline void LoadKeys(const RowRun& run, int32_t head, int32_t slot) {
     const uint32_t bytes = p_.d1 * sizeof(T), skip = (p_.kv_heads - 1) * bytes;
-    AscendC::DataCopyPad(Raw(), key_[(run.cache_row * p_.kv_heads + head) * p_.d1],
+    AscendC::DataCopyPad(Raw(slot), key_[(run.cache_row * p_.kv_heads + head) * p_.d1],
                          {static_cast<uint16_t>(run.rows), bytes, skip, 0, 0}, {false, 0, 0, T{}});
-    Widen(1, run.rows);
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kLoaded + slot);
   }
 
-  __aicore__ inline void Widen(int32_t number, int32_t rows) {
-    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kEvent);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kEvent);
-    AscendC::Cast(Wide(number), Raw(), AscendC::RoundMode::CAST_NONE, rows * p_.d1);
+  __aicore__ inline void Widen(int32_t number, int32_t slot, int32_t rows) {
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kLoaded + slot);
+    AscendC::Cast(Wide(number), Raw(slot), AscendC::RoundMode::CAST_NONE, rows * p_.d1);
     AscendC::PipeBarrier<PIPE_V>();
   }
 
@@ -95,7 +103,8 @@ class TopKeys {
     AscendC::Muls(Scores(), Scores(), p_.scale_value, count * kKeys);
     AscendC::PipeBarrier<PIPE_V>();
     AscendC::WholeReduceMax(Tops(), Scores(), rows, count, kBlockFloats / 2, 1, kKeys / kBlockFloats);
-    AscendC::PipeBarrier<PIPE_ALL>();
+    AscendC::SetFlag<AscendC::HardEvent::V_S>(kEvent);
+    AscendC::WaitFlag<AscendC::HardEvent::V_S>(kEvent);
   }
 
   __aicore__ inline void Compare(int64_t first_key, int32_t count) {
@@ -108,10 +117,12 @@ class TopKeys {
       key_of_[i] = key;
       score_of_[i] = score;
     }
-    AscendC::PipeBarrier<PIPE_ALL>();
+    AscendC::SetFlag<AscendC::HardEvent::S_V>(kEvent);
+    AscendC::WaitFlag<AscendC::HardEvent::S_V>(kEvent);
   }
 
-  static constexpr int32_t kEvent = 0;
+  // The latter two of (MTE2, V): the gradients of the next rows may be on their way under 1.
+  static constexpr int32_t kEvent = 0, kLoaded = 2;
 
   const AttentionParams& p_;
   const PackedSource& source_;

@@ -10,11 +10,12 @@ import pytest
 
 from ascendc import device, host
 from ascendc.device import run_select, run_select_grad
-from support import DTYPES, check_gradients, make_select_case
+from support import ASCEND, DTYPES, check_gradients, make_select_case, random_select_case
 from twin import twin
 
 HALVES = ("float16", "bfloat16")
 SIZES = {"n2": 2, "group": 3, "d1": 48, "d2": 32, "select_block_size": 16, "select_block_count": 4}
+CORES = [{"aic_cores": cores} for cores in (1, 3, 20)]
 RUNS = [{"aic_cores": 1, "seed": 1}, {"aic_cores": 3, "seed": 2, "preempt": 5}, {"aic_cores": 20, "seed": 3}]
 
 
@@ -48,6 +49,17 @@ def test_any_gradients(dtype):
     results = [run_select_grad(case, **options) for options in RUNS]
     check_gradients(case, *results[0][:3])
     assert same_bits(*results)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random(seed):
+    """Half of the tokens have gradients of statistics."""
+    rng, dtype = np.random.default_rng(1000 + seed), HALVES[seed % 2]
+    case = random_select_case(rng, DTYPES[dtype], ASCEND)
+    shape = (*case.query.shape[:2], 8)
+    some = rng.random((shape[0], 1, 1)) < 0.5
+    case.statistics_grad = tuple((rng.standard_normal(shape) * some).astype(np.float32) for _ in range(2))
+    check_gradients(case, *run_select_grad(case, seed=seed, preempt=7 * (seed % 3 > 0), **CORES[seed % 3])[:3])
 
 
 @pytest.mark.parametrize(
@@ -133,6 +145,8 @@ PLANTED = [
     ("statistics_grad.h", "MTE2_V>(kNext)"),
     ("statistics_grad.h", "V_S>(kEvent)"),
     ("statistics_grad.h", "S_MTE3>(kEvent)"),
+    ("top_keys.h", "MTE2_V>(kLoaded + slot)"),
+    ("top_keys.h", "V_S>(kEvent)"),
     ("grad_weights.h", "V_S>(0)"),
     ("grad_weights.h", "S_V>(0)"),
 ]
