@@ -31,12 +31,15 @@ def test_the_example_runs():
     exec(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0], names)
     assert names["out"].shape == (256, 16, 128)
     assert names["softmax_max"].shape == names["softmax_sum"].shape == (256, 16, 8)
+    exec(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], names)
+    for branch in ("compressed", "selected", "window"):
+        assert names[branch].shape == (256, 16, 128)
 
 
 def test_the_layer_runs(tmp_path, graph_mode, monkeypatch):
     """In Graph mode, from a file because its source is parsed, with dynamic shapes, and exported."""
     text = (readme_tables.ROOT / "README.md").read_text(encoding="utf-8")
-    (tmp_path / "layer_of_readme.py").write_text(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[1])
+    (tmp_path / "layer_of_readme.py").write_text(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[2])
     monkeypatch.syspath_prepend(tmp_path)
     layer = importlib.import_module("layer_of_readme")
     for lengths in ([5, 9], [4, 70, 80]):

@@ -12,7 +12,7 @@ from ms_nsa.registry import load
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README_CN.md")
-OPERATORS = ("NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer")
+OPERATORS = sorted(path.stem for path in (ROOT / "op_info").glob("*.json"))
 LIMITS = {"cpu": "CPU", "ascend_kernels": "Ascend", "ascend": '`limits="ascend"`'}
 DEVICES = {"cpu": "cpu", "ascend_kernels": "ascend", "ascend": "ascend"}
 RELATIONS = {"max": "≤ {}", "in": "{}", "multiple": "multiple of {}"}
@@ -33,6 +33,8 @@ def table(readme):
 
 
 def _cell(info, limits):
+    if limits not in info["limits"]:
+        return "–"  # no kernel there
     dtypes = ", ".join(info["dtypes"][DEVICES[limits]])
     return "; ".join([dtypes, *(_rule(rule) for rule in info["limits"][limits])])
 
