@@ -2,6 +2,9 @@
 """The family's Cells and functional forms in both modes: results and gradients against the oracle, training against
 decoding, dynamic shapes, and what they refuse."""
 
+import copy
+import pickle
+
 import mindspore as ms
 import ml_dtypes
 import numpy as np
@@ -14,7 +17,7 @@ from ms_nsa import family_reference, paged_family_reference, reference
 from support.compare_topk import check_topk_indices
 from support.family_cases import random_window_arguments
 from support.family_terms import grad_terms, out_terms, window_terms
-from support.run_cells import run_mode, to_array, to_arrays, to_tensor
+from support.run_cells import run_mode, same_bits, to_array, to_arrays, to_tensor
 
 MODES = ["pynative", "graph"]
 
@@ -373,3 +376,74 @@ def test_forms_of_lengths(lengths):
     found = ms_nsa.nsa_compress(input, None, 8, 4, actual_seq_len=lengths)
     expected = family_reference.nsa_compress(input.asnumpy(), None, 8, 4, [10, 20])
     np.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def small_call(kind):
+    """A Cell of each operator of training and its inputs."""
+    rng = np.random.default_rng(2)
+    query, key = (Tensor(rng.standard_normal((40, heads, 24)).astype(np.float32)) for heads in (8, 2))
+    rows = ms_nsa.nsa_compress(key, None, 8, 4)
+    return {
+        "NsaCompress": (ms_nsa.NsaCompress(8, 4), (key,)),
+        "NsaCompressAttention": (ms_nsa.NsaCompressAttention(8, None, 8, 4, 8, 4), (query, rows, rows)),
+        "NsaWindowAttention": (ms_nsa.NsaWindowAttention(8, 7), (query, key, key)),
+    }[kind]
+
+
+def results(outputs):
+    return to_arrays(outputs if isinstance(outputs, tuple) else (outputs,))
+
+
+KINDS = ["NsaCompress", "NsaCompressAttention", "NsaWindowAttention"]
+
+
+class Network(nn.Cell):
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+
+    def construct(self, *inputs):
+        return self.cell(*inputs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_copies_and_exported_models_give_the_same_bits(kind, tmp_path):
+    cell, inputs = small_call(kind)
+    expected = results(cell(*inputs))
+    for twin in (copy.deepcopy(cell), pickle.loads(pickle.dumps(cell))):
+        assert same_bits(results(twin(*inputs)), expected)
+    with run_mode("graph"):
+        ms.export(Network(cell), *inputs, file_name=str(tmp_path / "model"), file_format="MINDIR")
+        loaded = nn.GraphCell(ms.load(str(tmp_path / "model.mindir")))
+        assert same_bits(results(loaded(*inputs)), expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixed_precision(kind, mode):
+    cell, inputs = small_call(kind)
+    expected = results(cell(*inputs))[0]
+    cell.to_float(ms.float16)
+
+    def loss(*tensors):
+        outputs = cell(*tensors)
+        if isinstance(outputs, tuple):
+            outputs = outputs[0]
+        return outputs.astype(ms.float32).sum()
+
+    with run_mode(mode):
+        found = cell(*inputs)
+        found = found[0] if isinstance(found, tuple) else found
+        assert found.dtype == ms.float16
+        np.testing.assert_allclose(to_array(found), expected, rtol=1e-2, atol=5e-3)
+        assert ms.grad(loss)(*inputs).dtype == ms.float32
+
+
+def test_second_order_is_refused():
+    _, (query, key, _) = small_call("NsaWindowAttention")
+
+    def loss(tensor):
+        return ms_nsa.nsa_window_attention(tensor, key, key, None, 8, 7)[0].sum()
+
+    with pytest.raises(RuntimeError, match="NsaWindowAttentionGrad: gradients of the gradient are not defined"):
+        ms.grad(ms.grad(loss))(query)
