@@ -12,6 +12,7 @@ from support import compare_tensor, family_calls
 from support.compare_topk import check_topk_indices
 from support.family_cases import random_compressed_arguments, random_window_arguments
 from support.family_terms import grad_terms, out_terms, window_terms
+from support.kernel_runner import native_runner
 
 THREADS = 1, 2, 3
 
@@ -83,14 +84,46 @@ def test_compressed_attention_gradient(runner, isa, dtype, tmp_path, seed):
     saved = out.astype(dtype), top.astype(np.float32), total.astype(np.float32)
     call = family_calls.compress_attention_grad_call(arguments, (grad, *of_statistics), saved)
     found = run(runner, isa, tmp_path, call)
-    choice = "select_block_size", "select_block_count", "init_blocks", "local_blocks", "topk_mask"
-    rest = {name: value for name, value in arguments.items() if name not in choice}
-    expected = family_reference.nsa_compress_attention_grad(
-        grad, **rest, softmax_max_grad=of_statistics[0], softmax_sum_grad=of_statistics[1]
-    )
+    expected = gradient_of(arguments, grad, of_statistics)
     terms = grad_terms(arguments, grad, of_statistics)
     for name, gradient, right in zip(("dq", "dk", "dv"), found, expected):
         close(gradient, right, "grad", dtype, terms[name])
+
+
+def gradient_of(arguments, grad, of_statistics=(None, None)):
+    """The oracle's gradient of compressed attention."""
+    choice = "select_block_size", "select_block_count", "init_blocks", "local_blocks", "topk_mask"
+    rest = {name: value for name, value in arguments.items() if name not in choice}
+    return family_reference.nsa_compress_attention_grad(
+        grad, **rest, softmax_max_grad=of_statistics[0], softmax_sum_grad=of_statistics[1]
+    )
+
+
+@pytest.mark.slow
+def test_many_random_cases(dtype, tmp_path):
+    """On the widest instruction set of this machine, all calls of a kind in one run."""
+    widest, cases = native_runner(), [compressed_arguments(1000 + seed, dtype) for seed in range(500)]
+    isa = widest.isas()[-1]
+    calls = [family_calls.compress_attention_call(arguments) for arguments in cases]
+    saved, grads = [], []
+    for arguments, (found,) in zip(cases, widest.run(tmp_path, isa, calls)):
+        expected = family_reference.nsa_compress_attention(**arguments)
+        close(found[0], expected[0], "out", dtype, out_terms(arguments))
+        check_statistics(found[2:], expected[2:], dtype)
+        check_topk_indices(found[1], arguments, dtype)
+        saved.append((expected[0].astype(dtype), *(array.astype(np.float32) for array in expected[2:])))
+        grads.append((np.random.default_rng(len(grads)).standard_normal(expected[0].shape).astype(dtype), None, None))
+    calls = [family_calls.compress_attention_grad_call(*each) for each in zip(cases, grads, saved)]
+    for arguments, grad, (found,) in zip(cases, grads, widest.run(tmp_path, isa, calls)):
+        terms = grad_terms(arguments, grad[0])
+        for name, gradient, right in zip(("dq", "dk", "dv"), found, gradient_of(arguments, grad[0])):
+            close(gradient, right, "grad", dtype, terms[name])
+    windows = [rounded(random_window_arguments(np.random.default_rng([19, seed])), dtype) for seed in range(500)]
+    calls = [family_calls.window_call(arguments) for arguments in windows]
+    for arguments, (found,) in zip(windows, widest.run(tmp_path, isa, calls)):
+        expected = family_reference.nsa_window_attention(**arguments)
+        close(found[0], expected[0], "out", dtype, window_terms(arguments)["attention_out"])
+        check_statistics(found[1:], expected[1:], dtype)
 
 
 @pytest.mark.parametrize("seed", range(4))
