@@ -7,8 +7,6 @@
 #include <initializer_list>
 #include <stdexcept>
 
-#include "isa/tables.h"
-
 #if defined(__x86_64__)
 #include <cpuid.h>
 #elif defined(__aarch64__)

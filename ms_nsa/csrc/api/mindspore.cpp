@@ -125,7 +125,7 @@ using ms_nsa::CpuShapes;
   MS_NSA_EXPORT ms_nsa::Shapes Name##InferShape(int* ndims, int64_t** shapes, AotExtra* extra) { \
     return InferShapes(ndims, shapes, extra);                                                    \
   }                                                                                              \
-  MS_NSA_EXPORT TypeIds Name##InferType(TypeIds in, AotExtra*) {                                 \
+  MS_NSA_EXPORT TypeIds Name##InferType([[maybe_unused]] TypeIds in, AotExtra*) {                \
     return TypeIds OutTypes;                                                                     \
   }
 
@@ -133,7 +133,7 @@ using ms_nsa::CpuShapes;
   MS_NSA_EXPORT ms_nsa::Shape Name##InferShape(int* ndims, int64_t** shapes, AotExtra* extra) { \
     return InferShapes(ndims, shapes, extra)[0];                                                \
   }                                                                                             \
-  MS_NSA_EXPORT TypeId Name##InferType(TypeIds in, AotExtra*) {                                 \
+  MS_NSA_EXPORT TypeId Name##InferType([[maybe_unused]] TypeIds in, AotExtra*) {                \
     return (TypeIds OutTypes)[0];                                                               \
   }
 

@@ -2,7 +2,7 @@
 // The kernel table of one ISA: every operator for every element type.
 #pragma once
 
-#include "../isa/tables.h"
+#include "../kernel_table.h"
 #include "../simd/float_dot.h"
 #include "decode/paged_compress.h"
 #include "decode/paged_decode.h"

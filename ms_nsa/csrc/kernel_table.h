@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels of one instruction set, and the tables that this library may hold: which of them it does
+// depends on the target processor family.
+#pragma once
+
+#include "params.h"
+
+namespace ms_nsa {
+
+// Kernels trust their parameters: call/ has checked every extent, length, index and page id before.
+struct KernelTable {
+  const char* isa;  // "scalar", "avx2", "avx512", "avx512bf16", "neon", "neonfp16" or "neonbf16"
+  void (*select_attention)(const SelectAttentionParams&);
+  void (*select_attention_grad)(const SelectAttentionGradParams&);
+  void (*paged_attention)(const PagedAttentionParams&);
+  void (*compress)(const CompressParams&);
+  void (*compress_grad)(const CompressGradParams&);
+  void (*paged_compress)(const PagedCompressParams&);
+  void (*compress_attention)(const CompressAttentionParams&);
+};
+
+extern const KernelTable kScalarKernels;
+extern const KernelTable kAvx2Kernels;
+extern const KernelTable kAvx512Kernels;
+extern const KernelTable kAvx512Bf16Kernels;
+extern const KernelTable kNeonKernels;
+extern const KernelTable kNeonFp16Kernels;
+extern const KernelTable kNeonBf16Kernels;
+
+}  // namespace ms_nsa
