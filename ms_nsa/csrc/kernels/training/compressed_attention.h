@@ -193,7 +193,7 @@ class CompressedWorker {
       float* score = Scores(token * group_ + g);
       auto* operand = reinterpret_cast<Operand*>(score);
       const float sum = row_[token * group_ + g].sum;
-      const auto inverse = V::Set1(sum == 0.0f ? 0.0f : 1.0f / sum);
+      const auto inverse = V::Set1(sum > 0.0f ? 1.0f / sum : 0.0f);
       for (int64_t i = 0; i < end; i += 2 * V::kLanes) {
         const auto first = V::Load(score + i), second = V::Load(score + i + V::kLanes);
         const auto of_first = g == 0 ? V::Zero() : V::Load(weight + i);
@@ -202,6 +202,15 @@ class CompressedWorker {
         V::Store(weight + i + V::kLanes, V::Fma(second, inverse, of_second));
         Dot::StoreRow(operand + i, first, second);
       }
+      if (sum != sum) LoseWeights(token, sum);
+    }
+  }
+
+  // A row with a NaN among its scores: the weights of all keys that it sees are NaN, and of no others.
+  void LoseWeights(int64_t token, float nan) {
+    const uint8_t* mask = MaskRow(token);
+    for (int64_t key = 0; key < Limit(token); ++key) {
+      if (mask == nullptr || mask[key] == 0) weight_[overlap_.before() + key] = nan;
     }
   }
 
