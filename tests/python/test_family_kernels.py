@@ -77,14 +77,14 @@ def test_compressed_attention(runner, isa, dtype, tmp_path, seed):
 def test_nan_reaches_what_sees_it(runner, isa, dtype, tmp_path):
     """A NaN query loses its own weights of the windows that it sees; a NaN key those of the queries that see it."""
     rng = np.random.default_rng(9)
-    shapes = {"query": (60, 4, 20), "key": (13, 2, 20), "value": (13, 2, 20)}
+    shapes = {"query": (60, 4, 20), "key": (14, 2, 20), "value": (14, 2, 20)}
     arguments = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
     arguments["query"][40, 1] = np.nan
     arguments["key"][9, 1] = np.nan
     arguments.update(
         scale_value=None, head_num=4, compress_block_size=8, compress_stride=4, select_block_size=8,
         select_block_count=4, init_blocks=1, local_blocks=1, sparse_mode=3, topk_mask=None,
-        atten_mask=(rng.random((60, 13)) < 0.6).astype(np.uint8), actual_seq_qlen=(60,), actual_seq_kvlen=(60,),
+        atten_mask=(rng.random((60, 14)) < 0.6).astype(np.uint8), actual_seq_qlen=(60,), actual_seq_kvlen=(60,),
     )  # fmt: skip
     out, topk, *_ = run(runner, isa, tmp_path, family_calls.compress_attention_call(arguments))
     expected = family_reference.nsa_compress_attention(**arguments)
