@@ -118,6 +118,7 @@ def test_set_num_threads_refuses(value, error, rule):
 
 def test_one_thread_on_a_larger_machine_is_warned_of(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("MS_NSA_GIVEN_OMP_NUM_THREADS", raising=False)
     warning = "WARNING: this process may use 8 processors: set MS_NSA_NUM_THREADS"
     assert described(1, "default", 8) == f"1 (OMP_NUM_THREADS); {warning}"
     assert described(1, "default", 1) == "1 (OMP_NUM_THREADS)"
