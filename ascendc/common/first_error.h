@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Debugging: the first length, mask, index or page that the documented rules forbid. A kernel cannot raise;
-// it leaves this record in the output first_error, and Python raises with its words (ms_nsa/primitive/first_error.py).
+// it leaves this record in the output first_error, and Python raises with its words
+// (ms_nsa/primitive/first_error.py).
 #pragma once
 
 #include <cstdint>
