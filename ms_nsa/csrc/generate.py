@@ -3,7 +3,8 @@
 
 ``op_info.h`` gets a struct per operator: its attributes, tensors and extents by name, and what is derived from them.
 ``op_info.cpp`` gets their definitions and the table of operators, ``exports.inc`` the functions that MindSpore finds
-by name. An operator's own C++ is a function ``void Run(Operator&)``, which the linker asks for.
+by name, ``exports.map`` the names that the library shows. An operator's own C++ is a function ``void Run(Operator&)``,
+which the linker asks for.
 """
 
 import ast
@@ -322,6 +323,9 @@ using namespace extent;
 """
 
 
+EXPORTED = "{{\n  global: MsNsa*;{}\n  local: *;\n}};\n"
+
+
 def load(folder):
     for path in sorted(pathlib.Path(folder).glob("*.json")):
         info = json.loads(path.read_text(encoding="utf-8"))
@@ -343,6 +347,7 @@ def main(folder, output):
     files = {
         "op_info.h": HEADER + "".join(operator.struct() for operator in operators) + "\n}  // namespace ms_nsa\n",
         "op_info.cpp": SOURCE + "".join(o.definitions() for o in operators) + known + "\n}  // namespace ms_nsa\n",
+        "exports.map": EXPORTED.format("".join(f" {operator.name}*;" for operator in operators)),
         "exports.inc": "\n".join(line for operator in operators for line in operator.exports()) + "\n",
     }
     output.mkdir(parents=True, exist_ok=True)

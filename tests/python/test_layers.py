@@ -15,7 +15,6 @@ ROOMS = (
         "params.h",
         "thread_number.",
         "portable.cpp",
-        "exports.map",
         "scratch_memory.h",
         "scratch_memory.cpp",
         "work_offer.h",
