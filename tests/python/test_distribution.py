@@ -183,7 +183,9 @@ def test_a_wheel_of_the_sdist_holds_the_package_only(unpacked, tmp_path):
     wheel = next(tmp_path.glob("*.whl"))
     assert re.match(r"ms_nsa-[\d.]+-py3-none-linux_", wheel.name)
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ms_nsa").glob("*.py")}
+    package = ROOT / "ms_nsa"
+    paths = [*package.glob("*.py"), *(package / "primitive").glob("*.py")]
+    modules = {str(path.relative_to(ROOT)) for path in paths}
     operators = {f"ms_nsa/op_info/{path.name}" for path in (ROOT / "op_info").iterdir()}
     assert names == {*modules, *operators, "ms_nsa/lib/libms_nsa_cpu.so", "ms_nsa/__init__.pyi", "ms_nsa/py.typed"}
 
