@@ -172,7 +172,8 @@ class CompressedWorker {
     auto largest = V::Set1(kNegativeInfinity);
     for (int64_t i = 0; i < limit; i += V::kLanes) largest = V::Max(largest, Scaled(score, i, limit, mask));
     const float max = V::ReduceMax(largest);
-    const auto shift = V::Set1(max == kNegativeInfinity ? 0.0f : max);
+    // A NaN is no shift: keys that are not seen would weigh NaN as well.
+    const auto shift = V::Set1(max > kNegativeInfinity ? max : 0.0f);
     auto sum = V::Zero();
     int64_t i = 0;
     for (; i < limit; i += V::kLanes) {
