@@ -145,5 +145,6 @@ def test_block_outer_reaches_its_bound():
     launched = run_select(case, aic_cores=6, checks=False)[-1]
     busiest = max(max(core["busy"].values()) for core in launched.timing["cores"])
     assert launched.timing["modelled_cycles"] <= 1.41 * busiest
+    assert launched.timing["modelled_cycles"] <= 980_000  # 986 218 before the busiest pipe lost 3.9 % of its work
     selected = 16 * 64 * (192 + 128) * 2
     assert launched.timing["bytes"]["GM->L1"] <= 0.1 * 4096 * selected
