@@ -37,8 +37,8 @@ int64_t Fill(const Operator& op, const char* rows_name, int64_t rows, CompressIn
 // The pages of the windows that end within the new rows, and slots for them.
 void CheckNewWindows(const NsaCompressInfer& op, const PagedCompressParams& p) {
   for (int64_t b = 0; b < p.batch; ++b) {
-    const int64_t after = Windows(p.kv_len[b], op.compress_block_size, op.compress_stride);
-    const int64_t before = Windows(p.kv_len[b] - p.q_len[b], op.compress_block_size, op.compress_stride);
+    const int64_t after = WindowCount(p.kv_len[b], op.compress_block_size, op.compress_stride);
+    const int64_t before = WindowCount(p.kv_len[b] - p.q_len[b], op.compress_block_size, op.compress_stride);
     if (after - before > p.slots)
       Fail(op.kName, "slot_mapping",
            Join("have a slot for every new window: ", after - before, " at sequence ", b), Join(p.slots));

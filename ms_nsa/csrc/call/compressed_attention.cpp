@@ -29,7 +29,7 @@ Lengths Fill(const Operator& op, SelectAttentionInputs* out) {
   Lengths lengths{};
   lengths.most_tokens = CheckPrefixes(name, "actual_seq_qlen", out->actual_seq_qlen, op.B, "T1", op.T1);
   lengths.most_rows = CheckPrefixes(name, "actual_seq_kvlen", raw, op.B, "its last entry", raw[op.B - 1]);
-  lengths.most_windows = Windows(lengths.most_rows, op.compress_block_size, op.compress_stride);
+  lengths.most_windows = WindowCount(lengths.most_rows, op.compress_block_size, op.compress_stride);
   lengths.compressed_ends = CompressedEnds(raw, op.B, op.compress_block_size, op.compress_stride);
   const int64_t rows = lengths.compressed_ends.back();
   if (op.T2 < rows) Fail(name, "key", Join("have at least ", rows, " rows"), Join(op.T2));

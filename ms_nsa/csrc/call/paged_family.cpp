@@ -74,7 +74,7 @@ void Run(NsaCompressAttentionInfer& op) {
   // The cache's rows are windows; raw rows have no cache here, so that only int32 bounds their blocks.
   const int64_t longest =
       CheckLengths(op.kName, "actual_seq_kvlen", params.kv_len, op.B, "2^31 - 1", INT32_MAX);
-  const int64_t most = Windows(longest, op.compress_block_size, op.compress_stride);
+  const int64_t most = WindowCount(longest, op.compress_block_size, op.compress_stride);
   if (most > op.max_blocks * op.page_block_size)
     Fail(op.kName, "block_table", Join("have pages for ", most, " compressed rows"),
          Join(op.max_blocks, " pages of ", op.page_block_size, " rows"));
@@ -87,7 +87,7 @@ void Run(NsaCompressAttentionInfer& op) {
   params.chosen_indices = static_cast<int32_t*>(op.topk_indices);
   for (int64_t b = 0; b < op.B; ++b) {
     if (q_len[b] == 0) continue;
-    CheckRows(op, params, b, 0, Windows(params.kv_len[b], op.compress_block_size, op.compress_stride));
+    CheckRows(op, params, b, 0, WindowCount(params.kv_len[b], op.compress_block_size, op.compress_stride));
   }
   RunKernel(op, Kernels().paged_attention, params, params.max_threads);
 }

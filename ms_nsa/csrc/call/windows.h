@@ -9,10 +9,6 @@
 
 namespace ms_nsa {
 
-inline int64_t Windows(int64_t rows, int64_t compress_block_size, int64_t compress_stride) {
-  return WindowCount(rows, compress_block_size, compress_stride);
-}
-
 // Prefix sums of compressed rows for checked prefix sums of raw rows; not empty, as there is a sequence.
 inline std::vector<int64_t> CompressedEnds(const int64_t* raw_ends, int64_t batch,
                                            int64_t compress_block_size, int64_t compress_stride) {
