@@ -28,9 +28,10 @@ class _Result(ctypes.Structure):
 
     @property
     def params(self):
-        """The tiling data as host.AttentionParams."""
-        assert self.data_size == ctypes.sizeof(host.AttentionParams)
-        return host.AttentionParams.from_buffer(bytearray(bytes(self)[self._data_at :]))
+        """The tiling data: its bytes, or of an operator that has them host.AttentionParams."""
+        data = bytearray(bytes(self)[self._data_at : self._data_at + self.data_size])
+        shared = self.data_size == ctypes.sizeof(host.AttentionParams)
+        return host.AttentionParams.from_buffer(data) if shared else bytes(data)
 
     @property
     def workspace_bytes(self):
