@@ -228,7 +228,7 @@ NOTHING = [0] * 8
 
 def in_ascend_cells(operator, attributes, device, gradient=None, records=()):
     """CPU primitives in the Cells that wrap the Ascend ones: how calls reach them is what a CPU can show."""
-    cell = ascend.CELLS.get(operator, ascend.AscendKernel)
+    cell = ascend.cell_of(operator)
     record = dict(records).get(operator, NOTHING)
     made = cpu_make(operator, attributes, device)
     return tuple(cell(operator, NodeOnCpu(primitive, record), attributes, gradient) for primitive in made)
