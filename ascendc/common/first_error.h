@@ -17,15 +17,17 @@ enum class BrokenRule : int64_t {
   kSum,        // lengths of all sequences are not the number of rows
   kMask,       // atten_mask smaller than the longest sequences
   kIndex,      // a select block behind the sequence
-  kPage,       // a page beyond the cache under a selected block
+  kPage,       // a page beyond the cache under rows that are read
   kTokenMask,  // atten_mask over new tokens smaller than the most of them
+  kWindows,    // compression: more windows than rows for them
+  kSlots,      // paged compression: more new windows of a sequence than slots
 };
 
 struct FirstError {  // a cache line
   BrokenRule rule;
-  int64_t of_keys;   // a length: 1 for actual_seq_kvlen, else 0
+  int64_t of_keys;   // a length: 1 for actual_seq_kvlen, 2 for actual_seq_len, else 0
   int64_t where[3];  // sequence; kFalls: and the sum before; kMask: longest query, longest key; kTokenMask:
-                     // the former; kIndex: token, kv head, slot; kPage: sequence, slot
+                     // the former; kIndex: token, kv head, slot; kPage: sequence, slot; kSlots: sequence
   int64_t value, bound;  // kMask, kTokenMask: the rows and columns that there are
   int64_t unused;
 };
