@@ -6,6 +6,7 @@
 
 #include "attention_workspace.h"
 #include "core_split.h"
+#include "errors.h"
 
 namespace ms_nsa {
 namespace {
@@ -32,6 +33,11 @@ int32_t ChunkRows(const AttentionParams& p) {
 }
 
 }  // namespace
+
+Plan PlanOf(const Tiling& tiling) {
+  if (!tiling.error.empty()) throw ArgumentError(tiling.error);
+  return MakePlan(tiling.params, tiling.block_dim, tiling.workspace_bytes);
+}
 
 std::string FirstBroken(const char* op, std::initializer_list<Rule> rules) {
   for (const Rule& r : rules) {

@@ -17,15 +17,23 @@ from ms_nsa.primitive import vendor
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory):
-    """sources: a copy of ascendc; variables: CANN's, for build and use; vendor: what build.sh installed."""
+    """sources: ascendc in a copy of the tree; variables: CANN's, for build and use; vendor: what build.sh installed."""
     folder = tmp_path_factory.mktemp("package")
-    sources = folder / "ascendc"
-    shutil.copytree(host.ASCENDC, sources)
+    sources = copy_sources(folder)
     variables = {**toolkit.environment(), **toolkit.install(folder / "cann")}
     made = SimpleNamespace(folder=folder, sources=sources, variables=variables)
     made.done = build(made, folder / "installed")
     made.vendor = folder / "installed" / "vendors" / "ms_nsa"
     return made
+
+
+def copy_sources(folder):
+    """The folder ascendc in a copy of what its build reads; its path."""
+    for part in ("ascendc", "op_info", "ms_nsa/csrc"):
+        shutil.copytree(host.ROOT / part, folder / part)
+    for path in host.ROOT.glob("ms_nsa/op_*.py"):
+        shutil.copy(path, folder / "ms_nsa")
+    return folder / "ascendc"
 
 
 def build(package, target, sources=None, **changes):

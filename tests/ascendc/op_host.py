@@ -14,10 +14,8 @@ from ms_nsa import op_reader, registry
 
 HERE = pathlib.Path(__file__).resolve().parent
 OP_HOST, OP_KERNEL = host.ASCENDC / "op_host", host.ASCENDC / "op_kernel"
-OPERATORS = {
-    registry.load(name)["ascend_name"]: name
-    for name in ("NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer")
-}
+NAMES = [path.stem for path in sorted((host.ROOT / "op_info").glob("*.json"))]
+OPERATORS = {registry.load(name)["ascend_name"]: name for name in NAMES if "ascend_name" in registry.load(name)}
 
 SYSTEM_WORKSPACE = 16 << 20
 
@@ -45,7 +43,7 @@ class _Result(ctypes.Structure):
 @functools.cache
 def library():
     """As C++11, which CANN compiles op_host as."""
-    sources = [HERE / "op_host.cpp", *sorted(OP_HOST.glob("*.cpp"))]
+    sources = [HERE / "op_host.cpp", *sorted(OP_HOST.glob("*.cpp")), host.generated() / "op_info.cpp"]
     lib = ctypes.CDLL(str(host.build(sources, "op_host", ["-std=c++11", f"-I{HERE / 'cann' / 'include'}"])))
     lib.HostNewCall.restype = ctypes.c_void_p
     lib.HostAddFloat.argtypes = [ctypes.c_void_p, ctypes.c_float]
