@@ -15,7 +15,7 @@ class ArgumentError : public std::invalid_argument {
 
 template <typename... Parts>
 std::string Join(const Parts&... parts) {
-  std::ostringstream out;
+  std::ostringstream out(std::ios_base::out);  // GCC 8's library has no constructor without arguments
   (out << ... << parts);
   return out.str();
 }
