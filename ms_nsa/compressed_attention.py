@@ -300,11 +300,6 @@ class NsaCompressAttention(cells.OperatorCell):
 _cell = cells.cached(NsaCompressAttention)
 
 
-@ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaCompressAttention, *attributes)
-
-
 def nsa_compress_attention(
     query,
     key,
@@ -388,5 +383,4 @@ def nsa_compress_attention(
         init_blocks,
         local_blocks,
     )
-    _check_hashable(*attributes)
     return _cell(*attributes)(query, key, value, topk_mask, atten_mask, actual_seq_qlen, actual_seq_kvlen)

@@ -134,11 +134,6 @@ _cell = cells.cached(NsaCompressAttentionInfer)
 
 
 @ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaCompressAttentionInfer, *attributes)
-
-
-@ops.constexpr
 def _check_no_mask(name, mask):
     if mask is not None:
         checks.fail(ValueError, _INFER, name, "be None", type(mask).__name__)
@@ -232,5 +227,4 @@ def nsa_compress_attention_infer(
         init_blocks,
         local_blocks,
     )
-    _check_hashable(*attributes)
     return _cell(*attributes)(query, key, value, block_table, actual_seq_qlen, actual_sel_seq_kvlen)

@@ -88,11 +88,6 @@ _cell = cells.cached(NsaCompressInfer)
 
 
 @ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaCompressInfer, *attributes)
-
-
-@ops.constexpr
 def _check_no_cache(cache):
     if cache is not None:
         checks.fail(ValueError, _INFER, "cache", "be None", type(cache).__name__)
@@ -150,6 +145,5 @@ def nsa_compress_infer(
         [[9]]
     """
     _check_no_cache(cache)
-    _check_hashable(compress_block_size, compress_stride, page_block_size)
     cell = _cell(compress_block_size, compress_stride, page_block_size)
     return cell(input, weight, slot_mapping, block_table, actual_seq_len, actual_seq_qlen)

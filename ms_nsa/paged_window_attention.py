@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sliding window for decoding over a paged cache: the Cell and the functional form."""
 
-from mindspore import ops
-
 from ms_nsa import cells, checks, refused_gradients
 
 _INFER = "NsaWindowAttentionInfer"
@@ -106,11 +104,6 @@ class NsaWindowAttentionInfer(cells.OperatorCell):
 _cell = cells.cached(NsaWindowAttentionInfer)
 
 
-@ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaWindowAttentionInfer, *attributes)
-
-
 def nsa_window_attention_infer(
     query,
     key,
@@ -166,5 +159,4 @@ def nsa_window_attention_infer(
         (2, 1, 8, 24)
     """
     attributes = head_num, key_value_head_num, window_size, page_block_size, scale_value, layout
-    _check_hashable(*attributes)
     return _cell(*attributes)(query, key, value, block_table, actual_seq_qlen, actual_seq_kvlen)

@@ -207,11 +207,6 @@ class NsaWindowAttention(cells.OperatorCell):
 _cell = cells.cached(NsaWindowAttention)
 
 
-@ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaWindowAttention, *attributes)
-
-
 def nsa_window_attention(
     query, key, value, scale_value, head_num, window_size, actual_seq_qlen=None, actual_seq_kvlen=None
 ):
@@ -252,5 +247,4 @@ def nsa_window_attention(
         >>> print(attention_out.shape)
         (6, 8, 24)
     """
-    _check_hashable(head_num, window_size, scale_value)
     return _cell(head_num, window_size, scale_value)(query, key, value, actual_seq_qlen, actual_seq_kvlen)
