@@ -221,7 +221,8 @@ def _row_template(rows):
 @ops.constexpr
 def row_template(ends, compress_block_size, compress_stride):
     """A tensor with as many elements as there are compressed rows; None where the lengths are wrong."""
-    if not len(ends) or not all(map(_is_int, ends)) or max(map(abs, ends)) > _LARGEST:
+    listed = isinstance(ends, (tuple, list)) or (is_int_array(ends) and ends.ndim == 1)
+    if not listed or not len(ends) or not all(map(_is_int, ends)) or max(map(abs, ends)) > _LARGEST:
         return None
     return _row_template(_compressed_ends(tuple(ends), compress_block_size, compress_stride)[-1])
 

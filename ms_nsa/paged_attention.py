@@ -33,12 +33,14 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
             documents for its own operators, on any device. Default ``"auto"``.
         return_softmax_lse (bool, optional): ``True`` returns `softmax_max` and `softmax_sum` as well, whose
             ``softmax_max + log(softmax_sum)`` merges the results of parts of a cache. Default ``False``.
+        cache_layout (str, optional): ``"BSND"`` or ``"BNSD"``, in whose pages the rows of a head follow one another:
+            the faster one. Default ``"BSND"``.
 
     Inputs:
         - **query** (Tensor) - BSH :math:`(B, S, N1 \cdot D1)`, BSND :math:`(B, S, N1, D1)`, TND
           :math:`(T, N1, D1)`; float16, bfloat16 or float32.
-        - **key** (Tensor) - BSND :math:`(num\_blocks, page\_block\_size, N2, D1)`, otherwise
-          :math:`(num\_blocks, page\_block\_size, N2 \cdot D1)`; dtype of `query`.
+        - **key** (Tensor) - :math:`(num\_blocks, page\_block\_size, N2, D1)`, or the last two dimensions as one; with
+          `cache_layout` ``"BNSD"`` :math:`(num\_blocks, N2, page\_block\_size, D1)`; dtype of `query`.
         - **value** (Tensor) - the same with D2.
         - **topk_indices** (Tensor) - int32 or int64. TND :math:`(T, N2, select\_block\_count)`, otherwise
           :math:`(B, S, N2, select\_block\_count)`, or :math:`(B, N2, select\_block\_count)` when S is 1. Block
@@ -102,6 +104,7 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
         sparse_mode=0,
         limits="auto",
         return_softmax_lse=False,
+        cache_layout="BSND",
     ):
         super().__init__()
         attributes, device = checks.operator_attributes(
@@ -114,6 +117,7 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
             page_block_size=page_block_size,
             scale_value=scale_value,
             layout=layout,
+            cache_layout=cache_layout,
             sparse_mode=sparse_mode,
             return_softmax_lse=return_softmax_lse,
         )
@@ -157,6 +161,7 @@ def nsa_select_attention_infer(
     block_table=None,
     actual_seq_qlen=None,
     actual_seq_kvlen=None,
+    cache_layout="BSND",
 ):
     r"""
     Functional form of :class:`ms_nsa.NsaSelectedAttentionInfer`, called like
@@ -179,6 +184,7 @@ def nsa_select_attention_infer(
         actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New tokens of every sequence. Default
             ``None``: S each, in TND 1 each.
         actual_seq_kvlen (Union[tuple, list, ndarray, Tensor]): Rows of every sequence. Must be given.
+        cache_layout (str, optional): ``"BSND"`` or ``"BNSD"``. Default ``"BSND"``.
 
     Returns:
         Tensor, attention_out in the layout of `query`.
@@ -206,7 +212,8 @@ def nsa_select_attention_infer(
         >>> print(attention_out.shape)
         (2, 1, 8, 20)
     """
-    attributes = head_num, key_value_head_num, select_block_size, select_block_count, page_block_size
-    _check_hashable(*attributes, scale_value, layout)
-    cell = _cell(*attributes, scale_value, layout)
+    sizes = head_num, key_value_head_num, select_block_size, select_block_count, page_block_size
+    attributes = *sizes, scale_value, layout, 0, "auto", False, cache_layout
+    _check_hashable(*attributes)
+    cell = _cell(*attributes)
     return cell(query, key, value, topk_indices, block_table, actual_seq_qlen, actual_seq_kvlen, atten_mask)

@@ -66,6 +66,7 @@ Plan Tile(const NsaSelectedAttentionInfer& op, int32_t aic_cores) {
   shapes.has_q_lens = !op.actual_seq_qlen.absent();
   shapes.statistics = op.return_softmax_lse != 0;
   shapes.token_mask = op.atten_mask.shape.size() == 3;
+  if (op.cache_layout != "BSND") Fail(kOp, "cache_layout", "be 'BSND' on Ascend", "'BNSD'");
   const std::string error = CheckMask(op, shapes.attention);
   if (!error.empty()) throw ArgumentError(error);
   return PlanOf(TileInfer(shapes, aic_cores));

@@ -130,7 +130,7 @@ def call_of(case, empty=False, gradient=False, debug=0):
     if hasattr(case, "block_table"):
         op_type = "MsNsaSelectedAttentionInfer"
         attributes.update(page_block_size=case.page_block_size, layout=case.layout)
-        attributes.update(return_softmax_lse=int(case.return_softmax_lse))
+        attributes.update(return_softmax_lse=int(case.return_softmax_lse), cache_layout=case.cache_layout)
     shapes = {}
     for tensor in registry.inputs(OPERATORS[op_type], "ascend"):
         absent = op_reader.ABSENT if empty else None

@@ -238,7 +238,7 @@ def small_call(kind, shapes, attributes):
         return make_call("MsNsaSelectAttentionGrad", {**given, **shapes}, {**common, **attributes})
     given = {"query": (3, 2, 6, 48), "key": (7, 16, 2, 48), "value": (7, 16, 2, 32), "topk_indices": (3, 2, 2, 5)}
     given.update(atten_mask=None, block_table=(3, 4), actual_seq_qlen=None, actual_seq_kvlen=(3,))
-    common.update(key_value_head_num=2, page_block_size=16, layout="BSND", return_softmax_lse=0)
+    common.update(key_value_head_num=2, page_block_size=16, layout="BSND", cache_layout="BSND", return_softmax_lse=0)
     return make_call("MsNsaSelectedAttentionInfer", {**given, **shapes}, {**common, **attributes})
 
 
@@ -252,7 +252,7 @@ def test_a_wrong_call_gets_a_sentence(capfd, kind, shapes, attributes, sentence)
 
 
 def test_a_choice_beyond_the_listed_ones_is_refused(capfd):
-    values = dict(zip([a["name"] for a in registry.attributes("NsaSelectedAttentionInfer", "ascend")], [1] * 11))
+    values = dict(zip([a["name"] for a in registry.attributes("NsaSelectedAttentionInfer", "ascend")], [1] * 12))
     values = tuple({**values, "layout": 3}.values())
     assert op_host.Call("MsNsaSelectedAttentionInfer", dict.fromkeys(INFER_INPUTS), values).tile(20) is None
     sentence = "layout must be 0 (BSH), 1 (BSND) or 2 (TND), got 3"

@@ -25,8 +25,8 @@ int main(int argc, char** argv) {
   if (library == nullptr) return std::fprintf(stderr, "%s\n", dlerror()), 1;
   auto* set_threads = Find<void(int)>(library, "MsNsaSetThreads");
   auto* report = Find<int(char*, int)>(library, "MsNsaReport");
-  auto* check = Find<int(const char*, const char*, int, const int*, const int64_t*, int64_t*, char*, int)>(
-      library, "MsNsaCheckShapes");
+  using Check = int(const char*, const char*, int, const int*, const int64_t*, int64_t*, int64_t, char*, int);
+  auto* check = Find<Check>(library, "MsNsaCheckShapes");
   if (set_threads == nullptr || report == nullptr || check == nullptr) return 1;
   char text[kBytes];
   set_threads(3);
@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
   const int64_t extents[] = {1, 1};
   int64_t out[kBytes];
   if (check("NsaSelectAttention", "head_num=1\nselect_block_size=1\nselect_block_count=1", kInputs, ranks,
-            extents, out, text, kBytes) == 0)
+            extents, out, kBytes, text, kBytes) == 0)
     return 1;
   std::printf("%s\n", text);
   return 0;

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damaged installations, and those in places that MindSpore cannot name, end in one sentence."""
 
+import pathlib
 import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -10,6 +12,7 @@ import ms_nsa
 from ms_nsa import native, registry
 
 LIBRARY = native.library_path()
+LOADER = pathlib.Path(__file__).resolve().parents[1] / "cpp" / "load_library.cpp"
 
 
 @pytest.fixture
@@ -58,3 +61,13 @@ def test_a_colon_in_the_path(installed):
     rule = "hold no colon, at which MindSpore ends the name of a library"
     with pytest.raises(RuntimeError, match=f"^ms_nsa: the path of the installation must {rule}, got {folder}$"):
         ms_nsa.NsaSelectAttention(1)
+
+
+def test_the_library_without_python(tmp_path):
+    """As .ci/wheels tries that of another processor."""
+    program = tmp_path / "load_library"
+    subprocess.run(["g++", "-O1", LOADER, "-o", program, "-ldl"], check=True)
+    done = subprocess.run([program, LIBRARY], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\w+;[\w,]+;3;set;\d+$", done.stdout, flags=re.MULTILINE)
+    assert "NsaSelectAttention: query must have rank 3 [T1, N1, D1], got shape [1, 1]\n" in done.stdout

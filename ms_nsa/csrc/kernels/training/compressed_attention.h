@@ -8,6 +8,7 @@
 #include "../row_result.h"
 #include "online_softmax.h"
 #include "packed_keys.h"
+#include "strided_prefetch.h"
 
 namespace ms_nsa {
 namespace {
@@ -140,9 +141,20 @@ class CompressedWorker {
                                      : in_.atten_mask + (tile_.first_token + token) * in_.atten_mask_cols;
   }
 
+  // The tile's rows of query or attention_out; the first ones are under way.
+  StridedPrefetch TokensAhead(const void* rows, int64_t width) const {
+    const int64_t bytes = width * sizeof(S);
+    StridedPrefetch next(static_cast<const char*>(rows) + QueryRow(0, 0) * bytes, group_ * bytes,
+                         in_.n1 * bytes, tile_.tokens);
+    next.Advance(CeilDiv(kRowsAhead, group_));
+    return next;
+  }
+
   void Score(const PackedKeys<Dot, E>& keys) {
     const auto* query = static_cast<const S*>(in_.query);
+    StridedPrefetch next = TokensAhead(query, in_.d1);
     for (int64_t row = 0; row < rows_; ++row) {
+      if (row % group_ == 0) next.Advance(1);
       a_[row] = query_ + row * query_stride_;
       PackRow<Dot, E>(query + QueryRow(row / group_, row % group_) * in_.d1, in_.d1,
                       query_ + row * query_stride_);
@@ -221,7 +233,7 @@ class CompressedWorker {
     const Candidates candidates = CandidatesOf(in_, p_.choice, tile_.seq, s);
     float* weight = weight_ + overlap_.before();
     for (int64_t i = 0; i < overlap_.after(); ++i) weight[RoundUp(keys_seen_, kValueTile) + i] = 0.0f;
-    overlap_.Importance(weight, Limit(token), candidates.blocks, importance_);
+    overlap_.template Importance<V>(weight, Limit(token), candidates.blocks, importance_);
     const int64_t at = (tile_.seq.q_start + s) * in_.n2 + tile_.owner % in_.n2;
     chooser_.template Choose<V>(candidates, importance_, p_.topk_indices + at * p_.choice.block_count);
   }
@@ -263,7 +275,10 @@ class CompressedWorker {
   }
 
   void Finish(const PackedKeys<Dot, E>& keys) {
+    StridedPrefetch next;
+    if (p_.attention_out != nullptr) next = TokensAhead(p_.attention_out, in_.d2);
     for (int64_t row = 0; row < rows_; ++row) {
+      if (row % group_ == 0) next.Advance(1);
       const int64_t to = QueryRow(row / group_, row % group_);
       const float max = row_[row].max, sum = row_[row].sum;
       StoreStatistics(p_.softmax_max, p_.softmax_sum, to, max, sum);
