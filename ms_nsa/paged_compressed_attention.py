@@ -67,10 +67,12 @@ class NsaCompressAttentionInfer(cells.OperatorCell):
         TypeError: If an argument has a wrong type, or an input a wrong dtype.
         ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
         RuntimeError: If a value does not fit: lengths beyond S, a block table without pages for all compressed
-            rows, a page id that does not exist. In PyNative mode it is raised when the result is read.
+            rows, a page id that does not exist. In PyNative mode it is raised when the result is read. On Ascend values
+            are looked at in PyNative mode, where MS_NSA_DEBUG=1 is set when the Cell is made; elsewhere wrong ones
+            contribute nothing.
 
     Supported Platforms:
-        ``CPU``
+        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
 
     Examples:
         >>> import numpy as np
@@ -196,7 +198,7 @@ def nsa_compress_attention_infer(
         TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
 
     Supported Platforms:
-        ``CPU``
+        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
 
     Examples:
         >>> import numpy as np
