@@ -354,7 +354,9 @@ def nsa_compress_attention(
         tuple of Tensor: attention_out, topk_indices, softmax_max and softmax_sum.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaCompressAttention`.
+        TypeError: As :class:`ms_nsa.NsaCompressAttention`.
+        ValueError: As :class:`ms_nsa.NsaCompressAttention`.
+        RuntimeError: As :class:`ms_nsa.NsaCompressAttention`.
 
     Supported Platforms:
         ``CPU``

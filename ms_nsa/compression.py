@@ -169,7 +169,9 @@ def nsa_compress(input, weight, compress_block_size, compress_stride, actual_seq
         Tensor, :math:`(T3, N2, D)` in the dtype of `input`.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaCompress`.
+        TypeError: As :class:`ms_nsa.NsaCompress`.
+        ValueError: As :class:`ms_nsa.NsaCompress`.
+        RuntimeError: As :class:`ms_nsa.NsaCompress`.
 
     Supported Platforms:
         ``CPU``

@@ -70,7 +70,7 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
             is set when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -183,10 +183,12 @@ def nsa_select_attention_infer(
         Tensor, attention_out in the layout of `query`.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
+        TypeError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
+        ValueError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
+        RuntimeError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np

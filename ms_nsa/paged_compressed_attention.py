@@ -72,7 +72,7 @@ class NsaCompressAttentionInfer(cells.OperatorCell):
             contribute nothing.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -195,10 +195,12 @@ def nsa_compress_attention_infer(
         tuple of Tensor: attention_out in the layout of `query`, and topk_indices.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
+        TypeError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
+        ValueError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
+        RuntimeError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np

@@ -126,7 +126,9 @@ def nsa_compress_infer(
         tuple of Tensor: rows and slots.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaCompressInfer`.
+        TypeError: As :class:`ms_nsa.NsaCompressInfer`.
+        ValueError: As :class:`ms_nsa.NsaCompressInfer`.
+        RuntimeError: As :class:`ms_nsa.NsaCompressInfer`.
 
     Supported Platforms:
         ``CPU``

@@ -55,7 +55,7 @@ class NsaWindowAttentionInfer(cells.OperatorCell):
             mode, where MS_NSA_DEBUG=1 is set when the Cell is made; elsewhere wrong ones contribute nothing.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -141,10 +141,12 @@ def nsa_window_attention_infer(
         Tensor, attention_out in the layout of `query`.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaWindowAttentionInfer`.
+        TypeError: As :class:`ms_nsa.NsaWindowAttentionInfer`.
+        ValueError: As :class:`ms_nsa.NsaWindowAttentionInfer`.
+        RuntimeError: As :class:`ms_nsa.NsaWindowAttentionInfer`.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np

@@ -69,7 +69,7 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
             when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -206,7 +206,7 @@ class NsaSelectAttention(cells.OperatorCell):
             when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -331,10 +331,12 @@ def nsa_select_attention(
         :math:`(T1, N1, 8)` in float32.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaSelectAttention`.
+        TypeError: As :class:`ms_nsa.NsaSelectAttention`.
+        ValueError: As :class:`ms_nsa.NsaSelectAttention`.
+        RuntimeError: As :class:`ms_nsa.NsaSelectAttention`.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np

@@ -230,7 +230,9 @@ def nsa_window_attention(
         :math:`(T1, N1, 8)` in float32.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaWindowAttention`.
+        TypeError: As :class:`ms_nsa.NsaWindowAttention`.
+        ValueError: As :class:`ms_nsa.NsaWindowAttention`.
+        RuntimeError: As :class:`ms_nsa.NsaWindowAttention`.
 
     Supported Platforms:
         ``CPU``
