@@ -6,6 +6,7 @@
 #include "attention_params.h"
 #include "integers.h"
 #include "token.h"
+#include "windows.h"
 
 namespace ms_nsa {
 
@@ -20,7 +21,6 @@ struct PagedRangeParams {
   int64_t score_floats;  // compressed rows: of a row of kept scores
   int64_t scores_at;     // their place in the workspace, in bytes
   int64_t round_tokens;  // so many tokens have kept scores at a time
-  int32_t heads_first;   // a page is [N2, rows, D], not [rows, N2, D]
 };
 
 // Scores are kept from the steps of a round until its blocks are chosen. An AIC goes on when its own AIVs
@@ -30,10 +30,6 @@ constexpr int64_t kScoreRounds = 2;
 struct RowRange {
   int64_t first, end;
 };
-
-MS_NSA_FN int64_t WindowCount(int64_t rows, int64_t compress_block_size, int64_t compress_stride) {
-  return rows < compress_block_size ? 0 : (rows - compress_block_size) / compress_stride + 1;
-}
 
 // The rows of the cache that a token sees, counted inside its sequence. No sequence has more than its pages
 // hold.
