@@ -42,6 +42,10 @@ for folder in op_host op_kernel; do
   rm -f "$project/$folder"/*.h "$project/$folder"/*.cpp
   cp "$sources"/common/*.h "$sources/$folder"/*.h "$sources/$folder"/*.cpp "$project/$folder/"
 done
+# The registration is made of op_info; its rules are arithmetic that the CPU's library has.
+root=$(dirname "$sources")
+"$python" "$sources/generate.py" "$root/op_info" "$project/op_host" || fail "op_info must be understood, see above"
+cp "$root"/ms_nsa/csrc/call/{errors,extents,tensor}.h "$project/op_host/"
 
 "$python" - "$project/CMakePresets.json" "$chips" "$cann" "$python" <<'PYTHON'
 import json

@@ -122,14 +122,6 @@ def _attribute(operator, attribute, value):
     return _size(operator, name, value, 0 if kind == "count" else 1)
 
 
-def refuse_unhashable(make, *arguments):
-    """Before a cache of Cells: what cannot be hashed is no valid argument, and the Cell says of which name."""
-    try:
-        hash(arguments)
-    except TypeError:
-        make(*arguments)
-
-
 def _switch(operator, argument, value):
     if not isinstance(value, (bool, np.bool_)):
         fail(TypeError, operator, argument, "be a bool", value)
@@ -221,7 +213,8 @@ def _row_template(rows):
 @ops.constexpr
 def row_template(ends, compress_block_size, compress_stride):
     """A tensor with as many elements as there are compressed rows; None where the lengths are wrong."""
-    if not len(ends) or not all(map(_is_int, ends)) or max(map(abs, ends)) > _LARGEST:
+    listed = isinstance(ends, (tuple, list)) or (is_int_array(ends) and ends.ndim == 1)
+    if not listed or not len(ends) or not all(map(_is_int, ends)) or max(map(abs, ends)) > _LARGEST:
         return None
     return _row_template(_compressed_ends(tuple(ends), compress_block_size, compress_stride)[-1])
 

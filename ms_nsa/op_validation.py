@@ -29,6 +29,8 @@ def validate(info):
         _check_entries(info)
         _check_expressions(info)
         _check_limits(info)
+        if "ascend_name" in info:
+            _check_ascend(info)
     except (KeyError, SyntaxError, ValueError) as error:
         raise RuntimeError(f"ms_nsa: op_info/{info.get('name')}.json must be understood, got {error}") from error
 
@@ -130,3 +132,12 @@ def _check_limits(info):
         _require(operands and (relation == "in" or len(operands) == 1), "operands of", rule)
         for operand in operands:
             _require(operand.isdigit() or operand in known, f"operand in {rule!r}:", operand)
+
+
+def _check_ascend(info):
+    """What every operator has on Ascend: what looks for wrong values, where it leaves them, and the kernels' limits."""
+    for part, name in (("attributes", "debug"), ("outputs", "first_error")):
+        found = [item.get("devices") for item in info[part] if item["name"] == name]
+        _require(found == [["ascend"]], f"devices of {name} on Ascend:", found)
+    _require(info["outputs"][-1]["name"] == "first_error", "last output", info["outputs"][-1]["name"])
+    _require("ascend_kernels" in info["limits"], "no limits", "ascend_kernels")

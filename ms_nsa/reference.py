@@ -73,12 +73,13 @@ def select_attention_grad(
 def selected_attention_infer(
     query, key, value, topk_indices, block_table, actual_seq_qlen, actual_seq_kvlen, scale_value,
     head_num, key_value_head_num, select_block_size, page_block_size,
-    layout="BSND", atten_mask=None, sparse_mode=0, return_softmax_lse=False,
+    layout="BSND", atten_mask=None, sparse_mode=0, return_softmax_lse=False, cache_layout="BSND",
 ):  # fmt: skip
     """Decode over a paged kv cache.
 
     query [B, S, N1 * D1] (layout BSH), [B, S, N1, D1] (BSND) or [T, N1, D1] (TND); key and value [num_blocks,
-    page_block_size, N2, D], or the last two dimensions as one; topk_indices [B, S, N2, count], or
+    page_block_size, N2, D], or the last two dimensions as one, or with cache_layout "BNSD" [num_blocks, N2,
+    page_block_size, D]; topk_indices [B, S, N2, count], or
     [B, N2, count] when S = 1, or [T, N2, count] in TND. Row j of sequence b is row j % page_block_size of
     page block_table[b, j // page_block_size]. The lengths are per sequence; actual_seq_qlen=None means S
     tokens each, in TND one token each. Token i of a sequence sees rows j < kv_len - (q_len - 1 - i), under
@@ -97,6 +98,8 @@ def selected_attention_infer(
     """
     query, key, value = float64(query, key, value)
     n1, n2, batch = head_num, key_value_head_num, len(actual_seq_kvlen)
+    if cache_layout == "BNSD":
+        key, value = key.swapaxes(1, 2), value.swapaxes(1, 2)
     d1, d2 = (math.prod(cache.shape[2:]) // n2 for cache in (key, value))
     leading = query.shape[: 1 if layout == "TND" else 2]
     s = 1 if layout == "TND" else leading[1]

@@ -27,6 +27,11 @@ def load(operator):
     raise RuntimeError(f"ms_nsa: op_info/{operator}.json must exist, got no such file in {_FOLDERS[0]}")
 
 
+def has_gradient(operator):
+    """Whether op_info has an operator for the gradient of `operator`."""
+    return any((folder / f"{operator}Grad.json").is_file() for folder in _FOLDERS)
+
+
 def _read(path):
     try:
         info = json.loads(path.read_text(encoding="utf-8"))

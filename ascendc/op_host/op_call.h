@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the operators' registrations share: dtypes, and the step from CANN's contexts to the tiling functions
-// and back. CANN compiles op_host as C++11.
+// What the operators' registrations share: the step from CANN's contexts to the structs of op_info and to the
+// tilings, and back. CANN compiles op_host as C++11.
 #pragma once
 
 #include <cstdio>
 #include <string>
 #include <vector>
 
-#include "attention_tiling.h"
-#include "first_error.h"
+#include "call_source.h"
+#include "extents.h"
+#include "plan.h"
 #include "register/op_def_registry.h"
 
 namespace ms_nsa {
@@ -16,16 +17,6 @@ namespace ms_nsa {
 using DataTypes = std::vector<ge::DataType>;
 
 // Column c of all inputs and outputs is one combination of dtypes that has a kernel.
-inline DataTypes QueryTypes() {
-  return {ge::DT_FLOAT16, ge::DT_FLOAT16, ge::DT_BF16, ge::DT_BF16};
-}
-inline DataTypes MaskTypes() {
-  return {ge::DT_UINT8, ge::DT_BOOL, ge::DT_UINT8, ge::DT_BOOL};
-}
-inline DataTypes Always(ge::DataType type) {
-  return DataTypes(4, type);
-}
-
 inline void DefineInput(ops::OpDef& op, const char* name, ops::Option given, const DataTypes& types) {
   const std::vector<ge::Format> formats(types.size(), ge::FORMAT_ND);
   op.Input(name)
@@ -41,83 +32,87 @@ inline void DefineOutput(ops::OpDef& op, const char* name, const DataTypes& type
   op.Output(name).ParamType(ops::REQUIRED).DataType(types).Format(formats).UnknownShapeFormat(formats);
 }
 
-inline void DefineInts(ops::OpDef& op, std::initializer_list<const char*> names) {
-  for (const char* name : names) op.Attr(name).AttrType(ops::REQUIRED).Int();
+inline const gert::Shape& ShapeOf(const gert::Shape& shape) {
+  return shape;
+}
+inline const gert::Shape& ShapeOf(const gert::StorageShape& shape) {
+  return shape.GetStorageShape();
 }
 
-inline gert::Shape FirstErrorShape() {
-  return gert::Shape({sizeof(FirstError) / sizeof(int64_t)});
-}
-
-constexpr int64_t kStatLanes = 8;  // softmax_max and softmax_sum hold each value eight times
-
-// An absent optional input comes as nothing or, from MindSpore, as an empty tensor of this rank whose extents
-// are all 0 (ABSENT in ms_nsa/op_reader.py). Any other tensor is given, an empty one too, and is checked.
-constexpr size_t kAbsentRank = 7;
-
-// Inputs by their place in the registration, whether earlier optional ones are there or not.
-class TilingCall {
+// A call in one of CANN's contexts. An absent optional input comes as nothing or, from MindSpore, as the
+// empty tensor that a Tensor calls absent. Any other tensor is given, an empty one too, and is checked.
+template <class Context>
+class ContextCall : public CallSource {
  public:
-  explicit TilingCall(gert::TilingContext* context) : context_(context) {}
+  explicit ContextCall(Context* context) : context_(context) {}
 
-  // 0 for what is absent.
-  size_t Rank(size_t input) const {
-    const gert::StorageShape* storage = context_->GetOptionalInputShape(input);
-    if (storage == nullptr) return 0;
-    const gert::Shape& shape = storage->GetStorageShape();
-    const size_t rank = shape.GetDimNum();
-    size_t zeros = 0;
-    while (zeros < rank && shape.GetDim(zeros) == 0) ++zeros;
-    return rank == kAbsentRank && zeros == rank ? 0 : rank;
+  Tensor Input(size_t place) const override {
+    Tensor tensor;
+    const auto* found = context_->GetOptionalInputShape(place);
+    if (found == nullptr) return tensor;
+    const gert::Shape& shape = ShapeOf(*found);
+    tensor.shape.resize(shape.GetDimNum());
+    for (size_t i = 0; i < tensor.shape.size(); ++i) tensor.shape[i] = shape.GetDim(i);
+    return tensor;
   }
-  // 0 beyond the rank.
-  int64_t Extent(size_t input, size_t dim) const {
-    if (dim >= Rank(input)) return 0;
-    return context_->GetOptionalInputShape(input)->GetStorageShape().GetDim(dim);
-  }
-  bool Given(size_t input) const { return Rank(input) > 0; }
-  // Absent, or of this rank.
-  bool MayHaveRank(size_t input, size_t rank) const { return !Given(input) || Rank(input) == rank; }
-  // Absent, or with something along `dim`, which is owed where `wanted` is not 0.
-  bool MayCover(size_t input, size_t dim, int64_t wanted) const {
-    return !Given(input) || wanted == 0 || Extent(input, dim) > 0;
-  }
-  int64_t Last(size_t input) const { return Rank(input) ? Extent(input, Rank(input) - 1) : 0; }
-  int64_t Int(size_t attribute) const { return Attribute<int64_t>(attribute); }
-  float Float(size_t attribute) const { return Attribute<float>(attribute); }
+  int64_t Int(size_t place) const override { return Attribute<int64_t>(place); }
+  float Float(size_t place) const override { return Attribute<float>(place); }
 
  private:
   template <class T>
-  T Attribute(size_t index) const {
+  T Attribute(size_t place) const {
     const gert::RuntimeAttrs* attributes = context_->GetAttrs();
-    const T* value = attributes ? attributes->GetAttrPointer<T>(index) : nullptr;
+    const T* value = attributes ? attributes->GetAttrPointer<T>(place) : nullptr;
     return value ? *value : T{};
   }
 
-  gert::TilingContext* context_;
+  Context* context_;
 };
 
-inline ge::graphStatus Refuse(const std::string& error) {
-  std::fprintf(stderr, "%s\n", error.c_str());
+// The operator's struct for a call, not checked yet: a graph with dynamic shapes asks for what it knows.
+template <class Operator, class Context>
+Operator Understand(Context* context) {
+  Operator op;
+  op.Read(ContextCall<Context>(context));
+  op.BindExtents();
+  return op;
+}
+
+inline ge::graphStatus Refuse(const char* sentence) {
+  std::fprintf(stderr, "%s\n", sentence);
   return ge::GRAPH_FAILED;
 }
 
 int32_t AicCores(gert::TilingContext* context);
-size_t SystemWorkspace(gert::TilingContext* context);
 
 // Hands a plan to CANN. All cores must be resident at once, since the kernels wait for one another.
-template <class Plan>
-ge::graphStatus Submit(const Plan& plan, gert::TilingContext* context) {
-  if (!plan.error.empty()) return Refuse(plan.error);
-  auto* params = context->GetTilingData<decltype(plan.params)>();
-  size_t* workspace = context->GetWorkspaceSizes(1);
-  if (params == nullptr || workspace == nullptr)
-    return Refuse("ms_nsa: CANN left no room for the tiling data");
-  *params = plan.params;
-  *workspace = SystemWorkspace(context) + static_cast<size_t>(plan.workspace_bytes);
-  context->SetBlockDim(static_cast<uint32_t>(plan.block_dim));
-  context->SetScheduleMode(1);
+ge::graphStatus Submit(const Plan& plan, gert::TilingContext* context);
+
+template <class Operator>
+ge::graphStatus InferShapesOf(gert::InferShapeContext* context) {
+  try {
+    const Operator op = Understand<Operator>(context);
+    size_t index = 0;
+    for (const Shape& found : op.OutputShapes()) {
+      gert::Shape* out = context->GetOutputShape(index++);
+      out->SetDimNum(0);
+      for (const int64_t extent : found) out->AppendDim(extent);
+    }
+  } catch (const ArgumentError& error) {
+    return Refuse(error.what());
+  }
   return ge::GRAPH_SUCCESS;
+}
+
+template <class Operator>
+ge::graphStatus TilingOf(gert::TilingContext* context) {
+  try {
+    const Operator op = Understand<Operator>(context);
+    op.CheckRules();
+    return Submit(Tile(op, AicCores(context)), context);
+  } catch (const ArgumentError& error) {
+    return Refuse(error.what());
+  }
 }
 
 }  // namespace ms_nsa

@@ -4,11 +4,12 @@
 #include <algorithm>
 
 #include "grad_workspace.h"
+#include "op_info.h"
 
 namespace ms_nsa {
 namespace {
 
-constexpr const char* kOp = "MsNsaSelectAttentionGrad";
+constexpr const char* kOp = NsaSelectAttentionGrad::kName;
 
 // The query gradients of two segments are under way at a time. They stay in L2 (192 MB), but where few tokens
 // share a block, reading and writing its gradients once a segment costs more than that saves.
@@ -47,6 +48,13 @@ Tiling TileSelectGrad(const SelectShapes& s, int32_t aic_cores) {
   const GradArea area = GradAreaOf(p, 0);
   tiling.workspace_bytes = area.cores + tiling.block_dim * area.core_bytes;
   return tiling;
+}
+
+Plan Tile(const NsaSelectAttentionGrad& op, int32_t aic_cores) {
+  SelectShapes shapes = SelectShapesOf(op);
+  shapes.has_max_grad = !op.softmax_max_grad.absent();
+  shapes.has_sum_grad = !op.softmax_sum_grad.absent();
+  return PlanOf(TileSelectGrad(shapes, aic_cores));
 }
 
 }  // namespace ms_nsa

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "block_workspace.h"
+#include "op_info.h"
 
 namespace ms_nsa {
 namespace {
@@ -67,7 +68,7 @@ AttentionParams PackedParams(const SelectShapes& s) {
 
 Tiling TileSelect(const SelectShapes& s, int32_t aic_cores, Schedule schedule) {
   Tiling tiling{};
-  tiling.error = CheckAttention("MsNsaSelectAttention", s.attention, aic_cores);
+  tiling.error = CheckAttention(NsaSelectAttention::kName, s.attention, aic_cores);
   if (!tiling.error.empty()) return tiling;
   tiling.params = PackedParams(s);
   AttentionParams& p = tiling.params;
@@ -80,6 +81,10 @@ Tiling TileSelect(const SelectShapes& s, int32_t aic_cores, Schedule schedule) {
     tiling.workspace_bytes = area.cores + tiling.block_dim * area.core_bytes;
   }
   return tiling;
+}
+
+Plan Tile(const NsaSelectAttention& op, int32_t aic_cores) {
+  return PlanOf(TileSelect(SelectShapesOf(op), aic_cores));
 }
 
 }  // namespace ms_nsa

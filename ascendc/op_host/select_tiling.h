@@ -14,6 +14,19 @@ struct SelectShapes {
   bool has_max_grad, has_sum_grad;  // gradient: those of the statistics
 };
 
+// Of the forward's or the gradient's struct in op_info.h.
+template <class Operator>
+SelectShapes SelectShapesOf(const Operator& op) {
+  SelectShapes shapes{};
+  shapes.attention = AttentionShapesOf(op);
+  shapes.t1 = op.T1;
+  shapes.t2 = op.T2;
+  shapes.batch = op.B;
+  shapes.has_q_lens = !op.actual_seq_qlen.absent();
+  shapes.has_kv_lens = !op.actual_seq_kvlen.absent();
+  return shapes;
+}
+
 // What follows from the shapes alone; the shapes must have passed CheckAttention.
 AttentionParams PackedParams(const SelectShapes& shapes);
 

@@ -55,28 +55,31 @@ class BlockIndexBuilder {
     indices_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(gm.topk_indices));
   }
 
+  // Two masks in turn: one is counted and on its way out while the next is made.
   __aicore__ inline void Build(const Segment& segment, const BlockIndex& index) {
     const int64_t units = segment.Blocks(p_) * p_.kv_heads;
     const int64_t cores = AscendC::GetBlockNum() * kVectorCores, core = AscendC::GetBlockIdx();
-    const int64_t end = Quota(units, core + 1, cores);
-    int64_t head = -1;
-    for (int64_t unit = Quota(units, core, cores); unit < end; ++unit) {
-      const int64_t wanted = unit / segment.Blocks(p_);
-      if (wanted != head) LoadIndices(segment, wanted);
-      head = wanted;
-      BuildUnit(segment, index, unit);
+    const int64_t first = Quota(units, core, cores), end = Quota(units, core + 1, cores);
+    head_ = -1;
+    for (int32_t buffer = 0; buffer < 2; ++buffer) AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(buffer);
+    if (first < end) Compare(segment, first);
+    for (int64_t unit = first; unit < end; ++unit) {
+      if (unit + 1 < end) Compare(segment, unit + 1);
+      Store(segment, index, unit);
     }
+    for (int32_t buffer = 0; buffer < 2; ++buffer) AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(buffer);
     AscendC::PipeBarrier<PIPE_ALL>();
   }
 
  private:
   static constexpr int32_t kMaskBytes = kSegmentEntries / 8;
   static constexpr int32_t kCountAt = kMaskBytes;  // behind the mask
+  static constexpr int32_t kBufferBytes = kCountAt + BlockIndex::kCountInts * 4;
   static constexpr int32_t kEvent = 0;
 
  public:
   static constexpr int32_t kInBytes = kSegmentEntries * 4;
-  static constexpr int32_t kOutBytes = kCountAt + BlockIndex::kCountInts * 4;
+  static constexpr int32_t kOutBytes = 2 * kBufferBytes;
 
  private:
   __aicore__ inline int32_t Entries(const Segment& segment) const {
@@ -99,16 +102,29 @@ class BlockIndexBuilder {
     AscendC::PipeBarrier<PIPE_ALL>();
   }
 
-  __aicore__ inline void BuildUnit(const Segment& segment, const BlockIndex& index, int64_t unit) {
+  __aicore__ inline AscendC::LocalTensor<uint64_t> MaskOf(int64_t unit) {
+    return ub_.Out<uint64_t>(unit % 2 * kBufferBytes, kMaskWords);
+  }
+
+  __aicore__ inline void Compare(const Segment& segment, int64_t unit) {
     const AscendC::LocalTensor<int32_t> indices = ub_.In<int32_t>(0, kSegmentEntries);
-    const AscendC::LocalTensor<uint64_t> mask = ub_.Out<uint64_t>(0, kMaskWords);
-    const AscendC::LocalTensor<int32_t> count = ub_.Out<int32_t>(kCountAt, BlockIndex::kCountInts);
-    const int32_t entries = Entries(segment), words = entries / 64;
-    AscendC::Compares(mask.template ReinterpretCast<uint8_t>(), indices,
+    const int64_t head = unit / segment.Blocks(p_);
+    const int32_t buffer = unit % 2;
+    if (head != head_) LoadIndices(segment, head);
+    head_ = head;
+    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(buffer);
+    AscendC::Compares(MaskOf(unit).template ReinterpretCast<uint8_t>(), indices,
                       static_cast<int32_t>(unit % segment.Blocks(p_)), AscendC::CMPMODE::EQ,
-                      static_cast<uint32_t>(entries));
-    AscendC::SetFlag<AscendC::HardEvent::V_S>(kEvent);
-    AscendC::WaitFlag<AscendC::HardEvent::V_S>(kEvent);
+                      static_cast<uint32_t>(Entries(segment)));
+    AscendC::SetFlag<AscendC::HardEvent::V_S>(buffer);
+  }
+
+  __aicore__ inline void Store(const Segment& segment, const BlockIndex& index, int64_t unit) {
+    const int32_t words = Entries(segment) / 64, buffer = unit % 2;
+    const AscendC::LocalTensor<uint64_t> mask = MaskOf(unit);
+    const AscendC::LocalTensor<int32_t> count =
+        ub_.Out<int32_t>(buffer * kBufferBytes + kCountAt, BlockIndex::kCountInts);
+    AscendC::WaitFlag<AscendC::HardEvent::V_S>(buffer);
     int32_t ones = 0;
     for (int32_t word = 0; word < words; ++word) ones += CountOnes(mask.GetValue(word));
     AscendC::SetFlag<AscendC::HardEvent::S_V>(kEvent);
@@ -118,13 +134,13 @@ class BlockIndexBuilder {
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kEvent);
     AscendC::DataCopyPad(index.Mask(unit), mask, {1, static_cast<uint32_t>(words * 8), 0, 0, 0});
     AscendC::DataCopy(index.CountOf(unit), count, BlockIndex::kCountInts);
-    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kEvent);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kEvent);
+    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(buffer);
   }
 
   const AttentionParams& p_;
   AscendC::GlobalTensor<int32_t> indices_;
   UnifiedBuffer& ub_;
+  int64_t head_ = -1;  // whose indices are in UB
 };
 
 }  // namespace ms_nsa

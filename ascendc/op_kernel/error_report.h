@@ -9,12 +9,12 @@ namespace ms_nsa {
 
 // Slow: one AIV looks at everything, by scalar loads. Without the flag the output stays as it was, which
 // costs nothing: only who set the flag reads it.
-template <class Source, class Addresses>
-__aicore__ inline void ReportFirstError(const AttentionParams& params, const Addresses& gm,
-                                        GM_ADDR first_error) {
-  if (!params.debug || AscendC::GetBlockIdx() != 0) return;
-  const Source source(params, gm);
-  const FirstError found = ErrorFinder<Source>(params, source).Find();
+template <class Params>
+__aicore__ inline bool LooksForErrors(const Params& params) {
+  return params.debug && AscendC::GetBlockIdx() == 0;
+}
+
+__aicore__ inline void LeaveFirstError(const FirstError& found, GM_ADDR first_error) {
   const int64_t fields[] = {static_cast<int64_t>(found.rule),
                             found.of_keys,
                             found.where[0],
@@ -28,6 +28,14 @@ __aicore__ inline void ReportFirstError(const AttentionParams& params, const Add
   for (int32_t i = 0; i < 8; ++i) report.SetValue(i, fields[i]);
   AscendC::DataCacheCleanAndInvalid<int64_t, AscendC::CacheLine::SINGLE_CACHE_LINE,
                                     AscendC::DcciDst::CACHELINE_OUT>(report);
+}
+
+template <class Source, class Addresses>
+__aicore__ inline void ReportFirstError(const AttentionParams& params, const Addresses& gm,
+                                        GM_ADDR first_error) {
+  if (!LooksForErrors(params)) return;
+  const Source source(params, gm);
+  LeaveFirstError(ErrorFinder<Source>(params, source).Find(), first_error);
 }
 
 }  // namespace ms_nsa

@@ -43,6 +43,13 @@ class GmSource {
   __aicore__ inline int64_t Page(int64_t sequence, int64_t slot) const {
     return pages_.GetValue(sequence * params_.max_blocks + slot);
   }
+  // The work is done in rounds of so many tokens.
+  __aicore__ inline int64_t RoundTokens() const { return params_.tokens; }
+  // Of keys or values, in elements: from row to row, and where a row of a head begins.
+  __aicore__ inline int64_t CacheStride(int32_t width) const { return int64_t{params_.kv_heads} * width; }
+  __aicore__ inline int64_t CacheOffset(int64_t row, int32_t head, int32_t width) const {
+    return row * CacheStride(width) + int64_t{head} * width;
+  }
   __aicore__ inline bool Dropped(int64_t mask_row, int64_t column) const {
     return dropped_.GetValue(mask_row * params_.atten_mask_cols + column) != 0;
   }

@@ -79,7 +79,9 @@ def block(head, lines):
 
 
 class Operator:
-    """The C++ of one operator."""
+    """The C++ of one operator; ``ascendc/generate.py`` makes another of the same parts."""
+
+    device = "cpu"
 
     def __init__(self, info):
         self.info, self.name = info, info["name"]
@@ -89,7 +91,7 @@ class Operator:
         return cpp(language.expression(self.info, text))
 
     def struct(self):
-        attributes = [f"  {CPP_TYPES[a['type']]} {a['name']}{{}};" for a in self.attributes("cpu")]
+        attributes = [f"  {CPP_TYPES[a['type']]} {a['name']}{{}};" for a in self.attributes()]
         unit, joined = self.work()[1:]
         return f"""
 struct {self.name} {{
@@ -103,7 +105,7 @@ struct {self.name} {{
   Tensor {", ".join(self.inputs)};
 
   // Outputs; nullptr where one is not asked for.
-  void {", ".join(f"*{tensor['name']}{{}}" for tensor in self.outputs("cpu"))};
+  void {", ".join(f"*{tensor['name']}{{}}" for tensor in self.outputs())};
 
   // Extents; kUnknown where one is not known or does not exist.
   int64_t {", ".join(f"{name} = kUnknown" for name in self.info["extents"])};
@@ -125,10 +127,11 @@ struct {self.name} {{
 void Run({self.name}&);
 """
 
-    def attributes(self, device):
-        return [a for a in self.info["attributes"] if device in a.get("devices", (device,))]
+    def attributes(self):
+        return [a for a in self.info["attributes"] if self.device in a.get("devices", (self.device,))]
 
-    def outputs(self, device):
+    def outputs(self, device=None):
+        device = device or self.device
         return [tensor for tensor in self.info["outputs"] if device in tensor.get("devices", (device,))]
 
     def work(self):
@@ -147,7 +150,7 @@ void Run({self.name}&);
         return "\n".join([f"{result} {self.name}::{rest} {{", *(f"  {line}" for line in lines), "}", ""])
 
     def definitions(self):
-        read = [f'{a["name"]} = source.{READERS[a["type"]]}("{a["name"]}");' for a in self.attributes("cpu")]
+        read = [f'{a["name"]} = source.{READERS[a["type"]]}("{a["name"]}");' for a in self.attributes()]
         inputs = [f"{name} = std::move(in[{index}]);" for index, name in enumerate(self.inputs)]
         extents = [f"{name} = {self.expression(text)};" for name, text in self.info["extents"].items()]
         return "\n".join(
@@ -173,7 +176,7 @@ void Run({self.name}&);
                 yield f"{name} = std::move(in[{index}]);"
 
     def read_outputs(self):
-        for tensor in self.outputs("cpu"):
+        for tensor in self.outputs():
             condition = f"if ({tensor['if']}) " if "if" in tensor else ""
             yield f"{condition}{tensor['name']} = *out++;"
 
@@ -182,12 +185,14 @@ void Run({self.name}&);
 
     def output_shapes(self):
         yield "Shapes shapes;"
-        for tensor in self.outputs("cpu"):
-            lines = self.by_form(
-                tensor["shape"], lambda form: f"shapes.push_back(OutputShape({self.extents_of(form)}));"
-            )
-            yield from block(f"if ({tensor['if']})", lines) if "if" in tensor else lines
+        for tensor in self.outputs():
+            lines = self.by_form(tensor["shape"], self.add_output_shape)
+            yield from block(f"if ({tensor['if']})", lines) if self.may_lack(tensor) else lines
         yield "return shapes;"
+
+    def may_lack(self, output):
+        """Whether an output is there only where its attribute asks for it."""
+        return "if" in output
 
     def add_output_shape(self, form):
         return f"shapes.push_back(OutputShape({self.extents_of(form)}));"
@@ -216,7 +221,7 @@ void Run({self.name}&);
             word = "else "
 
     def check_rules(self):
-        for attribute in self.attributes("cpu"):
+        for attribute in self.attributes():
             least = {"size": 1, "count": 0}.get(str(attribute.get("is")))
             if least is not None:
                 yield f'CheckSize(kName, "{attribute["name"]}", {attribute["name"]}, {least});'
@@ -228,11 +233,17 @@ void Run({self.name}&);
             if language.is_source(self.info, tensor["name"]) or not language.is_exact(self.info, tensor["shape"]):
                 yield from self.check_rank(tensor)
         for condition, message in language.rules(self.info):
-            yield f"if ({self.expression(condition)} == 0) FailRule(kName, Join({self.message(message)}));"
+            yield self.check_rule(condition, message)
         for tensor in self.info["inputs"]:
             if language.is_exact(self.info, tensor["shape"]):
                 yield from self.check_shape(tensor)
+        yield from self.check_limits()
+
+    def check_limits(self):
         yield "CheckLimits(kName, limits, LimitQuantities());"
+
+    def check_rule(self, condition, message):
+        return f"if ({self.expression(condition)} == 0) FailRule(kName, Join({self.message(message)}));"
 
     def message(self, text):
         parts = language.message(self.info, text)
@@ -268,7 +279,7 @@ void Run({self.name}&);
         yield "if (limits.empty()) return {};"
         yield "return {"
         for name, text in known.items():
-            if name in {a["name"] for a in self.info["attributes"]} - {a["name"] for a in self.attributes("cpu")}:
+            if name in {a["name"] for a in self.info["attributes"]} - {a["name"] for a in self.attributes()}:
                 continue
             yield f'    {{"{name}", {self.expression(text) if text else "kUnknown"}}},'
         yield "};"
@@ -279,7 +290,7 @@ void Run({self.name}&);
         for chosen in itertools.product((False, True), repeat=len(suffixes)):
             on = {name for name, asked in zip(suffixes, chosen) if asked}
             name = self.name + "".join(suffix for key, suffix in suffixes.items() if key in on)
-            outputs = [tensor for tensor in self.outputs("cpu") if tensor.get("if") in (None, *on)]
+            outputs = [tensor for tensor in self.outputs() if tensor.get("if") in (None, *on)]
             yield f"MS_NSA_KERNEL({name}, {self.name})"
             yield self.inference(name, outputs, "CpuShapes")
         if "ascend_name" in self.info:
@@ -326,13 +337,13 @@ using namespace extent;
 EXPORTED = "{{\n  global: MsNsa*;{}\n  local: *;\n}};\n"
 
 
-def load(folder):
+def load(folder, kind=Operator):
     for path in sorted(pathlib.Path(folder).glob("*.json")):
         info = json.loads(path.read_text(encoding="utf-8"))
         op_validation.validate(info)
         if info["name"] != path.stem:
             raise RuntimeError(f"ms_nsa: {path} must name {path.stem}, got {info['name']}")
-        yield Operator(info)
+        yield kind(info)
 
 
 def main(folder, output):

@@ -79,7 +79,10 @@ class AscendKernel(nn.Cell):
 
 
 class _AscendForward(AscendKernel):
-    """The forward operator: a primitive whose attributes are inputs would owe gradients for them, a Cell does not."""
+    """A forward operator: a primitive whose attributes are inputs would owe gradients for them, a Cell does not.
+
+    Graph mode wants the parameters of `bprop` by name: there is a subclass for each number of inputs.
+    """
 
     def __init__(self, operator, node, attributes, gradient=None):
         super().__init__(operator, node, attributes)
@@ -94,16 +97,36 @@ class _AscendForward(AscendKernel):
         super().__setstate__(state)
         self._bprop = make_bprop(self._gradient)
 
-    def construct(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen):
-        tensors = query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen
-        return self._results(self._node(*tensors))
 
-    def bprop(self, query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout):
-        return self._bprop(query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout)
+class _ForwardOf1(_AscendForward):
+    def bprop(self, a, out, dout):
+        return self._bprop(a, out, dout)
 
 
+class _ForwardOf4(_AscendForward):
+    def bprop(self, a, b, c, d, out, dout):
+        return self._bprop(a, b, c, d, out, dout)
+
+
+class _ForwardOf5(_AscendForward):
+    def bprop(self, a, b, c, d, e, out, dout):
+        return self._bprop(a, b, c, d, e, out, dout)
+
+
+class _ForwardOf7(_AscendForward):
+    def bprop(self, a, b, c, d, e, f, g, out, dout):
+        return self._bprop(a, b, c, d, e, f, g, out, dout)
+
+
+_FORWARDS = {1: _ForwardOf1, 4: _ForwardOf4, 5: _ForwardOf5, 7: _ForwardOf7}
 NODES = {"NsaSelectAttentionGrad": _AscendGradNode}
-CELLS = {"NsaSelectAttention": _AscendForward}
+
+
+def cell_of(operator):
+    """The class that calls an operator: one with a gradient where op_info has that operator."""
+    if not registry.has_gradient(operator):
+        return AscendKernel
+    return _FORWARDS[len(load(operator)["inputs"])]
 
 
 @copyable
@@ -126,6 +149,6 @@ def make_ascend(operator, attributes, device, gradient):
     if wrong:
         raise RuntimeError(wrong)
     values = registry.ascend_values(operator, attributes)
-    node, cell = NODES.get(operator, _AscendNode), CELLS.get(operator, AscendKernel)
+    node, cell = NODES.get(operator, _AscendNode), cell_of(operator)
     primitives = [ascend_primitive(operator, attributes, device, known) for known in (True, False)]
     return tuple(cell(operator, node(primitive, values), attributes, gradient) for primitive in primitives)

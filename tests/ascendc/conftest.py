@@ -12,20 +12,29 @@ from mindspore.ops.operations import custom_ops
 
 from ascendc import host
 from ascendc.cann import toolkit
-from ms_nsa.primitive import vendor
+from ascendc.twin_primitive import TwinPrimitive
+from ms_nsa.primitive import ascend, vendor
 
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory):
-    """sources: a copy of ascendc; variables: CANN's, for build and use; vendor: what build.sh installed."""
+    """sources: ascendc in a copy of the tree; variables: CANN's, for build and use; vendor: what build.sh installed."""
     folder = tmp_path_factory.mktemp("package")
-    sources = folder / "ascendc"
-    shutil.copytree(host.ASCENDC, sources)
+    sources = copy_sources(folder)
     variables = {**toolkit.environment(), **toolkit.install(folder / "cann")}
     made = SimpleNamespace(folder=folder, sources=sources, variables=variables)
     made.done = build(made, folder / "installed")
     made.vendor = folder / "installed" / "vendors" / "ms_nsa"
     return made
+
+
+def copy_sources(folder):
+    """The folder ascendc in a copy of what its build reads; its path."""
+    for part in ("ascendc", "op_info", "ms_nsa/csrc"):
+        shutil.copytree(host.ROOT / part, folder / part)
+    for path in host.ROOT.glob("ms_nsa/op_*.py"):
+        shutil.copy(path, folder / "ms_nsa")
+    return folder / "ascendc"
 
 
 def build(package, target, sources=None, **changes):
@@ -55,3 +64,20 @@ def machine(monkeypatch, package, chip="ascend910b", target="Ascend", cann=None)
 @pytest.fixture
 def npu(monkeypatch, package):
     machine(monkeypatch, package)
+
+
+@pytest.fixture
+def on_twin(monkeypatch, package):
+    """Makes of this machine one on which Cells that are built with (or without) debugging run on the twin."""
+    construct = ascend.ascend_primitive
+
+    def primitive(operator, *arguments):
+        return TwinPrimitive(operator, construct(operator, *arguments))
+
+    def switch(debug):
+        machine(monkeypatch, package)
+        monkeypatch.setattr(ascend, "ascend_primitive", primitive)
+        monkeypatch.setenv("MS_JIT", "0")  # a graph of one node runs as the Python that it is written in
+        monkeypatch.setenv("MS_NSA_DEBUG", debug)
+
+    return switch

@@ -5,7 +5,9 @@ import functools
 
 import numpy as np
 
-from ascendc import host
+from ascendc import host, op_host
+from ascendc.cann import toolkit
+from ms_nsa import registry
 from ms_nsa.primitive import first_error
 from twin import twin
 
@@ -14,13 +16,13 @@ TYPES = {"float16": "half", "bfloat16": "bfloat16_t"}
 
 
 @functools.cache
-def kernel(operator, dtype):
-    return twin.compile_kernel(
-        KERNELS / f"{operator}.cpp", [f"DTYPE_QUERY={TYPES[dtype]}"], [host.ASCENDC / "common", KERNELS]
-    )
+def kernel(operator, dtype, typed_by="query"):
+    """typed_by: the input whose dtype it is; CANN tells a kernel the dtypes of all inputs."""
+    defined = [f"DTYPE_{typed_by.upper()}={TYPES[dtype]}"]
+    return twin.compile_kernel(KERNELS / f"{operator}.cpp", defined, [host.ASCENDC / "common", KERNELS])
 
 
-def launch(entry, dtype, inputs, outputs, plan, **options):
+def launch(entry, dtype, inputs, outputs, plan, typed_by="query", **options):
     """The launch's result, with the operator's last output apart: the record first_error.
 
     plan: host.Plan, or what op_host made of a call.
@@ -32,9 +34,38 @@ def launch(entry, dtype, inputs, outputs, plan, **options):
         twin.workspace(plan.workspace_bytes),
         np.frombuffer(bytes(plan.params), np.uint8),
     ]
-    launched = kernel(entry, dtype).launch(entry, arguments, block_dim=plan.block_dim, **options)
+    launched = kernel(entry, dtype, typed_by).launch(entry, arguments, block_dim=plan.block_dim, **options)
     launched.first_error = launched.outputs.pop().tolist()
     return launched
+
+
+def run(operator, tensors, attributes, aic_cores=3, debug=False, **options):
+    """{output's name: array} and the launch's result: an operator of op_info as op_host registers and tiles it.
+
+    tensors: arrays by name, None or nothing for what is absent. attributes: by name, without those that a Cell adds.
+    """
+    info, op_type = registry.load(operator), registry.load(operator)["ascend_name"]
+    inputs = [(each["name"], tensors.get(each["name"])) for each in registry.inputs(operator, "ascend")]
+    values = op_host.values_of(op_type, {**attributes, "debug": int(debug)})
+    call = op_host.Call(op_type, {name: None if array is None else array.shape for name, array in inputs}, values)
+    plan = call.tile(aic_cores)
+    if plan is None:
+        raise ValueError(f"{op_type}: the tiling refused, see stderr")
+    master = tensors[info["dtype_of"]].dtype
+    names = [each["name"] for each in registry.outputs(operator, "ascend")][:-1]
+    types = [each["dtype"] for each in registry.outputs(operator, "ascend")]
+    types = [master if kind == "T" else np.dtype(kind[0]) for kind in types]
+    outputs = [twin.output(*each) for each in zip(call.infer_shapes(), map(_plain, types), names)]
+    given = [None if array is None else array.view(_plain(array.dtype)) for _, array in inputs]
+    launched = launch(
+        toolkit.snake(op_type), master.name, given, outputs, plan, info["dtype_of"], aic_cores=aic_cores, **options
+    )
+    return {name: out.view(kind) for name, out, kind in zip(names, launched.outputs, types)}, launched
+
+
+def _plain(dtype):
+    """The twin moves bytes: 16-bit floats go in and out as integers, and flags too."""
+    return {"float16": np.uint16, "bfloat16": np.uint16, "bool": np.uint8}.get(dtype.name, dtype)
 
 
 def _launch(entry, case, inputs, outputs, aic_cores, options, schedule="best"):

@@ -6,12 +6,14 @@ import functools
 import hashlib
 import pathlib
 import subprocess
+import sys
 
 from builds import one_builder
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ASCENDC = ROOT / "ascendc"
 FOLDERS = [ASCENDC / "common", ASCENDC / "op_host"]
+RULES = ROOT / "ms_nsa" / "csrc" / "call"  # whose arithmetic of extents op_host takes
 LAYOUTS = ("BSH", "BSND", "TND")
 SCHEDULES = ("best", "token", "block")
 
@@ -103,16 +105,30 @@ class Plan(ctypes.Structure):
     ]
 
 
+@functools.cache
+def generated():
+    """The folder of what ascendc/generate.py makes of op_info."""
+    scripts = [ASCENDC / "generate.py", ROOT / "ms_nsa" / "csrc" / "generate.py", *sorted(ROOT.glob("ms_nsa/op_*.py"))]
+    files = [*scripts, *sorted((ROOT / "op_info").glob("*.json"))]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    target = ROOT / "build" / "ascendc" / f"op_info-{digest}"
+    with one_builder(target):
+        if not (target / "op_info.cpp").is_file():  # the last that is written
+            subprocess.run([sys.executable, str(scripts[0]), str(ROOT / "op_info"), str(target)], check=True)
+    return target
+
+
 def build(sources, name, options=("-std=c++17",)):
     """Path of a shared library of `sources`, compiled anew only when something changed."""
     headers = [*sorted(ROOT.glob("tests/ascendc/cann/include/**/*.h"))]
-    headers += [path for folder in FOLDERS for path in sorted(folder.glob("*.h"))]
+    headers += [path for folder in (*FOLDERS, generated(), RULES) for path in sorted(folder.glob("*.h"))]
     text = b"".join(path.read_bytes() for path in (*sources, *headers)) + repr(options).encode()
     digest = hashlib.sha256(text).hexdigest()[:16]
     target = ROOT / "build" / "ascendc" / f"{name}-{digest}.so"
     with one_builder(target):
         if not target.exists():
-            include = [f"-I{folder}" for folder in FOLDERS]
+            # RULES has a limits.h, which must not hide the system's.
+            include = [*(f"-I{folder}" for folder in (*FOLDERS, generated())), f"-iquote{RULES}"]
             flags = ["-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
             partial = target.with_suffix(".tmp")
             subprocess.run(["g++", *options, *flags, *include, *map(str, sources), "-o", str(partial)], check=True)

@@ -99,11 +99,11 @@ extern "C" int HostTiling(const char* op, const gert::Call* call, int aic_cores,
   gert::TilingContext context(*call, {cores, 2 * cores, static_cast<uint32_t>(system_workspace)},
                               sizeof(result->data));
   if (Find(op)->core.tiling(&context) != ge::GRAPH_SUCCESS) return 1;
-  result->data_size = static_cast<int64_t>(context.data_size);
+  result->data_size = static_cast<int64_t>(context.tiling_data().GetDataSize());
   result->workspace = static_cast<int64_t>(context.workspace);
   result->block_dim = context.block_dim;
   result->schedule_mode = context.schedule_mode;
-  std::copy_n(context.data(), sizeof(result->data), result->data);
+  std::copy_n(static_cast<const char*>(context.tiling_data().GetData()), sizeof(result->data), result->data);
   return 0;
 }
 

@@ -14,10 +14,8 @@ from ms_nsa import op_reader, registry
 
 HERE = pathlib.Path(__file__).resolve().parent
 OP_HOST, OP_KERNEL = host.ASCENDC / "op_host", host.ASCENDC / "op_kernel"
-OPERATORS = {
-    registry.load(name)["ascend_name"]: name
-    for name in ("NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer")
-}
+NAMES = [path.stem for path in sorted((host.ROOT / "op_info").glob("*.json"))]
+OPERATORS = {registry.load(name)["ascend_name"]: name for name in NAMES if "ascend_name" in registry.load(name)}
 
 SYSTEM_WORKSPACE = 16 << 20
 
@@ -30,9 +28,10 @@ class _Result(ctypes.Structure):
 
     @property
     def params(self):
-        """The tiling data as host.AttentionParams."""
-        assert self.data_size == ctypes.sizeof(host.AttentionParams)
-        return host.AttentionParams.from_buffer(bytearray(bytes(self)[self._data_at :]))
+        """The tiling data: its bytes, or of an operator that has them host.AttentionParams."""
+        data = bytearray(bytes(self)[self._data_at : self._data_at + self.data_size])
+        shared = self.data_size == ctypes.sizeof(host.AttentionParams)
+        return host.AttentionParams.from_buffer(data) if shared else bytes(data)
 
     @property
     def workspace_bytes(self):
@@ -45,7 +44,7 @@ class _Result(ctypes.Structure):
 @functools.cache
 def library():
     """As C++11, which CANN compiles op_host as."""
-    sources = [HERE / "op_host.cpp", *sorted(OP_HOST.glob("*.cpp"))]
+    sources = [HERE / "op_host.cpp", *sorted(OP_HOST.glob("*.cpp")), host.generated() / "op_info.cpp"]
     lib = ctypes.CDLL(str(host.build(sources, "op_host", ["-std=c++11", f"-I{HERE / 'cann' / 'include'}"])))
     lib.HostNewCall.restype = ctypes.c_void_p
     lib.HostAddFloat.argtypes = [ctypes.c_void_p, ctypes.c_float]
@@ -131,7 +130,7 @@ def call_of(case, empty=False, gradient=False, debug=0):
     if hasattr(case, "block_table"):
         op_type = "MsNsaSelectedAttentionInfer"
         attributes.update(page_block_size=case.page_block_size, layout=case.layout)
-        attributes.update(return_softmax_lse=int(case.return_softmax_lse))
+        attributes.update(return_softmax_lse=int(case.return_softmax_lse), cache_layout=case.cache_layout)
     shapes = {}
     for tensor in registry.inputs(OPERATORS[op_type], "ascend"):
         absent = op_reader.ABSENT if empty else None

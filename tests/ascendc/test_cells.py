@@ -104,7 +104,7 @@ CELLS = {
 VALUES = {
     "NsaSelectAttention": (8, 64, 16, 3, 0, 0.3, 0),
     "NsaSelectAttentionGrad": (8, 64, 16, 3, 0, 0.3, 0),
-    "NsaSelectedAttentionInfer": (8, 2, 64, 16, 128, 2, 0, 0.3, 2, 0, 0),
+    "NsaSelectedAttentionInfer": (8, 2, 64, 16, 128, 2, 0, 0.3, 2, 0, 0, 0),
 }
 SHAPES = {
     "NsaSelectAttention": [(9, 8, 192), (70, 2, 192), (70, 2, 128), (9, 2, 16), (0,) * 7, (3,), (3,)],
@@ -177,7 +177,8 @@ def test_inference_in_python(npu, operator):
 def test_inference_in_the_library(operator):
     """For graphs with dynamic shapes: all extents known, the number of sequences unknown, the rows unknown."""
     attributes = dict(zip([a["name"] for a in registry.attributes(operator, "ascend")], VALUES[operator]))
-    attributes.update({"layout": "TND"} if "layout" in attributes else {}, limits="", return_softmax_lse=0)
+    paged = {"layout": "TND", "cache_layout": "BSND"} if "layout" in attributes else {}
+    attributes.update(paged, limits="", return_softmax_lse=0)
     shapes, outputs = SHAPES[operator], OUTPUTS[operator]
     assert inference.infer_shapes(operator, shapes, attributes) == [*outputs]
     unknown = [tuple(-1 if len(shape) == 1 else extent for extent in shape) for shape in shapes]
@@ -228,7 +229,7 @@ NOTHING = [0] * 8
 
 def in_ascend_cells(operator, attributes, device, gradient=None, records=()):
     """CPU primitives in the Cells that wrap the Ascend ones: how calls reach them is what a CPU can show."""
-    cell = ascend.CELLS.get(operator, ascend.AscendKernel)
+    cell = ascend.cell_of(operator)
     record = dict(records).get(operator, NOTHING)
     made = cpu_make(operator, attributes, device)
     return tuple(cell(operator, NodeOnCpu(primitive, record), attributes, gradient) for primitive in made)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """op_host: what it registers agrees with op_info, the kernels and Python; what its functions make of a call."""
 
+import importlib.util
+import json
 import re
 
 import numpy as np
@@ -15,11 +17,6 @@ OP_TYPES = sorted(op_host.OPERATORS)
 ENTRIES = sorted(op_host.OP_KERNEL.glob("ms_nsa_*.cpp"))
 CHIPS = ["ascend910b", "ascend910_93"]
 NAMES_OF_TYPES = {number: name for name, number in cann.TYPES.items()}
-ENUMS = {
-    "NsaSelectAttention": ("select_op.h", "select_input", "select_attribute"),
-    "NsaSelectAttentionGrad": ("select_op.h", "select_grad_input", "select_attribute"),
-    "NsaSelectedAttentionInfer": ("infer_op.cpp", "infer_input", "infer_attribute"),
-}
 
 
 def registered_columns(op_type):
@@ -82,14 +79,13 @@ def test_every_operator_has_a_kernel():
     assert ["".join(word.title() for word in path.stem.split("_")) for path in ENTRIES] == OP_TYPES
 
 
-@pytest.mark.parametrize("operator", ENUMS)
+@pytest.mark.parametrize("operator", sorted(op_host.OPERATORS.values()))
 def test_places_are_those_of_op_info(operator):
-    path, inputs, attributes = ENUMS[operator]
-    text = (op_host.OP_HOST / path).read_text()
-    listed = {inputs: registry.inputs(operator, "ascend"), attributes: registry.attributes(operator, "ascend")}
-    for namespace, items in listed.items():
-        body = re.search(rf"namespace {namespace} \{{\s*enum : size_t \{{(.*?)\}}", text, flags=re.DOTALL).group(1)
-        constants = [name.strip() for name in body.split(",")]
+    text = (host.generated() / "op_info.h").read_text()
+    struct = text[text.index(f"struct {operator} {{") :].partition("\n};")[0]
+    listed = {"Inputs": registry.inputs(operator, "ascend"), "Attributes": registry.attributes(operator, "ascend")}
+    for name, items in listed.items():
+        constants = re.search(rf"enum {name} : size_t \{{ (.*?) \}}", struct).group(1).split(", ")
         assert constants == ["k" + item["name"].title().replace("_", "") for item in items]
 
 
@@ -150,43 +146,77 @@ def test_inferred_shapes_and_types():
             assert op_host.infer_types(op_type, row[:count]) == list(row[count:])
 
 
+MASK = "atten_mask must cover [max Sq, max Sk]"
+TOKEN_MASK = "atten_mask must cover [B, max Sq, max Sq]"
+SELECT_MASK = "atten_mask must have rank 2 [max Sq, max Sk]"
+INFER_MASK = "atten_mask must have rank 2 [max Sq, max Sk] or 3 [B, S, S]"
+PAGES = "key must have pages of page_block_size"
+PER_SEQUENCE = "must have one entry per sequence: B of query = 3"
+STATISTIC = "softmax_sum_grad must have shape [T1, N1, 8] = [4, 6, 8]"
 BROKEN_CALLS = [
-    ("grad", {"actual_seq_lens": (5,)}, {}, "actual_seq_lens must hold as many lengths of keys as of queries, got 5"),
-    ("select", {"query": (4, 6)}, {}, "query must have rank 3, got 2"),
-    ("select", {"atten_mask": (9,)}, {}, "atten_mask must have rank 2, got 1"),
-    ("select", {}, {"head_num": 7}, "head_num must equal N1 of query, got 7"),
-    ("select", {}, {"select_block_count": 9}, "select_block_count must equal the last extent of topk_indices, got 9"),
-    ("select", {}, {"select_block_size": 40}, "select_block_size must be a multiple of 16 up to 128, got 40"),
-    ("select", {"key": (90, 4, 48)}, {}, "head_num must be a multiple of key_value_head_num, got 6"),
-    ("infer", {"query": (4, 6, 16)}, {}, "query must have rank 4, got 3"),
-    ("infer", {"actual_seq_kvlen": None}, {}, "actual_seq_kvlen must be given; its rank, got 0"),
-    ("infer", {"actual_seq_kvlen": (0,)}, {}, "actual_seq_kvlen must have one entry per row of block_table, got 0"),
-    ("infer", {"actual_seq_qlen": (0,)}, {}, "actual_seq_qlen must have one entry per row of block_table, got 0"),
-    ("infer", {"actual_seq_qlen": (0, 3)}, {}, "actual_seq_qlen must have rank 1, got 2"),
-    ("infer", {"atten_mask": (3, 4, 4, 1)}, {}, "atten_mask must have rank 2 or 3, got 4"),
-    ("infer", {"atten_mask": (4, 4, 4)}, {}, "atten_mask must have one mask per row of block_table, got 4"),
-    ("infer", {"atten_mask": (3, 0, 0)}, {}, "atten_mask must cover [B, max Sq, max Sq]; its rows, got 0"),
-    ("infer", {"atten_mask": (3, 4, 0)}, {}, "atten_mask must cover [B, max Sq, max Sq]; its columns, got 0"),
-    ("infer", {"atten_mask": (0, 40)}, {}, "atten_mask must cover [max Sq, max Sk]; its rows, got 0"),
-    ("infer", {"atten_mask": (6, 0)}, {}, "atten_mask must cover [max Sq, max Sk]; its columns, got 0"),
-    ("infer", {"atten_mask": (0,)}, {}, "atten_mask must have rank 2 or 3, got 1"),
-    ("select", {"atten_mask": (0, 40)}, {}, "atten_mask must cover [max Sq, max Sk]; its rows, got 0"),
-    ("select", {"atten_mask": (6, 0)}, {}, "atten_mask must cover [max Sq, max Sk]; its columns, got 0"),
-    ("select", {"atten_mask": (0, 3, 3)}, {}, "atten_mask must have rank 2, got 3"),
-    ("select", {"atten_mask": (0,) * 6}, {}, "atten_mask must have rank 2, got 6"),
-    ("select", {"actual_seq_qlen": (0, 3)}, {}, "actual_seq_qlen must have rank 1, got 2"),
-    ("select", {"actual_seq_kvlen": (2, 0)}, {}, "actual_seq_kvlen must have rank 1, got 2"),
-    ("select", {"actual_seq_qlen": (0,)}, {}, "actual_seq_qlen must hold at least one length; its entries, got 0"),
-    ("select", {"actual_seq_kvlen": (2,)}, {}, "actual_seq_kvlen must have as many entries as actual_seq_qlen, got 2"),
-    ("grad", {"atten_mask": (0, 40)}, {}, "atten_mask must cover [max Sq, max Sk]; its rows, got 0"),
-    ("grad", {"actual_seq_lens": (0,)}, {}, "actual_seq_lens must hold at least one length; its entries, got 0"),
-    ("grad", {"softmax_max_grad": (4, 6)}, {}, "softmax_max_grad must have rank 3, got 2"),
-    ("grad", {"softmax_sum_grad": (4, 6, 0)}, {}, "softmax_sum_grad must have shape [T1, N1, 8]; its elements, got 0"),
-    ("grad", {"actual_seq_lens": (0, 3)}, {}, "actual_seq_lens must have rank 1, got 2"),
-    ("infer", {}, {"page_block_size": 32}, "page_block_size must equal the rows of a page of key, got 32"),
-    ("infer", {"key": (7, 40, 2, 48)}, {"page_block_size": 40}, "page_block_size must be a multiple of 16, got 40"),
+    ("grad", {"actual_seq_lens": (5,)}, {}, "actual_seq_kvlen must have as many entries as actual_seq_qlen = 2, got 3"),
+    ("select", {"query": (4, 6)}, {}, "query must have rank 3 [T1, N1, D1], got shape [4, 6]"),
+    ("select", {"query": None}, {}, "query must be given, got nothing"),
+    ("select", {"atten_mask": (9,)}, {}, f"{SELECT_MASK}, got shape [9]"),
+    ("select", {}, {"head_num": 7}, "head_num must equal N1 of query = 6, got 7"),
+    ("select", {}, {"head_num": 0}, "head_num must be at least 1, got 0"),
+    (
+        *("select", {}, {"select_block_count": 9}),
+        "topk_indices must have shape [T1, N2, select_block_count] = [4, 2, 9], got shape [4, 2, 5]",
+    ),
+    ("select", {}, {"select_block_size": 40}, "select_block_size must be a multiple of 16, got 40"),
+    ("select", {}, {"select_block_size": 144}, "select_block_size must be at most 128, got 144"),
+    ("select", {"key": (90, 4, 48)}, {}, "head_num must be a multiple of N2 of key (4), got 6"),
+    ("select", {"value": (80, 2, 32)}, {}, "value must have shape [T2, N2, D2] = [90, 2, 32], got shape [80, 2, 32]"),
+    ("infer", {"query": (4, 6, 16)}, {}, "query must have rank 4 [B, S, N1, D1], got shape [4, 6, 16]"),
+    ("infer", {"actual_seq_kvlen": None}, {}, "actual_seq_kvlen must be given, got nothing"),
+    ("infer", {"actual_seq_kvlen": (0,)}, {}, f"actual_seq_kvlen {PER_SEQUENCE}, got 0"),
+    ("infer", {"actual_seq_qlen": (0,)}, {}, f"actual_seq_qlen {PER_SEQUENCE}, got 0"),
+    ("infer", {"actual_seq_qlen": (0, 3)}, {}, "actual_seq_qlen must have rank 1 [B], got shape [0, 3]"),
+    ("infer", {"atten_mask": (3, 4, 4, 1)}, {}, f"{INFER_MASK}, got shape [3, 4, 4, 1]"),
+    ("infer", {"atten_mask": (4, 4, 4)}, {}, "B of atten_mask must equal the number of sequences = 3, got 4"),
+    ("infer", {"atten_mask": (3, 0, 0)}, {}, f"{TOKEN_MASK}; its rows, got 0"),
+    ("infer", {"atten_mask": (3, 4, 0)}, {}, f"{TOKEN_MASK}; its columns, got 0"),
+    ("infer", {"atten_mask": (0, 40)}, {}, f"{MASK}; its rows, got 0"),
+    ("infer", {"atten_mask": (6, 0)}, {}, f"{MASK}; its columns, got 0"),
+    ("infer", {"atten_mask": (0,)}, {}, f"{INFER_MASK}, got shape [0]"),
+    ("select", {"atten_mask": (0, 40)}, {}, f"{MASK}, got shape [0, 40]"),
+    ("select", {"atten_mask": (6, 0)}, {}, f"{MASK}, got shape [6, 0]"),
+    ("select", {"atten_mask": (0, 3, 3)}, {}, f"{SELECT_MASK}, got shape [0, 3, 3]"),
+    ("select", {"atten_mask": (0,) * 6}, {}, f"{SELECT_MASK}, got shape [0, 0, 0, 0, 0, 0]"),
+    ("select", {"actual_seq_qlen": (0, 3)}, {}, "actual_seq_qlen must have rank 1 [B], got shape [0, 3]"),
+    ("select", {"actual_seq_kvlen": (2, 0)}, {}, "actual_seq_kvlen must have rank 1 [B], got shape [2, 0]"),
+    ("select", {"actual_seq_qlen": (0,)}, {}, "actual_seq_qlen must hold at least one length, got shape [0]"),
+    (
+        *("select", {"actual_seq_kvlen": (2,)}, {}),
+        "actual_seq_kvlen must have as many entries as actual_seq_qlen = 3, got 2",
+    ),
+    ("grad", {"atten_mask": (0, 40)}, {}, f"{MASK}, got shape [0, 40]"),
+    ("grad", {"actual_seq_lens": (0,)}, {}, "actual_seq_qlen must hold at least one length, got shape [0]"),
+    (
+        *("grad", {"softmax_max_grad": (4, 6)}, {}),
+        "softmax_max_grad must have shape [T1, N1, 8] = [4, 6, 8], got shape [4, 6]",
+    ),
+    ("grad", {"softmax_sum_grad": (4, 6, 0)}, {}, f"{STATISTIC}, got shape [4, 6, 0]"),
+    ("grad", {"actual_seq_lens": (0, 3)}, {}, "actual_seq_qlen must have rank 1 [B], got shape [0, 3]"),
+    ("infer", {}, {"page_block_size": 32}, f"{PAGES} = 32 rows, got shape [7, 16, 2, 48]"),
+    (
+        *("infer", {"key": (7, 40, 2, 48), "value": (7, 40, 2, 32)}, {"page_block_size": 40}),
+        "page_block_size must be a multiple of 16, got 40",
+    ),
     ("infer", {}, {"sparse_mode": 1}, "sparse_mode must be 0, 2 or 3, got 1"),
 ]
+
+
+INFER_INPUTS = [tensor["name"] for tensor in registry.inputs("NsaSelectedAttentionInfer", "ascend")]
+
+
+def generate():
+    """ascendc/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("generate_ascend", host.ASCENDC / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def make_call(op_type, shapes, attributes):
@@ -208,7 +238,7 @@ def small_call(kind, shapes, attributes):
         return make_call("MsNsaSelectAttentionGrad", {**given, **shapes}, {**common, **attributes})
     given = {"query": (3, 2, 6, 48), "key": (7, 16, 2, 48), "value": (7, 16, 2, 32), "topk_indices": (3, 2, 2, 5)}
     given.update(atten_mask=None, block_table=(3, 4), actual_seq_qlen=None, actual_seq_kvlen=(3,))
-    common.update(key_value_head_num=2, page_block_size=16, layout="BSND", return_softmax_lse=0)
+    common.update(key_value_head_num=2, page_block_size=16, layout="BSND", cache_layout="BSND", return_softmax_lse=0)
     return make_call("MsNsaSelectedAttentionInfer", {**given, **shapes}, {**common, **attributes})
 
 
@@ -219,3 +249,23 @@ def test_a_wrong_call_gets_a_sentence(capfd, kind, shapes, attributes, sentence)
     op_type = {"select": "MsNsaSelectAttention", "infer": "MsNsaSelectedAttentionInfer"}
     op_type = op_type.get(kind, "MsNsaSelectAttentionGrad")
     assert capfd.readouterr().err == f"{op_type}: {sentence}\n"
+
+
+def test_a_choice_beyond_the_listed_ones_is_refused(capfd):
+    values = dict(zip([a["name"] for a in registry.attributes("NsaSelectedAttentionInfer", "ascend")], [1] * 12))
+    values = tuple({**values, "layout": 3}.values())
+    assert op_host.Call("MsNsaSelectedAttentionInfer", dict.fromkeys(INFER_INPUTS), values).tile(20) is None
+    sentence = "layout must be 0 (BSH), 1 (BSND) or 2 (TND), got 3"
+    assert capfd.readouterr().err == f"MsNsaSelectedAttentionInfer: {sentence}\n"
+
+
+def test_a_limit_that_only_values_tell_stops_the_build():
+    """A tiling would not check it; what generate.py cannot express is no rule that is lost."""
+    info = json.loads((host.ROOT / "op_info" / "NsaSelectedAttentionInfer.json").read_text())
+    info["limits"]["ascend_kernels"].append("q_len max 4")
+    operator = generate().AscendOperator(info)
+    with pytest.raises(ValueError, match="a tiling does not know the values in 'q_len max 4'"):
+        operator.definitions()
+    info["limits"]["ascend_kernels"] = ["D1 in 64 192"]
+    sentence = 'Join("D1 must be 64 or 192, got ", D1)'
+    assert f"if (Or(Equal(D1, 64), Equal(D1, 192)) == 0) FailRule(kName, {sentence});" in operator.definitions()

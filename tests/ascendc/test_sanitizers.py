@@ -9,6 +9,7 @@ import pytest
 from twin import toolchains
 
 HERE = pathlib.Path(__file__).resolve().parent
+HALVES = ("float16", "bfloat16")
 SELECTION = [
     *(f"test_infer.py::test_random[{seed}-{dtype}]" for seed, dtype in ((1, "float16"), (2, "bfloat16"))),
     "test_infer.py::test_tails[7]",
@@ -17,6 +18,7 @@ SELECTION = [
     *(f"test_select.py::test_{order}_outer[1-float16]" for order in ("token", "block")),
     *(f"test_select.py::test_{order}_outer[5-bfloat16]" for order in ("token", "block")),
     *(f"test_select.py::test_groups[{schedule}-5]" for schedule in ("token", "block")),
+    *(f"test_compress{form}.py::test_random[5-{half}]" for form in ("", "_grad", "_infer") for half in HALVES),
 ]
 
 

@@ -22,7 +22,7 @@ SENTENCES = [
 
 def copy_with_toy(tree):
     """A copy of the package's sources with the operator added; the files that this touched."""
-    for folder in ("ms_nsa", "op_info"):
+    for folder in ("ms_nsa", "op_info", "ascendc", "tests"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("lib", "vendors", "__pycache__"))
     touched = {path.relative_to(TOY / "new") for path in (TOY / "new").rglob("*.*") if path.is_file()}
     shutil.copytree(TOY / "new", tree, dirs_exist_ok=True)
@@ -50,7 +50,7 @@ def build(tree):
 @pytest.mark.slow
 def test_a_new_operator_touches_few_files_and_runs(tmp_path):
     touched = copy_with_toy(tmp_path)
-    glue = sorted(str(path) for path in touched if path.name != "toy_scale.h")
+    glue = sorted(str(path) for path in touched if path.name != "toy_scale.h" and "op_kernel" not in path.parts)
     assert len(glue) <= MOST_FILES, glue
     build(tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "MS_NSA_ISA": "scalar"}
@@ -60,6 +60,19 @@ def test_a_new_operator_touches_few_files_and_runs(tmp_path):
     lines = [line for line in done.stdout.splitlines() if line.startswith("ToyScale")]
     assert lines[:4] == SENTENCES
     assert lines[4:] == ["ToyScale: D must be at most 4 within the limits asked for, got 7"]
+    runs_on_the_twin(tmp_path, environment)
+
+
+def runs_on_the_twin(tree, environment):
+    """Registration by the derived op_host, and what its rules and the kernels' limits refuse there."""
+    search = os.pathsep.join([str(tree), str(tree / "tests")])
+    environment = {**environment, "PYTHONPATH": search, "TWIN_BUILD": str(ROOT / "build" / "twin")}
+    command = [sys.executable, str(TOY / "use_on_twin.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tree)
+    assert done.returncode == 0, done.stderr
+    for operator, given in (("ToyScale", "x"), ("ToyScaleGrad", "grad")):
+        assert f"MsNsa{operator}: {given} must have rank 3 [T, N, D], got shape [2, 7]" in done.stderr
+        assert f"MsNsa{operator}: D must be at most 4096, got 4097" in done.stderr
 
 
 def test_the_places_of_the_recipe_are_there():

@@ -102,6 +102,20 @@ def test_layouts_agree_bitwise(mode, dtype):
     assert run_forward(tnd, mode)[0].tobytes() == expected.reshape(-1, *expected.shape[2:])[kept].tobytes()
 
 
+def test_cache_layouts_agree_bitwise(mode, dtype, layout):
+    """Heads before the rows of a page, or heads and their width as one: the same rows, the same bits."""
+    case = typical_case(dtype, layout, return_softmax_lse=True)
+    expected = run_forward(case, mode)
+    check_forward(case, *expected)
+    assert same_bits(run_forward(case.heads_first().poisoned(), mode), expected)
+    flat, split = (
+        replace(case, **{name: getattr(case, name).reshape(len(case.key), case.page_block_size, *shape)})
+        for name, shape in (("key", (-1,)), ("value", (case.key_value_head_num, -1)))
+    )
+    assert same_bits(run_forward(flat, mode), expected)
+    assert same_bits(run_forward(split, mode), expected)
+
+
 @pytest.mark.parametrize("layout", ["BSH", "BSND"])
 def test_single_tokens_take_indices_of_either_rank(mode, layout, dtype):
     case = typical_case(dtype, layout, s=1, q_lens=None)

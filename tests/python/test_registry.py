@@ -43,7 +43,8 @@ def test_attributes_on_ascend_are_numbers(operator):
     values = {attribute["name"]: index for index, attribute in enumerate(attributes)}
     chosen = [*range(len(attributes))]
     if operator == "NsaSelectedAttentionInfer":
-        values["layout"], chosen[-3] = "TND", 2
+        values.update(layout="TND", cache_layout="BNSD")
+        chosen[-4:-2] = 2, 1
     assert registry.ascend_values(operator, values) == tuple(chosen)
 
 

@@ -42,10 +42,10 @@ def paged_call(case):
         len(case.q_lens), len(query), query.shape[1], key.shape[1], query.shape[2], value.shape[2],
         len(key) // page, page, max_blocks, case.select_block_size, case.select_block_count,
         _mask_cols(case), DTYPES.index(case.dtype.name), case.sparse_mode, _mask_rows(case),
-        *_SELECTED, int(getattr(case, "cache_layout", "BSND") == "BNSD"), 0, 0, 0, 0,
+        *_SELECTED, int(case.cache_layout == "BNSD"), 0, 0, 0, 0,
     )  # fmt: skip
     inputs = (
-        query, key, value, case.topk_rows, _mask(case), case.block_table,
+        query, case.key, case.value, case.topk_rows, _mask(case), case.block_table,
         case.query_start, case.q_lens, np.array(case.actual_seq_kvlen, np.int64),
     )  # fmt: skip
     outputs = (((*query.shape[:2], value.shape[2]), case.dtype),)

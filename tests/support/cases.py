@@ -126,7 +126,7 @@ class PagedCase:
     """Paged inference. The arguments are those of the reference."""
 
     query: np.ndarray  # BSH [B, S, N1 * D1], BSND [B, S, N1, D1], TND [T, N1, D1]
-    key: np.ndarray  # [num_blocks, page_block_size, N2, D1], in BSH and TND the last two as one
+    key: np.ndarray  # [num_blocks, page_block_size, N2, D1], or the last two as one; BNSD: the heads before the rows
     value: np.ndarray  # likewise with D2
     topk_indices: np.ndarray  # int32 [B, S, N2, select_block_count], S = 1: or [B, N2, ...], TND [T, N2, ...]
     block_table: np.ndarray  # int32 [B, max_blocks]
@@ -141,6 +141,7 @@ class PagedCase:
     atten_mask: Optional[np.ndarray] = None  # bool or uint8, [>= max q_len, >= max kv_len] or [B, S, S]
     sparse_mode: int = 0
     return_softmax_lse: bool = False
+    cache_layout: str = "BSND"
     name: str = "paged"
 
     @property
@@ -163,11 +164,32 @@ class PagedCase:
     @property
     def key_rows(self):
         """key as [num_blocks * page_block_size, N2, D1]."""
-        return _rows_of_cache(self.key, self.key_value_head_num)
+        return self._rows_of_cache(self.key)
 
     @property
     def value_rows(self):
-        return _rows_of_cache(self.value, self.key_value_head_num)
+        return self._rows_of_cache(self.value)
+
+    def _rows_of_cache(self, cache):
+        cache = cache.swapaxes(1, 2) if self.cache_layout == "BNSD" else cache
+        return cache.reshape(len(cache) * self.page_block_size, self.key_value_head_num, -1)
+
+    def _cache_of_rows(self, rows, cache):
+        """What has these rows, in the shape of ``cache``."""
+        if self.cache_layout == "BSND":
+            return rows.reshape(cache.shape)
+        pages = rows.reshape(len(cache), self.page_block_size, *rows.shape[1:])
+        return np.ascontiguousarray(pages.swapaxes(1, 2))
+
+    def heads_first(self):
+        """The same case with a cache in BNSD."""
+        case = replace(self, cache_layout="BNSD")
+        shape = len(self.key), self.key_value_head_num, self.page_block_size
+        key, value = (
+            case._cache_of_rows(rows, np.empty((*shape, rows.shape[2]), rows.dtype))
+            for rows in (self.key_rows, self.value_rows)
+        )
+        return replace(case, key=key, value=value, name=f"{self.name} BNSD")
 
     @property
     def topk_rows(self):
@@ -228,8 +250,8 @@ class PagedCase:
         return replace(
             self,
             query=_poison(self.query_rows, padding).reshape(self.query.shape),
-            key=_poison(self.key_rows, ~read).reshape(self.key.shape),
-            value=_poison(self.value_rows, ~read).reshape(self.value.shape),
+            key=self._cache_of_rows(_poison(self.key_rows, ~read), self.key),
+            value=self._cache_of_rows(_poison(self.value_rows, ~read), self.value),
             topk_indices=topk.reshape(self.topk_indices.shape),
             block_table=np.where(unused, INT32_MAX - slots, self.block_table).astype(np.int32),
             name=f"{self.name} poisoned",
@@ -237,11 +259,6 @@ class PagedCase:
 
     def __str__(self):
         return _describe(self)
-
-
-def _rows_of_cache(cache, n2):
-    pages, page_block_size = cache.shape[:2]
-    return cache.reshape(pages * page_block_size, n2, -1)
 
 
 def _rows_read(selections, shape):

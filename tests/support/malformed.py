@@ -146,6 +146,8 @@ def attribute_calls():
             yield make(operator, ValueError, "limits", "be 'auto' or 'ascend'", repr(value), limits=value)
     for value in ("BNSD", "bsnd", None, 3):
         yield make(INFER, ValueError, "layout", "be 'BSH' or 'BSND' or 'TND'", repr(value), layout=value)
+    for value in ("NHD", "bnsd", None, 3):
+        yield make(INFER, ValueError, "cache_layout", "be 'BSND' or 'BNSD'", repr(value), cache_layout=value)
     yield make(INFER, ValueError, "head_num", "be a multiple of key_value_head_num (4)", 6, key_value_head_num=4)
     yield make(INFER, ValueError, "head_num", "be a multiple of key_value_head_num (12)", 6, key_value_head_num=12)
 
@@ -278,20 +280,17 @@ def infer_shape_calls(layout, base):
             yield make(INFER, ValueError, "N1 of query", "equal head_num = 6", heads, base, query=query)
         yield make(INFER, ValueError, "D1 of query", "be at least 1", 0, base, query=Array((*tokens, 6, 0)))
         yield make(INFER, ValueError, "D1 of key", "equal D1 of query = 4", 5, base, query=Array((*tokens, 6, 4)))
-    dims = "[num_blocks, page_block_size, N2, D]" if split else "[num_blocks, page_block_size, N2 * D]"
-    for name in ("key", "value"):
-        wide = 5 if name == "key" else 7
-        shape = (9, 8, 2 * wide) if split else (9, 8, 2, wide)
-        yield bad(name, f"have rank {3 + split} {dims}", f"shape {list(shape)}", shape)
-        shape = (9, 7, 2, wide) if split else (9, 7, 2 * wide)
-        yield bad(name, "have pages of page_block_size = 8 rows", f"shape {list(shape)}", shape)
-        if split:
-            for heads in (1, 3, 6):
-                argument, rule = f"N2 of {name}", "equal key_value_head_num = 2"
-                yield make(INFER, ValueError, argument, rule, heads, base, **{name: Array((9, 8, heads, wide))})
-        else:
-            argument, rule = f"H of {name}", "be a multiple of key_value_head_num (2)"
-            yield make(INFER, ValueError, argument, rule, 11, base, **{name: Array((9, 8, 11))})
+    split_dims, joined = "[num_blocks, page_block_size, N2, D]", "[num_blocks, page_block_size, N2 * D]"
+    for name, wide in (("key", 5), ("value", 7)):
+        for shape in ((9, 8), (9, 8, 2, wide, 1)):
+            yield bad(name, f"have rank 4 {split_dims} or 3 {joined}", f"shape {list(shape)}", shape)
+        for shape in ((9, 7, 2, wide), (9, 7, 2 * wide)):
+            yield bad(name, "have pages of page_block_size = 8 rows", f"shape {list(shape)}", shape)
+        for heads in (1, 3, 6):
+            argument, rule = f"N2 of {name}", "equal key_value_head_num = 2"
+            yield make(INFER, ValueError, argument, rule, heads, base, **{name: Array((9, 8, heads, wide))})
+        argument, rule = f"H of {name}", "be a multiple of key_value_head_num (2)"
+        yield make(INFER, ValueError, argument, rule, 11, base, **{name: Array((9, 8, 11))})
     value = Array((8, 8, 2, 7) if split else (8, 8, 14))
     yield make(INFER, ValueError, "num_blocks of value", "equal num_blocks of key = 9", 8, base, value=value)
     value = Array((9, 8, 2, 0) if split else (9, 8, 0))

@@ -73,7 +73,7 @@ def attributes_of(case, **changes):
     """Constructor arguments of the Cell that runs a case."""
     names = ["head_num", "scale_value", "select_block_size", "select_block_count", "sparse_mode"]
     if not isinstance(case, SelectCase):
-        names += ["key_value_head_num", "page_block_size", "layout", "return_softmax_lse"]
+        names += ["key_value_head_num", "page_block_size", "layout", "cache_layout", "return_softmax_lse"]
     return {**{name: getattr(case, name) for name in names}, **changes}
 
 

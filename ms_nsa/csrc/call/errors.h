@@ -13,10 +13,12 @@ class ArgumentError : public std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
+// In C++11, like all that ascendc/op_host takes from this folder.
 template <typename... Parts>
 std::string Join(const Parts&... parts) {
   std::ostringstream out(std::ios_base::out);  // GCC 8's library has no constructor without arguments
-  (out << ... << parts);
+  const int in_order[] = {0, ((out << parts), 0)...};
+  (void)in_order;
   return out.str();
 }
 

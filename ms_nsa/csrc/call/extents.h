@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the rules of op_info are made of where the build turns them into C++ (generate.py): arithmetic of
 // extents, of which some are unknown while a graph with dynamic shapes is compiled, and the comparisons of
-// whole shapes.
+// whole shapes. In C++11, since CANN compiles ascendc/op_host so, which takes this file too.
 #pragma once
 
 #include <algorithm>
@@ -117,6 +117,24 @@ inline int64_t Size(const Tensor& tensor) {
   throw ArgumentError(Join(op, ": ", sentence));
 }
 
+// Sizes and counts: products of two stay inside 64 bits.
+inline void CheckSize(const char* op, const char* name, int64_t got, int64_t least) {
+  if (got < least) Fail(op, name, Join("be at least ", least), Join(got));
+  if (got > INT32_MAX) Fail(op, name, Join("be at most ", INT32_MAX), Join(got));
+}
+
+inline void CheckChoice(const char* op, const char* name, const std::string& got,
+                        std::initializer_list<const char*> choices) {
+  std::string list;
+  size_t place = 0;
+  for (const char* choice : choices) {
+    if (got == choice) return;
+    list += Join(place == 0 ? "" : place + 1 == choices.size() ? " or " : ", ", choice);
+    ++place;
+  }
+  Fail(op, name, "be " + list, got);
+}
+
 inline void CheckRank(const char* op, const char* name, const Tensor& tensor,
                       std::initializer_list<size_t> ranks, const char* forms) {
   if (std::find(ranks.begin(), ranks.end(), tensor.shape.size()) != ranks.end()) return;
@@ -125,9 +143,17 @@ inline void CheckRank(const char* op, const char* name, const Tensor& tensor,
 
 inline void CheckShape(const char* op, const char* name, const Tensor& tensor, const char* form,
                        std::initializer_list<int64_t> wanted) {
-  if (std::equal(wanted.begin(), wanted.end(), tensor.shape.begin(), tensor.shape.end())) return;
+  if (tensor.shape == Shape(wanted)) return;
   Fail(op, name, Join("have shape ", form, " = ", Text(wanted.begin(), wanted.size())),
        "shape " + Text(tensor));
+}
+
+// An input of the Ascend operator that joins two of the same length.
+inline void SplitInHalves(const Tensor& joined, Tensor& first, Tensor& second) {
+  first = joined, second = joined;
+  if (joined.shape.empty() || joined.shape[0] < 0) return;
+  first.shape[0] = joined.shape[0] / 2;
+  second.shape[0] = joined.shape[0] - first.shape[0];
 }
 
 // As MindSpore knows it: -1 for what is unknown.

@@ -35,32 +35,6 @@ inline const OperatorInfo& FindOperator(const std::string& name) {
   Fail("ms_nsa", "operator", "be one of op_info", name);
 }
 
-// Sizes and counts: products of two stay inside 64 bits.
-inline void CheckSize(const char* op, const char* name, int64_t got, int64_t least) {
-  if (got < least) Fail(op, name, Join("be at least ", least), Join(got));
-  if (got > INT32_MAX) Fail(op, name, Join("be at most ", INT32_MAX), Join(got));
-}
-
-inline void CheckChoice(const char* op, const char* name, const std::string& got,
-                        std::initializer_list<const char*> choices) {
-  std::string list;
-  size_t place = 0;
-  for (const char* choice : choices) {
-    if (got == choice) return;
-    list += Join(place == 0 ? "" : place + 1 == choices.size() ? " or " : ", ", choice);
-    ++place;
-  }
-  Fail(op, name, "be " + list, got);
-}
-
-// An input of the Ascend operator that joins two of the same length.
-inline void SplitInHalves(const Tensor& joined, Tensor& first, Tensor& second) {
-  first = joined, second = joined;
-  if (joined.shape.empty() || joined.shape[0] < 0) return;
-  first.shape[0] = joined.shape[0] / 2;
-  second.shape[0] = joined.shape[0] - first.shape[0];
-}
-
 inline bool Known(const std::vector<Tensor>& tensors) {
   for (const Tensor& tensor : tensors) {
     for (const int64_t extent : tensor.shape) {

@@ -34,6 +34,7 @@ void Fill(const Infer& op, PagedAttentionParams* out) {
   out->select_block_count = op.select_block_count;
   out->scale_value = ScaleOf(op);
   out->dtype = op.dtype();
+  out->heads_first = op.cache_layout == "BNSD";
   out->sparse_mode = static_cast<SparseMode>(op.sparse_mode);
   out->attention_out = op.attention_out;
   out->softmax_max = static_cast<float*>(op.softmax_max);

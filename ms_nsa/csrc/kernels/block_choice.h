@@ -3,6 +3,8 @@
 // choice of the most important ones.
 #pragma once
 
+#include <cstring>
+
 #include "../simd/exp.h"
 #include "buffer.h"
 #include "visibility.h"
@@ -13,6 +15,8 @@ namespace {
 // Rows that windows and blocks share, divided by the stride.
 class BlockOverlap {
  public:
+  static constexpr int64_t kMostLanes = 16;  // of a vector
+
   BlockOverlap(Arena& arena, int64_t compress_block_size, int64_t compress_stride, int64_t block_size)
       : size_(compress_block_size),
         stride_(compress_stride),
@@ -20,37 +24,58 @@ class BlockOverlap {
         regular_(block_size % compress_stride == 0),
         first_(FirstWindow(0)),
         count_(LastWindow(0) - first_ + 1),
-        weight_(arena.Take<float>(count_)) {}
+        weight_(arena.Take<float>(RoundUp(count_, kMostLanes))) {}
 
   // Fills the table of a regular pattern.
   void Start() const {
-    for (int64_t i = 0; regular_ && i < count_; ++i) weight_[i] = Shared(first_ + i, 0);
+    for (int64_t i = 0; regular_ && i < RoundUp(count_, kMostLanes); ++i)
+      weight_[i] = i < count_ ? Shared(first_ + i, 0) : 0.0f;
   }
 
   // What importance reads before and after the weights of the windows: zeros.
   int64_t before() const { return -first_; }
-  int64_t after() const { return count_; }
+  int64_t after() const { return RoundUp(count_, kMostLanes); }
 
-  // importance[j] of blocks [0, blocks) from the weights of windows [0, windows).
+  // importance[j] of blocks [0, blocks), from the weights of windows
+  // [0, windows).
+  template <class V>
   void Importance(const float* weight, int64_t windows, int64_t blocks, float* importance) const {
-    for (int64_t j = 0; j < blocks; ++j) importance[j] = 0.0f;
     const int64_t end = Min(blocks, windows == 0 ? 0 : ((windows - 1) * stride_ + size_ - 1) / block_ + 1);
-    if (regular_) {
-      const float* from = weight + first_;
-      for (int64_t j = 0; j < end; ++j, from += block_ / stride_) {
-        float sum = 0.0f;
-        for (int64_t i = 0; i < count_; ++i) sum += weight_[i] * from[i];
-        importance[j] = sum;
-      }
-      return;
-    }
+    for (int64_t j = end; j < blocks; ++j) importance[j] = 0.0f;
+    if (regular_) return RegularImportance<V>(weight + first_, end, importance);
     for (int64_t j = 0; j < end; ++j) {
+      float sum = 0.0f;
       for (int64_t c = Max(0, FirstWindow(j)); c <= Min(LastWindow(j), windows - 1); ++c)
-        importance[j] += Shared(c, j) * weight[c];
+        sum += Shared(c, j) * weight[c];
+      importance[j] = sum;
     }
   }
 
  private:
+  // Of blocks [0, end), kLanes at a time, whose products are summed together; `from` is the first block's
+  // first window.
+  template <class V>
+  void RegularImportance(const float* from, int64_t end, float* importance) const {
+    const int64_t step = block_ / stride_;
+    typename V::Reg sums[V::kLanes];
+    for (int64_t j = 0; j < end; j += V::kLanes) {
+      const int64_t count = Min(V::kLanes, end - j);
+      for (auto& sum : sums) sum = V::Zero();
+      for (int64_t i = 0; i < count_; i += V::kLanes) {
+        const auto by = V::Load(weight_ + i);
+        // What lies beyond a block's windows may be NaN.
+        const auto own = V::MaskFromBits(static_cast<uint32_t>(LowBits(Min(V::kLanes, count_ - i))));
+        for (int64_t b = 0; b < count; ++b) {
+          const auto x = V::Select(own, V::Load(from + (j + b) * step + i), V::Zero());
+          sums[b] = V::Fma(x, by, sums[b]);
+        }
+      }
+      float of_block[V::kLanes];
+      V::Store(of_block, V::SumEach(sums));
+      for (int64_t b = 0; b < count; ++b) importance[j + b] = of_block[b];
+    }
+  }
+
   // Windows [FirstWindow, LastWindow] share rows with block j; the first may be negative.
   int64_t FirstWindow(int64_t j) const {
     const int64_t row = j * block_ - size_ + 1;  // where such a window starts at the earliest
@@ -79,7 +104,25 @@ class Largest {
   void Start(int64_t count) {
     wanted_ = count;
     count_ = 0;
-    least_ = kNegativeInfinity;
+    floor_ = least_ = kNegativeInfinity;
+    narrow_ = false;
+  }
+
+  // Looks for a number that the wanted ones among [first, end) reach and few others: Add then passes over the
+  // rest. Of random numbers every new largest one would be sorted in, 3 to 4 times as many as are wanted.
+  template <class V>
+  void Narrow(const float* number, int64_t first, int64_t end) {
+    if (wanted_ == 0 || end - first < kPasses * wanted_ / 2) return;
+    const auto [mean, largest] = MeanAndLargest<V>(number, first, end);
+    if (mean != mean) return;
+    int32_t low = 0, high = Order(largest);
+    float middle = mean;
+    for (int pass = 0; pass < kPasses; ++pass, middle = FromOrder(low + (high - low) / 2)) {
+      const int64_t reach = CountFrom(number, first, end, middle);
+      (reach >= wanted_ ? low : high) = Order(middle);
+      if (reach >= wanted_) floor_ = middle, narrow_ = true;
+      if (reach >= wanted_ && reach <= wanted_ + wanted_ / 8) return;
+    }
   }
 
   // Numbers [first, end), which come in ascending order.
@@ -89,9 +132,13 @@ class Largest {
     int64_t i = first;
     for (; i + V::kLanes <= end; i += V::kLanes) {
       const auto x = V::Load(number + i);
-      // NaN is in no maximum for certain, but in every sum.
-      const float sum = V::ReduceAdd(x);
-      if (count_ == wanted_ && sum == sum && V::ReduceMax(x) <= least_) continue;
+      if (narrow_) {
+        if (V::ReduceMax(x) < floor_) continue;
+      } else if (count_ == wanted_) {
+        // NaN is in no maximum for certain, but in every sum.
+        const float sum = V::ReduceAdd(x);
+        if (sum == sum && V::ReduceMax(x) <= least_) continue;
+      }
       for (int64_t lane = 0; lane < V::kLanes; ++lane) AddOne(number[i + lane], i + lane);
     }
     for (; i < end; ++i) AddOne(number[i], i);
@@ -101,9 +148,49 @@ class Largest {
   int32_t index(int64_t i) const { return index_[i]; }  // the larger numbers first
 
  private:
+  static constexpr int kPasses = 10;  // over all numbers
+
+  // Integers in the order of the floats from 0 up.
+  static int32_t Order(float x) {
+    int32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+  }
+  static float FromOrder(int32_t bits) {
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+  }
+
+  static int64_t CountFrom(const float* number, int64_t first, int64_t end, float least) {
+    int32_t count = 0;
+    for (int64_t i = first; i < end; ++i) count += number[i] >= least;
+    return count;
+  }
+
+  struct Extent {
+    float mean, largest;
+  };
+
+  template <class V>
+  static Extent MeanAndLargest(const float* number, int64_t first, int64_t end) {
+    auto sum = V::Zero(), most = V::Zero();
+    int64_t i = first;
+    for (; i + V::kLanes <= end; i += V::kLanes) {
+      sum = V::Add(sum, V::Load(number + i));
+      most = V::Max(most, V::Load(number + i));
+    }
+    float total = V::ReduceAdd(sum), largest = V::ReduceMax(most);
+    for (; i < end; ++i) {
+      total += number[i];
+      largest = largest < number[i] ? number[i] : largest;
+    }
+    return {total / static_cast<float>(end - first), largest};
+  }
+
   void AddOne(float x, int64_t index) {
     if (x != x) x = -kNegativeInfinity;
-    if (count_ == wanted_ && !(x > least_)) return;
+    if (x < floor_ || (count_ == wanted_ && !(x > least_))) return;
     int64_t at = count_ < wanted_ ? count_++ : wanted_ - 1;
     for (; at > 0 && value_[at - 1] < x; --at) value_[at] = value_[at - 1], index_[at] = index_[at - 1];
     value_[at] = x, index_[at] = static_cast<int32_t>(index);
@@ -113,7 +200,8 @@ class Largest {
   float* value_;
   int32_t* index_;
   int64_t wanted_ = 0, count_ = 0;
-  float least_ = kNegativeInfinity;
+  float floor_ = kNegativeInfinity, least_ = kNegativeInfinity;  // smaller ones are not among them
+  bool narrow_ = false;                                          // floor_ was found; there is no NaN
 };
 
 // Where a token stands: row `position` of its sequence, which may lie outside, and what it may choose from.
@@ -122,7 +210,7 @@ struct Candidates {
   const uint8_t* forced;  // the token's row of topk_mask; nullptr: none
 };
 
-inline Candidates CandidatesOf(const SelectAttentionInputs& in, const BlockChoice& choice,
+inline Candidates CandidatesOf(const PackedAttentionInputs& in, const BlockChoice& choice,
                                const Sequence& seq, int64_t s) {
   const int64_t position = in.sparse_mode == SparseMode::kLeftUpCausal ? s : s + seq.raw_len - seq.q_len;
   const int64_t rows = in.sparse_mode == SparseMode::kAll ? seq.raw_len : Min(position + 1, seq.raw_len);
@@ -145,6 +233,8 @@ class Chooser {
       if (count < wanted) out[count++] = static_cast<int32_t>(block);
     });
     largest_.Start(wanted - count);
+    if (candidates.forced == nullptr)
+      largest_.Narrow<V>(importance, FirstEnd(candidates), LocalBegin(candidates));
     ForEachFree(candidates, [&](int64_t first, int64_t end) { largest_.Add<V>(importance, first, end); });
     for (int64_t i = 0; i < largest_.count(); ++i) Insert(out, count++, largest_.index(i));
     for (; count < wanted; ++count) out[count] = -1;

@@ -25,5 +25,17 @@ inline void FetchLines(const void* first, int64_t bytes) {
   }
 }
 
+// About kBytes that are read or written soon, from within a loop that works through others: a burst of many
+// lines would hold that work up.
+template <int64_t kBytes>
+inline void FetchToRead(const void* first) {
+  for (int64_t i = 0; i < kBytes; i += kAlignment)
+    __builtin_prefetch(static_cast<const char*>(first) + i, 0, 2);
+}
+template <int64_t kBytes>
+inline void FetchToWrite(void* first) {
+  for (int64_t i = 0; i < kBytes; i += kAlignment) __builtin_prefetch(static_cast<char*>(first) + i, 1, 2);
+}
+
 }  // namespace
 }  // namespace ms_nsa

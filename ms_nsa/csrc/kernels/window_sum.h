@@ -10,39 +10,42 @@
 namespace ms_nsa {
 namespace {
 
-// Numbers the windows of all sequences.
+// The windows of all sequences, and tasks of neighbouring ones, which share rows.
 class WindowList {
  public:
-  struct Item {
-    int64_t sequence, first_row;  // the row counts through all sequences
-    int64_t window;               // of its sequence
+  // Windows of a task, all of one sequence; the last task of a sequence, also of one without a window, has
+  // the rest of its rows.
+  struct Task {
+    int64_t sequence, first, end;
+    bool last;
   };
 
-  explicit WindowList(const CompressInputs& in) : in_(in), start_(in.batch + 1) {
-    start_[0] = 0;
+  explicit WindowList(const CompressInputs& in) : in_(in), start_(in.batch + 1), task_(in.batch + 1) {
+    start_[0] = task_[0] = 0;
     for (int64_t b = 0; b < in.batch; ++b) {
       const int64_t rows = in.actual_seq_len[b] - Before(in.actual_seq_len, b);
-      start_[b + 1] = start_[b] + WindowCount(rows, in.compress_block_size, in.compress_stride);
+      const int64_t windows = WindowCount(rows, in.compress_block_size, in.compress_stride);
+      start_[b + 1] = start_[b] + windows;
+      task_[b + 1] = task_[b] + Max(1, CeilDiv(windows, kTaskWindows));
     }
   }
 
   int64_t size() const { return start_[in_.batch]; }
+  int64_t tasks() const { return task_[in_.batch]; }
   int64_t first(int64_t sequence) const { return start_[sequence]; }
   int64_t count(int64_t sequence) const { return start_[sequence + 1] - start_[sequence]; }
 
-  Item At(int64_t i) const {
-    int64_t low = 0, high = in_.batch;
-    while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
-      (start_[middle] <= i ? low : high) = middle;
-    }
-    const int64_t window = i - start_[low];
-    return {low, Before(in_.actual_seq_len, low) + window * in_.compress_stride, window};
+  Task TaskAt(int64_t i) const {
+    const int64_t b = EntryOf(task_.get(), in_.batch, i), first = (i - task_[b]) * kTaskWindows;
+    const int64_t end = Min(first + kTaskWindows, count(b));
+    return {b, first, end, end == count(b)};
   }
 
  private:
+  static constexpr int64_t kTaskWindows = 32;
+
   const CompressInputs& in_;
-  Buffer<int64_t> start_;  // first window of each sequence
+  Buffer<int64_t> start_, task_;  // the first of each sequence
 };
 
 // weight [compress_block_size, n2] as [n2][compress_block_size] in fp32; nullptr: the mean's.

@@ -66,7 +66,7 @@ class DecodeChoice {
       SumOverLanes(scores, windows, weight);
     }
     for (int64_t i = 0; i < overlap_.after(); ++i) weight[windows + i] = 0.0f;
-    overlap_.Importance(weight, windows, candidates.blocks, importance_);
+    overlap_.template Importance<V>(weight, windows, candidates.blocks, importance_);
     const int64_t at = TokenRow(p_, item) * p_.n2 + item.head;
     chooser_.template Choose<V>(candidates, importance_, p_.chosen_indices + at * choice_.block_count);
   }

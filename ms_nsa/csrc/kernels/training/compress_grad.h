@@ -3,12 +3,67 @@
 // the weight's gradient is summed per task in fp32 and over the tasks, in their order, in fp64.
 #pragma once
 
+#include "../fetch_lines.h"
 #include "../threads.h"
 #include "../window_sum.h"
-#include "compress.h"
 
 namespace ms_nsa {
 namespace {
+
+// Columns of up to two windows' gradients meet rows that all of the windows hold: the rows' gradients grow,
+// and so do the weights'.
+template <class V, class E, int kWindows>
+struct GradColumns {
+  using S = typename E::Storage;
+
+  const S* grad[kWindows];        // of each window
+  const float* weight[kWindows];  // of the first row
+  float* weight_sum[kWindows];    // lanes of the first row; nullptr: not wanted
+  const S* input;                 // the rows
+  S* input_grad;
+  int64_t stride, rows;
+  float* carry;      // what other windows have added, a vector after the other
+  bool first, last;  // of the windows that hold these rows
+
+  template <int kVectors, class Load, class Store>
+  void Run(Load load, Store store) const {
+    typename V::Reg g[kWindows][kVectors];
+#pragma GCC unroll 2
+    for (int w = 0; w < kWindows; ++w) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) g[w][v] = load(grad[w] + v * V::kLanes);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      FetchToRead<kVectors * V::kLanes * sizeof(S)>(input + (r + rows) * stride);
+      FetchToWrite<kVectors * V::kLanes * sizeof(S)>(input_grad + (r + rows) * stride);
+      if (weight_sum[0] != nullptr) AddWeightGrad<kVectors>(g, r, load);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        float* sums = carry + (r * kVectors + v) * V::kLanes;
+        auto sum = first ? V::Zero() : V::Load(sums);
+#pragma GCC unroll 2
+        for (int w = 0; w < kWindows; ++w) sum = V::Fma(V::Set1(weight[w][r]), g[w][v], sum);
+        last ? store(input_grad + r * stride + v * V::kLanes, sum) : V::Store(sums, sum);
+      }
+    }
+  }
+
+ private:
+  template <int kVectors, class Load>
+  void AddWeightGrad(const typename V::Reg (&g)[kWindows][kVectors], int64_t r, Load load) const {
+    typename V::Reg sum[kWindows];
+#pragma GCC unroll 2
+    for (int w = 0; w < kWindows; ++w) sum[w] = V::Load(weight_sum[w] + r * V::kLanes);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const auto x = load(input + r * stride + v * V::kLanes);
+#pragma GCC unroll 2
+      for (int w = 0; w < kWindows; ++w) sum[w] = V::Fma(x, g[w][v], sum[w]);
+    }
+#pragma GCC unroll 2
+    for (int w = 0; w < kWindows; ++w) V::Store(weight_sum[w] + r * V::kLanes, sum[w]);
+  }
+};
 
 template <class V, class E>
 class CompressGradWorker {
@@ -19,108 +74,103 @@ class CompressGradWorker {
       : p_(p),
         in_(p.in),
         windows_(windows),
+        row_size_(in_.n2 * in_.d),
         weight_(arena.Take<float>(in_.n2 * in_.compress_block_size)),
         sums_(arena.Take<float>(in_.n2 * in_.compress_block_size * V::kLanes)),
-        row_(arena.Take<const S*>(MostWindows())),
-        row_weight_(arena.Take<float>(MostWindows())) {}
+        carry_(arena.Take<float>(in_.compress_stride * kVectors * V::kLanes)) {}
 
   void Start() const { WeightsByHead<V, E>(in_.weight, in_.compress_block_size, in_.n2, weight_); }
 
-  // Windows [first, end) of a sequence, and the raw rows from the first one's start to the start of window
-  // `end`; the last task of a sequence has the rest of its rows.
-  void Run(int64_t sequence, int64_t first, int64_t end, float* weight_sums) const {
-    const int64_t begin = Before(in_.actual_seq_len, sequence), rows = in_.actual_seq_len[sequence] - begin;
-    const int64_t stop = end == windows_.count(sequence) ? rows : end * in_.compress_stride;
-    for (int64_t row = first * in_.compress_stride; row < stop; ++row) GatherRow(sequence, begin, row);
+  // The raw rows from the first window's start to the start of window `end`, or the rest of the sequence,
+  // with all windows that hold them.
+  void Run(const WindowList::Task& task, float* weight_sums) const {
+    const int64_t begin = Before(in_.actual_seq_len, task.sequence), size = in_.compress_block_size;
+    const int64_t rows = in_.actual_seq_len[task.sequence] - begin, stride = in_.compress_stride;
+    const int64_t stop = task.last ? rows : task.end * stride;
+    std::memset(sums_, 0, in_.n2 * size * V::kLanes * sizeof(float));
+    for (int64_t row = task.first * stride, end; row < stop; row = end) {
+      const int64_t low = row < size ? 0 : (row - size) / stride + 1;
+      const int64_t high = Min(row / stride + 1, windows_.count(task.sequence));
+      end = Min(stop, (row / stride + 1) * stride);
+      if (low < high) end = Min(end, low * stride + size);
+      AddStep({task.sequence, begin, row, end - row, low, high});
+    }
     if (p_.weight_grad == nullptr) return;
-    std::memset(sums_, 0, in_.n2 * in_.compress_block_size * V::kLanes * sizeof(float));
-    for (int64_t window = first; window < end; ++window) AddWeightGrad(sequence, begin, window);
-    for (int64_t i = 0; i < in_.n2 * in_.compress_block_size; ++i)
-      weight_sums[i] = V::ReduceAdd(V::Load(sums_ + i * V::kLanes));
+    for (int64_t i = 0; i < in_.n2 * size; ++i) weight_sums[i] = V::ReduceAdd(V::Load(sums_ + i * V::kLanes));
   }
 
  private:
-  int64_t MostWindows() const { return CeilDiv(in_.compress_block_size, in_.compress_stride); }
+  static constexpr int kVectors = 4;
 
-  const S* Grad(int64_t sequence, int64_t window) const {
-    return static_cast<const S*>(p_.grad) + (windows_.first(sequence) + window) * in_.n2 * in_.d;
+  // Rows of a sequence that the same windows [low, high) hold.
+  struct Step {
+    int64_t sequence, begin, row, rows, low, high;
+  };
+
+  void AddStep(const Step& step) const {
+    const int64_t first = (step.begin + step.row) * row_size_, count = step.rows * row_size_;
+    if (step.low >= step.high) {
+      std::memset(static_cast<S*>(p_.input_grad) + first, 0, count * sizeof(S));
+      return;
+    }
+    for (int64_t h = 0; h < in_.n2; ++h) AddHead(step, h);
   }
 
-  void GatherRow(int64_t sequence, int64_t begin, int64_t row) const {
-    const int64_t size = in_.compress_block_size, stride = in_.compress_stride;
-    const int64_t low = row < size ? 0 : (row - size) / stride + 1;
-    const int64_t high = Min(row / stride + 1, windows_.count(sequence));
-    S* out = static_cast<S*>(p_.input_grad) + (begin + row) * in_.n2 * in_.d;
-    for (int64_t window = low; window < high; ++window) row_[window - low] = Grad(sequence, window);
-    for (int64_t h = 0; h < in_.n2; ++h) {
-      for (int64_t window = low; window < high; ++window)
-        row_weight_[window - low] = weight_[h * size + row - window * stride];
-      SumWindow<V, E>(row_, h * in_.d, row_weight_, Max(0, high - low), in_.d, out + h * in_.d);
-    }
+  void AddHead(const Step& step, int64_t head) const {
+    int64_t i = head * in_.d;
+    const int64_t end = i + in_.d;
+    const auto load = [](const S* from) { return E::Load(from); };
+    const auto store = [](S* to, typename V::Reg x) { E::Store(to, x); };
+    for (; i + kVectors * V::kLanes <= end; i += kVectors * V::kLanes)
+      AddColumns<kVectors>(step, head, i, load, store);
+    for (; i + V::kLanes <= end; i += V::kLanes) AddColumns<1>(step, head, i, load, store);
+    const int64_t lanes = end - i;
+    if (lanes == 0) return;
+    AddColumns<1>(
+        step, head, i, [=](const S* from) { return E::Load(Tail<S, V::kLanes>(from, lanes).element); },
+        [=](S* to, typename V::Reg x) {
+          S tail[V::kLanes];
+          E::Store(tail, x);
+          std::memcpy(to, tail, lanes * sizeof(S));
+        });
   }
 
-  void AddWeightGrad(int64_t sequence, int64_t begin, int64_t window) const {
-    const int64_t size = in_.compress_block_size;
-    const S* grad = Grad(sequence, window);
-    const S* input =
-        static_cast<const S*>(in_.input) + (begin + window * in_.compress_stride) * in_.n2 * in_.d;
-    for (int64_t r = 0; r < size; ++r, input += in_.n2 * in_.d) {
-      for (int64_t h = 0; h < in_.n2; ++h) {
-        float* sum = sums_ + (h * size + r) * V::kLanes;
-        V::Store(sum, AddProducts(V::Load(sum), input + h * in_.d, grad + h * in_.d));
-      }
-    }
+  template <int kCount, class Load, class Store>
+  void AddColumns(const Step& step, int64_t head, int64_t column, Load load, Store store) const {
+    int64_t window = step.low;
+    for (; window + 1 < step.high; window += 2)
+      Columns<2>(step, head, column, window).template Run<kCount>(load, store);
+    if (window < step.high) Columns<1>(step, head, column, window).template Run<kCount>(load, store);
   }
 
-  typename V::Reg AddProducts(typename V::Reg sum, const S* a, const S* b) const {
-    auto second = V::Zero();
-    int64_t i = 0;
-    for (; i + 2 * V::kLanes <= in_.d; i += 2 * V::kLanes) {
-      sum = V::Fma(E::Load(a + i), E::Load(b + i), sum);
-      second = V::Fma(E::Load(a + i + V::kLanes), E::Load(b + i + V::kLanes), second);
+  template <int kWindows>
+  GradColumns<V, E, kWindows> Columns(const Step& step, int64_t head, int64_t column, int64_t window) const {
+    GradColumns<V, E, kWindows> columns;
+    const int64_t first = (step.begin + step.row) * row_size_ + column;
+    for (int w = 0; w < kWindows; ++w) {
+      const int64_t at = head * in_.compress_block_size + step.row - (window + w) * in_.compress_stride;
+      columns.grad[w] =
+          static_cast<const S*>(p_.grad) + (windows_.first(step.sequence) + window + w) * row_size_ + column;
+      columns.weight[w] = weight_ + at;
+      columns.weight_sum[w] = p_.weight_grad == nullptr ? nullptr : sums_ + at * V::kLanes;
     }
-    for (; i < in_.d; i += V::kLanes) {
-      const int64_t lanes = Min(V::kLanes, in_.d - i);
-      const Tail<S, V::kLanes> x(a + i, lanes), y(b + i, lanes);
-      sum = V::Fma(E::Load(x.element), E::Load(y.element), sum);
-    }
-    return V::Add(sum, second);
+    columns.input = static_cast<const S*>(in_.input) + first;
+    columns.input_grad = static_cast<S*>(p_.input_grad) + first;
+    columns.stride = row_size_;
+    columns.rows = step.rows;
+    columns.carry = carry_;
+    columns.first = window == step.low;
+    columns.last = window + kWindows == step.high;
+    return columns;
   }
 
   const CompressGradParams& p_;
   const CompressInputs& in_;
   const WindowList& windows_;
+  const int64_t row_size_;
   float* weight_;
-  float* sums_;  // [n2][compress_block_size][lanes]
-  const S** row_;
-  float* row_weight_;
-};
-
-// Tasks of kTaskWindows windows of one sequence; a sequence without a window is one as well, for its rows.
-class CompressGradTasks {
- public:
-  CompressGradTasks(const CompressInputs& in, const WindowList& windows) : in_(in), start_(in.batch + 1) {
-    start_[0] = 0;
-    for (int64_t b = 0; b < in.batch; ++b)
-      start_[b + 1] = start_[b] + Max(1, CeilDiv(windows.count(b), kTaskWindows));
-  }
-
-  int64_t size() const { return start_[in_.batch]; }
-
-  // Calls f(sequence, its task) for task i.
-  template <class F>
-  void At(int64_t i, F f) const {
-    int64_t low = 0, high = in_.batch;
-    while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
-      (start_[middle] <= i ? low : high) = middle;
-    }
-    f(low, i - start_[low]);
-  }
-
- private:
-  const CompressInputs& in_;
-  Buffer<int64_t> start_;
+  float* sums_;   // [n2][compress_block_size][lanes]
+  float* carry_;  // [row][vector]
 };
 
 // The tasks' sums in fp64; sums are [task][n2][compress_block_size].
@@ -144,26 +194,21 @@ template <class V, class E>
 void CompressGrad(const CompressGradParams& p) {
   using Worker = CompressGradWorker<V, E>;
   const WindowList windows(p.in);
-  const CompressGradTasks tasks(p.in, windows);
-  const Team team(tasks.size(), p.in.max_threads);
+  const Team team(windows.tasks(), p.in.max_threads);
   Arena sizing;
   Worker(sizing, p, windows);
   const int64_t size = sizing.used(), weights = p.in.n2 * p.in.compress_block_size;
   const Buffer<char> memory(team.members() * size);
-  const Buffer<float> sums(p.weight_grad == nullptr ? 0 : tasks.size() * weights);
+  const Buffer<float> sums(p.weight_grad == nullptr ? 0 : windows.tasks() * weights);
   int64_t next_task = 0;
   team.Run([&](int member) {
     Arena arena(memory.get() + member * size);
     const Worker worker(arena, p, windows);
     worker.Start();
-    for (int64_t i; (i = TakeTask(&next_task)) < tasks.size();) {
-      tasks.At(i, [&](int64_t sequence, int64_t task) {
-        const int64_t end = Min((task + 1) * kTaskWindows, windows.count(sequence));
-        worker.Run(sequence, task * kTaskWindows, end, sums.get() + i * weights);
-      });
-    }
+    for (int64_t i; (i = TakeTask(&next_task)) < windows.tasks();)
+      worker.Run(windows.TaskAt(i), sums.get() + i * weights);
   });
-  if (p.weight_grad != nullptr) StoreWeightGrad<V, E>(p, sums.get(), tasks.size());
+  if (p.weight_grad != nullptr) StoreWeightGrad<V, E>(p, sums.get(), windows.tasks());
 }
 
 }  // namespace

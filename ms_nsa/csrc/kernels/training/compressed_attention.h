@@ -8,6 +8,7 @@
 #include "../row_result.h"
 #include "online_softmax.h"
 #include "packed_keys.h"
+#include "strided_prefetch.h"
 
 namespace ms_nsa {
 namespace {
@@ -31,7 +32,7 @@ class TokenTiles {
     int64_t first_token, tokens;
   };
 
-  TokenTiles(const SelectAttentionInputs& in, int64_t first, int64_t end)
+  TokenTiles(const PackedAttentionInputs& in, int64_t first, int64_t end)
       : in_(in), first_(first), end_(end), start_(end - first + 1) {
     start_[0] = 0;
     for (int64_t owner = first; owner < end; ++owner) {
@@ -40,7 +41,7 @@ class TokenTiles {
     }
   }
 
-  static int64_t Tokens(const SelectAttentionInputs& in, const Sequence& seq) {
+  static int64_t Tokens(const PackedAttentionInputs& in, const Sequence& seq) {
     const int64_t group = in.n1 / in.n2, row_bytes = Max(1, seq.kv_len) * static_cast<int64_t>(sizeof(float));
     return Max(1, Min(kScoreRows, kScoreBytes / row_bytes) / group);
   }
@@ -49,18 +50,14 @@ class TokenTiles {
 
   // A sequence's last tokens come first: they see most.
   Item At(int64_t i) const {
-    int64_t low = 0, high = end_ - first_;
-    while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
-      (start_[middle] <= i ? low : high) = middle;
-    }
-    const Sequence seq = SequenceAt(in_, (first_ + low) / in_.n2);
-    const int64_t tokens = Tokens(in_, seq), first = (start_[low + 1] - 1 - i) * tokens;
-    return {first_ + low, seq, first, Min(tokens, seq.q_len - first)};
+    const int64_t pair = EntryOf(start_.get(), end_ - first_, i);
+    const Sequence seq = SequenceAt(in_, (first_ + pair) / in_.n2);
+    const int64_t tokens = Tokens(in_, seq), first = (start_[pair + 1] - 1 - i) * tokens;
+    return {first_ + pair, seq, first, Min(tokens, seq.q_len - first)};
   }
 
  private:
-  const SelectAttentionInputs& in_;
+  const PackedAttentionInputs& in_;
   const int64_t first_, end_;
   const Buffer<int64_t> start_;
 };
@@ -140,9 +137,20 @@ class CompressedWorker {
                                      : in_.atten_mask + (tile_.first_token + token) * in_.atten_mask_cols;
   }
 
+  // The tile's rows of query or attention_out; the first ones are under way.
+  StridedPrefetch TokensAhead(const void* rows, int64_t width) const {
+    const int64_t bytes = width * sizeof(S);
+    StridedPrefetch next(static_cast<const char*>(rows) + QueryRow(0, 0) * bytes, group_ * bytes,
+                         in_.n1 * bytes, tile_.tokens);
+    next.Advance(CeilDiv(kRowsAhead, group_));
+    return next;
+  }
+
   void Score(const PackedKeys<Dot, E>& keys) {
     const auto* query = static_cast<const S*>(in_.query);
+    StridedPrefetch next = TokensAhead(query, in_.d1);
     for (int64_t row = 0; row < rows_; ++row) {
+      if (row % group_ == 0) next.Advance(1);
       a_[row] = query_ + row * query_stride_;
       PackRow<Dot, E>(query + QueryRow(row / group_, row % group_) * in_.d1, in_.d1,
                       query_ + row * query_stride_);
@@ -221,7 +229,7 @@ class CompressedWorker {
     const Candidates candidates = CandidatesOf(in_, p_.choice, tile_.seq, s);
     float* weight = weight_ + overlap_.before();
     for (int64_t i = 0; i < overlap_.after(); ++i) weight[RoundUp(keys_seen_, kValueTile) + i] = 0.0f;
-    overlap_.Importance(weight, Limit(token), candidates.blocks, importance_);
+    overlap_.template Importance<V>(weight, Limit(token), candidates.blocks, importance_);
     const int64_t at = (tile_.seq.q_start + s) * in_.n2 + tile_.owner % in_.n2;
     chooser_.template Choose<V>(candidates, importance_, p_.topk_indices + at * p_.choice.block_count);
   }
@@ -263,7 +271,10 @@ class CompressedWorker {
   }
 
   void Finish(const PackedKeys<Dot, E>& keys) {
+    StridedPrefetch next;
+    if (p_.attention_out != nullptr) next = TokensAhead(p_.attention_out, in_.d2);
     for (int64_t row = 0; row < rows_; ++row) {
+      if (row % group_ == 0) next.Advance(1);
       const int64_t to = QueryRow(row / group_, row % group_);
       const float max = row_[row].max, sum = row_[row].sum;
       StoreStatistics(p_.softmax_max, p_.softmax_sum, to, max, sum);
@@ -288,7 +299,7 @@ class CompressedWorker {
   }
 
   const CompressAttentionParams& p_;
-  const SelectAttentionInputs& in_;
+  const PackedAttentionInputs& in_;
   const int64_t group_;
   const BlockOverlap overlap_;
   Chooser chooser_;

@@ -20,11 +20,11 @@ class ForwardWorker {
   using Operand = typename Dot::Operand;
   using Storage = typename E::Storage;
 
-  static int64_t BytesPerRow(const SelectAttentionInputs& in) {
+  static int64_t BytesPerRow(const PackedAttentionInputs& in) {
     return RowStride<Dot>(in.d1) * sizeof(Operand) + (RoundUp(in.d2, V::kLanes) + 2) * sizeof(float);
   }
 
-  ForwardWorker(Arena& arena, const SelectAttentionParams& p, const ChunkList& chunks)
+  ForwardWorker(Arena& arena, const PackedAttentionParams& p, const ChunkList& chunks)
       : p_(p),
         in_(p.in),
         group_(in_.n1 / in_.n2),
@@ -188,8 +188,8 @@ class ForwardWorker {
                        out_ + (token * group_ + g) * out_stride_, out);
   }
 
-  const SelectAttentionParams& p_;
-  const SelectAttentionInputs& in_;
+  const PackedAttentionParams& p_;
+  const PackedAttentionInputs& in_;
   const int64_t group_, query_stride_, out_stride_;
   InverseIndex index_;
   Operand* query_;  // the chunk's rows
@@ -211,7 +211,7 @@ class ForwardWorker {
 };
 
 template <class Dot, class E>
-void SelectAttention(const SelectAttentionParams& p) {
+void PackedAttention(const PackedAttentionParams& p) {
   using Worker = ForwardWorker<Dot, E>;
   const ChunkList chunks(p.in, Worker::BytesPerRow(p.in));
   Arena sizing;

@@ -45,7 +45,8 @@ class Shape {
   explicit Shape(std::vector<int64_t> extents) : extents_(std::move(extents)) {}
   size_t GetDimNum() const { return extents_.size(); }
   int64_t GetDim(size_t i) const { return extents_.at(i); }
-  void SetDim(size_t i, int64_t extent) { extents_.at(i) = extent; }
+  void SetDimNum(size_t rank) { extents_.resize(rank); }
+  void AppendDim(int64_t extent) { extents_.push_back(extent); }
 
  private:
   std::vector<int64_t> extents_;
@@ -139,6 +140,20 @@ class InferDataTypeContext {
   std::vector<ge::DataType> inputs_, outputs_;
 };
 
+class TilingData {
+ public:
+  explicit TilingData(size_t capacity) : data_(capacity) {}
+  size_t GetCapacity() const { return data_.size(); }
+  size_t GetDataSize() const { return size_; }
+  void SetDataSize(size_t size) { size_ = size; }
+  void* GetData() { return data_.data(); }
+  const void* GetData() const { return data_.data(); }
+
+ private:
+  std::vector<char> data_;
+  size_t size_ = 0;
+};
+
 class TilingContext {
  public:
   TilingContext(const Call& call, fe::PlatFormInfos platform, size_t capacity)
@@ -147,23 +162,19 @@ class TilingContext {
   const StorageShape* GetOptionalInputShape(size_t index) const { return call_.Registered(index); }
   const RuntimeAttrs* GetAttrs() const { return &call_.attributes; }
   fe::PlatFormInfos* GetPlatformInfo() { return &platform_; }
-  template <class T>
-  T* GetTilingData() {
-    data_size = sizeof(T);
-    return sizeof(T) <= data_.size() ? reinterpret_cast<T*>(data_.data()) : nullptr;
-  }
+  TilingData* GetRawTilingData() { return &data_; }
   size_t* GetWorkspaceSizes(size_t count) { return count == 1 ? &workspace : nullptr; }
   ge::graphStatus SetBlockDim(uint32_t value) { return block_dim = value, ge::GRAPH_SUCCESS; }
   ge::graphStatus SetScheduleMode(uint32_t value) { return schedule_mode = value, ge::GRAPH_SUCCESS; }
-  const char* data() const { return data_.data(); }
+  const TilingData& tiling_data() const { return data_; }
 
-  size_t data_size = 0, workspace = 0;
+  size_t workspace = 0;
   uint32_t block_dim = 0, schedule_mode = 0;
 
  private:
   const Call& call_;
   fe::PlatFormInfos platform_;
-  std::vector<char> data_;
+  TilingData data_;
 };
 
 }  // namespace gert

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Malformed calls of the family's Cells raise the documented error with its exact sentence; the process goes on."""
+
+import pytest
+
+import ms_nsa
+from support.malformed import call_cell
+from support.malformed_family import CALLS, GOOD
+from support.run_cells import run_mode, same_bits
+
+
+def ids(calls):
+    return [f"{number}-{call.sentence[:70]}" for number, call in enumerate(calls)]
+
+
+def good_results(operator, mode="pynative"):
+    attributes, inputs = GOOD[operator]
+    with run_mode(mode):
+        return call_cell(getattr(ms_nsa, operator)(**attributes), inputs)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return {operator: good_results(operator) for operator in GOOD}
+
+
+def in_graph_mode():
+    """Of what is refused before it runs, a call for each operator and rule; every call is marked slow but a few."""
+    seen = set()
+    for number, call in enumerate(CALLS):
+        if call.by_kernel or call.rule in seen:
+            continue
+        seen.add(call.rule)
+        yield pytest.param(call, marks=[] if number % 23 == 0 else [pytest.mark.slow], id=ids([call])[0])
+
+
+def test_there_are_enough_of_them():
+    assert len({(call.operator, call.rule) for call in CALLS}) >= 200
+
+
+@pytest.mark.parametrize("call", CALLS, ids=ids(CALLS))
+def test_pynative_mode(expected, call):
+    assert call.outcome("pynative") == (call.error.__name__, call.sentence)
+    assert same_bits(good_results(call.operator), expected[call.operator])
+
+
+@pytest.mark.parametrize("call", list(in_graph_mode()))
+def test_graph_mode(expected, call):
+    assert call.outcome("graph") == (call.error.__name__, call.sentence)
+    assert same_bits(good_results(call.operator, "graph"), expected[call.operator])
+
+
+@pytest.mark.parametrize("operator", GOOD)
+def test_kernels_refuse_in_graph_mode(expected, operator):
+    """One call an operator: MindSpore waits three seconds after each."""
+    call = next((call for call in CALLS if call.operator == operator and call.by_kernel), None)
+    assert call is not None
+    assert call.outcome("graph") == (call.error.__name__, call.sentence)
+    assert same_bits(good_results(operator, "graph"), expected[operator])
