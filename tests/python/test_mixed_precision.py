@@ -116,5 +116,5 @@ def test_statistics_in_16_bits_are_refused_by_name(mode):
     case = make_select_case(np.random.default_rng(5), DTYPES["float32"], [3, 4], [40, 50], **SIZES)
     cell = ms_nsa.NsaSelectAttentionGrad(**attributes_of(case))
     inputs = [to_tensor(array) for array in (case.grad, case.query, case.key, case.value, *case.saved)]
-    with run_mode(mode), pytest.raises(TypeError, match="^NsaSelectAttentionGrad: softmax_max must have dtype float32"):
+    with run_mode(mode), pytest.raises(TypeError, match=r"^NsaSelectAttentionGrad: softmax_max must have"):
         cell.to_float(ms.float16)(*inputs, to_tensor(case.topk_indices))
