@@ -6,6 +6,7 @@ import atexit
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import shutil
 import struct
@@ -85,6 +86,8 @@ def build_cpu_library():
         "-DCMAKE_BUILD_TYPE=Release",
         f"-DPython3_EXECUTABLE={sys.executable}",
     ]
+    digest = runpy.run_path(str(PACKAGE / "csrc" / "digest.py"))
+    sources = digest["of_tree"](ROOT)
     # A CMake cache of another installation names tools that may be gone.
     (build / "CMakeCache.txt").unlink(missing_ok=True)
     subprocess.run([*configure, *CMAKE_ARGS], check=True)
@@ -93,6 +96,7 @@ def build_cpu_library():
     remove(target)
     target.mkdir()
     shutil.copy2(build / "libms_nsa_cpu.so", target)
+    (target / digest["FILE"]).write_text(sources + "\n", encoding="utf-8")
 
 
 def build_ascend_package():

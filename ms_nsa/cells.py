@@ -93,7 +93,10 @@ class CellCache:
 
     def __call__(self, *arguments):
         key = arguments, tuple(map(type, arguments))  # True and 1.0 are not 1 here
-        cell = self._cells.pop(key, None)
+        try:
+            cell = self._cells.pop(key, None)
+        except TypeError:  # what cannot be hashed is no valid argument, and the Cell says of which name
+            return self._make(*arguments)
         if cell is None:
             cell = self._make(*arguments)
             cell._on_error = functools.partial(self._cells.pop, key, None)

@@ -122,14 +122,6 @@ def _attribute(operator, attribute, value):
     return _size(operator, name, value, 0 if kind == "count" else 1)
 
 
-def refuse_unhashable(make, *arguments):
-    """Before a cache of Cells: what cannot be hashed is no valid argument, and the Cell says of which name."""
-    try:
-        hash(arguments)
-    except TypeError:
-        make(*arguments)
-
-
 def _switch(operator, argument, value):
     if not isinstance(value, (bool, np.bool_)):
         fail(TypeError, operator, argument, "be a bool", value)

@@ -300,11 +300,6 @@ class NsaCompressAttention(cells.OperatorCell):
 _cell = cells.cached(NsaCompressAttention)
 
 
-@ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaCompressAttention, *attributes)
-
-
 def nsa_compress_attention(
     query,
     key,
@@ -359,7 +354,9 @@ def nsa_compress_attention(
         tuple of Tensor: attention_out, topk_indices, softmax_max and softmax_sum.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaCompressAttention`.
+        TypeError: As :class:`ms_nsa.NsaCompressAttention`.
+        ValueError: As :class:`ms_nsa.NsaCompressAttention`.
+        RuntimeError: As :class:`ms_nsa.NsaCompressAttention`.
 
     Supported Platforms:
         ``CPU``
@@ -388,5 +385,4 @@ def nsa_compress_attention(
         init_blocks,
         local_blocks,
     )
-    _check_hashable(*attributes)
     return _cell(*attributes)(query, key, value, topk_mask, atten_mask, actual_seq_qlen, actual_seq_kvlen)

@@ -152,11 +152,6 @@ class NsaCompress(cells.OperatorCell):
 _cell = cells.cached(NsaCompress)
 
 
-@ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaCompress, *attributes)
-
-
 def nsa_compress(input, weight, compress_block_size, compress_stride, actual_seq_len=None):
     r"""
     Functional form of :class:`ms_nsa.NsaCompress`, called like ``torch_npu.npu_nsa_compress`` and
@@ -174,7 +169,9 @@ def nsa_compress(input, weight, compress_block_size, compress_stride, actual_seq
         Tensor, :math:`(T3, N2, D)` in the dtype of `input`.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaCompress`.
+        TypeError: As :class:`ms_nsa.NsaCompress`.
+        ValueError: As :class:`ms_nsa.NsaCompress`.
+        RuntimeError: As :class:`ms_nsa.NsaCompress`.
 
     Supported Platforms:
         ``CPU``
@@ -189,7 +186,6 @@ def nsa_compress(input, weight, compress_block_size, compress_stride, actual_seq
         >>> print(ms_nsa.nsa_compress(input, None, 16, 8, actual_seq_len=[30, 70]).shape)
         (6, 2, 24)
     """
-    _check_hashable(compress_block_size, compress_stride)
     return _cell(compress_block_size, compress_stride)(input, weight, actual_seq_len)
 
 

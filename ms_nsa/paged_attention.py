@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Selected attention for decoding over a paged KV cache: the Cell and the functional form."""
 
-from mindspore import ops
-
 from ms_nsa import cells, checks, refused_gradients
 
 _INFER = "NsaSelectedAttentionInfer"
@@ -25,16 +23,16 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
         select_block_size (int): Rows of a selected block.
         select_block_count (int): Slots a token has in `topk_indices`.
         page_block_size (int): Rows of a page.
-        scale_value (float, optional): Factor of the scores. Default ``None``: ``1 / sqrt(D1)``.
-        layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default ``"BSND"``.
+        scale_value (float, optional): Factor of the scores. Default: ``None``, ``1 / sqrt(D1)``.
+        layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
         sparse_mode (int, optional): ``0`` and ``3``: the right-aligned rule above. ``2``: besides it only rows with
-            ``j <= i``. Default ``0``.
+            ``j <= i``. Default: ``0``.
         limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default ``"auto"``.
+            documents for its own operators, on any device. Default: ``"auto"``.
         return_softmax_lse (bool, optional): ``True`` returns `softmax_max` and `softmax_sum` as well, whose
-            ``softmax_max + log(softmax_sum)`` merges the results of parts of a cache. Default ``False``.
+            ``softmax_max + log(softmax_sum)`` merges the results of parts of a cache. Default: ``False``.
         cache_layout (str, optional): ``"BSND"`` or ``"BNSD"``, in whose pages the rows of a head follow one another:
-            the faster one. Default ``"BSND"``.
+            the faster one. Default: ``"BSND"``.
 
     Inputs:
         - **query** (Tensor) - BSH :math:`(B, S, N1 \cdot D1)`, BSND :math:`(B, S, N1, D1)`, TND
@@ -48,13 +46,13 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
         - **block_table** (Tensor) - :math:`(B, max\_blocks)`, int32. Page of every stretch of `page_block_size` rows;
           entries that no selected row needs may hold anything.
         - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. New tokens of every
-          sequence (no prefix sums), at most S; in TND they sum to T. Default ``None``: S each, in TND 1 each.
+          sequence (no prefix sums), at most S; in TND they sum to T. Default: ``None``, S each, in TND 1 each.
         - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor]) - :math:`(B)`. Rows of every sequence in the
           cache, the new tokens included. Must be given.
         - **atten_mask** (Tensor, optional) - at least :math:`(max\ q, max\ kv)`, bool or uint8; a non-zero element at
           (token of its sequence, row) drops the row. Or :math:`(B, S, S)` with S at least the largest `q`: a mask of
           each sequence over its new tokens, row `j` standing for row ``kv - q + j``, as trees of drafts need it.
-          Default ``None``.
+          Default: ``None``.
 
     Outputs:
         - **attention_out** (Tensor) - the layout of `query` with D2 for D1, dtype of `query`. Zero for tokens that see
@@ -72,7 +70,7 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
             is set when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -140,11 +138,6 @@ class NsaSelectedAttentionInfer(cells.OperatorCell):
 _cell = cells.cached(NsaSelectedAttentionInfer)
 
 
-@ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaSelectedAttentionInfer, *attributes)
-
-
 def nsa_select_attention_infer(
     query,
     key,
@@ -178,22 +171,24 @@ def nsa_select_attention_infer(
         select_block_size (int): Rows of a selected block.
         select_block_count (int): Slots of a token.
         page_block_size (int): Rows of a page.
-        layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default ``"BSND"``.
-        atten_mask (Tensor, optional): non-zero = drop. Default ``None``.
+        layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
+        atten_mask (Tensor, optional): non-zero = drop. Default: ``None``.
         block_table (Tensor): :math:`(B, max\_blocks)`, int32. Must be given.
-        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New tokens of every sequence. Default
-            ``None``: S each, in TND 1 each.
+        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New tokens of every sequence. Default:
+            ``None``, S each, in TND 1 each.
         actual_seq_kvlen (Union[tuple, list, ndarray, Tensor]): Rows of every sequence. Must be given.
-        cache_layout (str, optional): ``"BSND"`` or ``"BNSD"``. Default ``"BSND"``.
+        cache_layout (str, optional): ``"BSND"`` or ``"BNSD"``. Default: ``"BSND"``.
 
     Returns:
         Tensor, attention_out in the layout of `query`.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
+        TypeError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
+        ValueError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
+        RuntimeError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -214,6 +209,5 @@ def nsa_select_attention_infer(
     """
     sizes = head_num, key_value_head_num, select_block_size, select_block_count, page_block_size
     attributes = *sizes, scale_value, layout, 0, "auto", False, cache_layout
-    _check_hashable(*attributes)
     cell = _cell(*attributes)
     return cell(query, key, value, topk_indices, block_table, actual_seq_qlen, actual_seq_kvlen, atten_mask)

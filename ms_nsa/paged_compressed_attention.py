@@ -67,10 +67,12 @@ class NsaCompressAttentionInfer(cells.OperatorCell):
         TypeError: If an argument has a wrong type, or an input a wrong dtype.
         ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
         RuntimeError: If a value does not fit: lengths beyond S, a block table without pages for all compressed
-            rows, a page id that does not exist. In PyNative mode it is raised when the result is read.
+            rows, a page id that does not exist. In PyNative mode it is raised when the result is read. On Ascend values
+            are looked at in PyNative mode, where MS_NSA_DEBUG=1 is set when the Cell is made; elsewhere wrong ones
+            contribute nothing.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -134,11 +136,6 @@ _cell = cells.cached(NsaCompressAttentionInfer)
 
 
 @ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaCompressAttentionInfer, *attributes)
-
-
-@ops.constexpr
 def _check_no_mask(name, mask):
     if mask is not None:
         checks.fail(ValueError, _INFER, name, "be None", type(mask).__name__)
@@ -198,10 +195,12 @@ def nsa_compress_attention_infer(
         tuple of Tensor: attention_out in the layout of `query`, and topk_indices.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
+        TypeError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
+        ValueError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
+        RuntimeError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -232,5 +231,4 @@ def nsa_compress_attention_infer(
         init_blocks,
         local_blocks,
     )
-    _check_hashable(*attributes)
     return _cell(*attributes)(query, key, value, block_table, actual_seq_qlen, actual_sel_seq_kvlen)

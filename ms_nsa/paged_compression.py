@@ -88,11 +88,6 @@ _cell = cells.cached(NsaCompressInfer)
 
 
 @ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaCompressInfer, *attributes)
-
-
-@ops.constexpr
 def _check_no_cache(cache):
     if cache is not None:
         checks.fail(ValueError, _INFER, "cache", "be None", type(cache).__name__)
@@ -131,7 +126,9 @@ def nsa_compress_infer(
         tuple of Tensor: rows and slots.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaCompressInfer`.
+        TypeError: As :class:`ms_nsa.NsaCompressInfer`.
+        ValueError: As :class:`ms_nsa.NsaCompressInfer`.
+        RuntimeError: As :class:`ms_nsa.NsaCompressInfer`.
 
     Supported Platforms:
         ``CPU``
@@ -150,6 +147,5 @@ def nsa_compress_infer(
         [[9]]
     """
     _check_no_cache(cache)
-    _check_hashable(compress_block_size, compress_stride, page_block_size)
     cell = _cell(compress_block_size, compress_stride, page_block_size)
     return cell(input, weight, slot_mapping, block_table, actual_seq_len, actual_seq_qlen)

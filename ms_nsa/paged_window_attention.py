@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sliding window for decoding over a paged cache: the Cell and the functional form."""
 
-from mindspore import ops
-
 from ms_nsa import cells, checks, refused_gradients
 
 _INFER = "NsaWindowAttentionInfer"
@@ -53,10 +51,11 @@ class NsaWindowAttentionInfer(cells.OperatorCell):
         TypeError: If an argument has a wrong type, or an input a wrong dtype.
         ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
         RuntimeError: If a value does not fit: lengths beyond S or the block table, a page id that does not
-            exist. In PyNative mode it is raised when the result is read.
+            exist. In PyNative mode it is raised when the result is read. On Ascend values are looked at in PyNative
+            mode, where MS_NSA_DEBUG=1 is set when the Cell is made; elsewhere wrong ones contribute nothing.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -106,11 +105,6 @@ class NsaWindowAttentionInfer(cells.OperatorCell):
 _cell = cells.cached(NsaWindowAttentionInfer)
 
 
-@ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaWindowAttentionInfer, *attributes)
-
-
 def nsa_window_attention_infer(
     query,
     key,
@@ -147,10 +141,12 @@ def nsa_window_attention_infer(
         Tensor, attention_out in the layout of `query`.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaWindowAttentionInfer`.
+        TypeError: As :class:`ms_nsa.NsaWindowAttentionInfer`.
+        ValueError: As :class:`ms_nsa.NsaWindowAttentionInfer`.
+        RuntimeError: As :class:`ms_nsa.NsaWindowAttentionInfer`.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -166,5 +162,4 @@ def nsa_window_attention_infer(
         (2, 1, 8, 24)
     """
     attributes = head_num, key_value_head_num, window_size, page_block_size, scale_value, layout
-    _check_hashable(*attributes)
     return _cell(*attributes)(query, key, value, block_table, actual_seq_qlen, actual_seq_kvlen)

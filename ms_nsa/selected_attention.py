@@ -20,14 +20,14 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
         head_num (int): Number of query heads N1. N2, the number of key and value heads, must divide it; query head
             `n` reads key and value head ``n // (N1 / N2)``.
         scale_value (float, optional): Factor of the scores, applied before masking; 0 and negative values are valid.
-            Default ``None``: ``1 / sqrt(D1)``.
-        select_block_size (int, optional): Rows of a selected block. Default ``64``.
-        select_block_count (int, optional): Slots a token has in `topk_indices`. Default ``16``.
+            Default: ``None``, ``1 / sqrt(D1)``.
+        select_block_size (int, optional): Rows of a selected block. Default: ``64``.
+        select_block_count (int, optional): Slots a token has in `topk_indices`. Default: ``16``.
         sparse_mode (int, optional): Which rows a query sees, with query `s` and row `j` counted from the start of
             their sequence. ``0``: all rows of its selected blocks. ``2``: rows with ``j <= s``. ``3``: rows with
-            ``j <= s + Sk - Sq``. The numbers are those of MindSpore's FlashAttentionScore. Default ``0``.
+            ``j <= s + Sk - Sq``. The numbers are those of MindSpore's FlashAttentionScore. Default: ``0``.
         limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default ``"auto"``.
+            documents for its own operators, on any device. Default: ``"auto"``.
 
     Inputs:
         - **grad** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`. Gradient of `attention_out`.
@@ -43,17 +43,17 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
           ends with the sequence. A negative entry selects nothing, at any place. A block listed twice counts twice.
           The order of the slots does not matter.
         - **atten_mask** (Tensor, optional) - at least :math:`(max\ Sq, max\ Sk)`, bool or uint8. A non-zero element
-          at (query, row) drops the row for that query, in addition to `sparse_mode`. Default ``None``.
+          at (query, row) drops the row for that query, in addition to `sparse_mode`. Default: ``None``.
         - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a
-          Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Sequences may be empty. Default
-          ``None``: one sequence.
+          Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Sequences may be empty. Default:
+          ``None``, one sequence.
         - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. The same for the keys;
-          the last entry is T2. Default ``None``: one sequence.
+          the last entry is T2. Default: ``None``, one sequence.
         - **softmax_max_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_max`, of which
           the lanes are summed. It reaches the largest score, the first one where several are equal.
-          Default ``None``: zero.
+          Default: ``None``, zero.
         - **softmax_sum_grad** (Tensor, optional) - The same of `softmax_sum`. It reaches every score, and the largest
-          one besides. Default ``None``: zero.
+          one besides. Default: ``None``, zero.
 
     Outputs:
         - **dq** (Tensor) - :math:`(T1, N1, D1)`, dtype of `query`.
@@ -69,7 +69,7 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
             when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -164,14 +164,14 @@ class NsaSelectAttention(cells.OperatorCell):
         head_num (int): Number of query heads N1. N2, the number of key and value heads, must divide it; query head
             `n` reads key and value head ``n // (N1 / N2)``.
         scale_value (float, optional): Factor of the scores, applied before masking; 0 and negative values are valid.
-            Default ``None``: ``1 / sqrt(D1)``.
-        select_block_size (int, optional): Rows of a selected block. Default ``64``.
-        select_block_count (int, optional): Slots a token has in `topk_indices`. Default ``16``.
+            Default: ``None``, ``1 / sqrt(D1)``.
+        select_block_size (int, optional): Rows of a selected block. Default: ``64``.
+        select_block_count (int, optional): Slots a token has in `topk_indices`. Default: ``16``.
         sparse_mode (int, optional): Which rows a query sees, with query `s` and row `j` counted from the start of
             their sequence. ``0``: all rows of its selected blocks. ``2``: rows with ``j <= s``. ``3``: rows with
-            ``j <= s + Sk - Sq``. The numbers are those of MindSpore's FlashAttentionScore. Default ``0``.
+            ``j <= s + Sk - Sq``. The numbers are those of MindSpore's FlashAttentionScore. Default: ``0``.
         limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default ``"auto"``.
+            documents for its own operators, on any device. Default: ``"auto"``.
 
     Inputs:
         - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. The tokens of all sequences, one
@@ -183,12 +183,12 @@ class NsaSelectAttention(cells.OperatorCell):
           ends with the sequence. A negative entry selects nothing, at any place. A block listed twice counts twice.
           The order of the slots does not matter.
         - **atten_mask** (Tensor, optional) - at least :math:`(max\ Sq, max\ Sk)`, bool or uint8. A non-zero element
-          at (query, row) drops the row for that query, in addition to `sparse_mode`. Default ``None``.
+          at (query, row) drops the row for that query, in addition to `sparse_mode`. Default: ``None``.
         - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a
-          Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Sequences may be empty. Default
-          ``None``: one sequence.
+          Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Sequences may be empty. Default:
+          ``None``, one sequence.
         - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. The same for the keys;
-          the last entry is T2. Default ``None``: one sequence.
+          the last entry is T2. Default: ``None``, one sequence.
 
     Outputs:
         - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`. Zero for a query that sees no row.
@@ -206,7 +206,7 @@ class NsaSelectAttention(cells.OperatorCell):
             when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -289,11 +289,6 @@ class NsaSelectAttention(cells.OperatorCell):
 _cell = cells.cached(NsaSelectAttention)
 
 
-@ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaSelectAttention, *attributes)
-
-
 def nsa_select_attention(
     query,
     key,
@@ -324,22 +319,24 @@ def nsa_select_attention(
         head_num (int): N1.
         select_block_size (int): Rows of a selected block.
         select_block_count (int): Slots of a token.
-        atten_mask (Tensor, optional): at least :math:`(max\ Sq, max\ Sk)`, bool or uint8, non-zero = drop. Default
+        atten_mask (Tensor, optional): at least :math:`(max\ Sq, max\ Sk)`, bool or uint8, non-zero = drop. Default:
             ``None``.
         actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the query lengths.
-            Default ``None``: one sequence.
+            Default: ``None``, one sequence.
         actual_seq_kvlen (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the key lengths.
-            Default ``None``: one sequence.
+            Default: ``None``, one sequence.
 
     Returns:
         tuple of Tensor: attention_out :math:`(T1, N1, D2)` in the dtype of `query`, softmax_max and softmax_sum
         :math:`(T1, N1, 8)` in float32.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaSelectAttention`.
+        TypeError: As :class:`ms_nsa.NsaSelectAttention`.
+        ValueError: As :class:`ms_nsa.NsaSelectAttention`.
+        RuntimeError: As :class:`ms_nsa.NsaSelectAttention`.
 
     Supported Platforms:
-        ``CPU``, ``Ascend`` (Atlas A2 and A3, if CANN was there when the package was installed)
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -356,6 +353,5 @@ def nsa_select_attention(
         >>> print(attention_out.shape)
         (6, 8, 16)
     """
-    _check_hashable(head_num, scale_value, select_block_size, select_block_count)
     cell = _cell(head_num, scale_value, select_block_size, select_block_count)
     return cell(query, key, value, topk_indices, atten_mask, actual_seq_qlen, actual_seq_kvlen)

@@ -207,11 +207,6 @@ class NsaWindowAttention(cells.OperatorCell):
 _cell = cells.cached(NsaWindowAttention)
 
 
-@ops.constexpr
-def _check_hashable(*attributes):
-    checks.refuse_unhashable(NsaWindowAttention, *attributes)
-
-
 def nsa_window_attention(
     query, key, value, scale_value, head_num, window_size, actual_seq_qlen=None, actual_seq_kvlen=None
 ):
@@ -235,7 +230,9 @@ def nsa_window_attention(
         :math:`(T1, N1, 8)` in float32.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As :class:`ms_nsa.NsaWindowAttention`.
+        TypeError: As :class:`ms_nsa.NsaWindowAttention`.
+        ValueError: As :class:`ms_nsa.NsaWindowAttention`.
+        RuntimeError: As :class:`ms_nsa.NsaWindowAttention`.
 
     Supported Platforms:
         ``CPU``
@@ -252,5 +249,4 @@ def nsa_window_attention(
         >>> print(attention_out.shape)
         (6, 8, 24)
     """
-    _check_hashable(head_num, window_size, scale_value)
     return _cell(head_num, window_size, scale_value)(query, key, value, actual_seq_qlen, actual_seq_kvlen)

@@ -2,6 +2,7 @@
 """Runs every sample as a user does, small, and checks what it leaves behind."""
 
 import json
+import os
 import pathlib
 import re
 import struct
@@ -137,6 +138,18 @@ def test_paged_decoding_names_wrong_arguments(trained, arguments, message):
     code, _, stderr = run(SAMPLES / "03_paged_decode.py", "--out", trained[0], *arguments)
     assert code == 1
     assert message in stderr
+
+
+def test_two_processes_equal_one(tmp_path):
+    processes = ("--worker_num=2", "--local_worker_num=2", f"--log_dir={tmp_path}", "--join=True")
+    port = ("--master_port", 10000 + os.getpid() % 20000)
+    code, stdout, stderr = run("-m", "mindspore.parallel.cluster.run", *processes, *port, SAMPLES / "06_distributed.py")
+    assert code == 0, stdout + stderr
+    for number in (0, 1):
+        lines = (tmp_path / f"worker_{number}.log").read_text(errors="replace").splitlines()
+        said = [line for line in lines if line.startswith("process ")]
+        assert len(said) == 4, lines
+        assert "data_parallel equals one process, gradients included, bit for bit" in said[0]
 
 
 def check_device(folder, *arguments):

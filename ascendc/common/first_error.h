@@ -21,14 +21,17 @@ enum class BrokenRule : int64_t {
   kTokenMask,  // atten_mask over new tokens smaller than the most of them
   kWindows,    // compression: more windows than rows for them
   kSlots,      // paged compression: more new windows of a sequence than slots
+  kFewPages,   // decode over compressed rows: fewer pages in block_table than a sequence has rows for
 };
 
 struct FirstError {  // a cache line
   BrokenRule rule;
   int64_t of_keys;   // a length: 1 for actual_seq_kvlen, 2 for actual_seq_len, else 0
   int64_t where[3];  // sequence; kFalls: and the sum before; kMask: longest query, longest key; kTokenMask:
-                     // the former; kIndex: token, kv head, slot; kPage: sequence, slot; kSlots: sequence
-  int64_t value, bound;  // kMask, kTokenMask: the rows and columns that there are
+                     // the former; kIndex: token, kv head, slot; kPage: sequence, slot; kSlots: sequence;
+                     // kFewPages: rows
+  int64_t value, bound;  // kMask, kTokenMask: the rows and columns that there are; kFewPages: pages, rows of
+                         // each
   int64_t unused;
 };
 static_assert(sizeof(FirstError) == 64, "a cache line");

@@ -15,18 +15,25 @@ struct Part {
   bool starts, ends;            // holds the first, the last piece of the unit
 };
 
+// Token rows [first, end).
+struct TokenRange {
+  int64_t first, end;
+};
+
 // Source as in row_walk.h; its Tokens is the walk over the token rows, with the lengths that this wants.
 template <class Source>
 class PartWalk {
  public:
-  MS_NSA_FN PartWalk(const AttentionParams& params, const Source& source, int64_t core, int64_t cores)
-      : params_(params), source_(source), tokens_(params, source), core_(core), cores_(cores) {
-    for (typename Source::Tokens all(params, source); !all.Done(); all.Advance()) {
+  MS_NSA_FN PartWalk(const AttentionParams& params, const Source& source, int64_t core, int64_t cores,
+                     const TokenRange& range)
+      : params_(params), source_(source), tokens_(params, source), core_(core), cores_(cores), range_(range) {
+    while (!tokens_.Done() && (*tokens_).row < range.first) tokens_.Advance();
+    for (typename Source::Tokens all = tokens_; !Ended(all); all.Advance()) {
       total_ += params.kv_heads * UnitOf(*all).cost;
     }
     begin_ = Quota(total_, core, cores);
     end_ = Quota(total_, core + 1, cores);
-    for (; !tokens_.Done(); tokens_.Advance()) {
+    for (; !Ended(tokens_); tokens_.Advance()) {
       const int64_t cost = params.kv_heads * UnitOf(*tokens_).cost;
       if (start_ + cost > begin_) break;
       start_ += cost;
@@ -34,7 +41,7 @@ class PartWalk {
   }
 
   MS_NSA_FN bool Next(Part& part) {
-    while (!tokens_.Done() && start_ < end_) {
+    while (!Ended(tokens_) && start_ < end_) {
       const Unit unit = UnitOf(*tokens_);
       const int64_t first = PieceAt(begin_, unit), last = PieceAt(end_, unit);
       if (first < last) part = MakePart(unit, first, last);
@@ -56,7 +63,15 @@ class PartWalk {
   MS_NSA_FN int64_t core() const { return core_; }
 
  private:
+  MS_NSA_FN bool Ended(const typename Source::Tokens& tokens) const {
+    return tokens.Done() || (*tokens).row >= range_.end;
+  }
+
   MS_NSA_FN Unit UnitOf(const Token& token) const {
+    if constexpr (kSeesRange<Source>) {
+      const auto range = source_.RangeOf(token);
+      return MakeUnit(start_, range.end - range.first);
+    }
     const int64_t selected = int64_t{params_.select_block_count} * params_.select_block_size;
     return MakeUnit(start_, Min(selected, token.visible));
   }
@@ -81,6 +96,7 @@ class PartWalk {
   const Source& source_;
   typename Source::Tokens tokens_;
   int64_t core_, cores_;
+  TokenRange range_;
   int64_t total_ = 0, begin_ = 0, end_ = 0;
   int64_t start_ = 0;  // of the unit at hand
   int32_t head_ = 0;
@@ -92,6 +108,7 @@ struct Step {
   int64_t part_number;  // likewise for what lives as long as a part
   int32_t rows;         // 0 only in a part without rows
   bool first, last;     // of its part
+  int64_t row;          // first row, counted like those of its part
 };
 
 // The parts of a core cut into steps of at most chunk_rows rows. A part without rows is one step.
@@ -99,7 +116,10 @@ template <class Source>
 class StepWalk {
  public:
   MS_NSA_FN StepWalk(const AttentionParams& params, const Source& source, int64_t core, int64_t cores)
-      : parts_(params, source, core, cores), chunk_(params.chunk_rows) {}
+      : StepWalk(params, source, core, cores, {0, params.tokens}) {}
+  MS_NSA_FN StepWalk(const AttentionParams& params, const Source& source, int64_t core, int64_t cores,
+                     const TokenRange& range)
+      : parts_(params, source, core, cores, range), chunk_(params.chunk_rows) {}
 
   MS_NSA_FN bool Next(Step& step) {
     const bool first = row_ >= part_.last_row;
@@ -110,7 +130,8 @@ class StepWalk {
     }
     const int64_t rows = Min<int64_t>(part_.last_row - row_, chunk_);
     row_ += rows;
-    step = {part_, ordinal_, part_number_, static_cast<int32_t>(rows), first, row_ >= part_.last_row};
+    step = {part_,      ordinal_, part_number_, static_cast<int32_t>(rows), first, row_ >= part_.last_row,
+            row_ - rows};
     if (rows > 0) ++ordinal_;
     return true;
   }

@@ -13,6 +13,10 @@ struct RowRun {
   int64_t rows;       // 0: the walk is at its end
 };
 
+// Whether a token sees one range of rows, which the source gives as RangeOf(token), and not selected blocks.
+template <class Source>
+constexpr bool kSeesRange = false;
+
 // Absent blocks, rows behind the visible length, dropped rows and rows on pages outside the cache never show:
 // what the walk yields is exactly what takes part, so that nothing behind it needs a mask.
 // Source gives Index(token row, kv head, slot) and Dropped(mask row, column), and if its kPaged is true
@@ -57,6 +61,7 @@ class RowWalk {
 
  private:
   MS_NSA_FN bool NextBlock() {
+    if constexpr (kSeesRange<Source>) return EnterRange();
     while (slot_ < params_->select_block_count) {
       const int64_t index = source_->Index(token_.row, head_, slot_++);
       row_ = index * params_->select_block_size;
@@ -65,6 +70,16 @@ class RowWalk {
     }
     row_ = end_ = 0;
     return false;
+  }
+
+  MS_NSA_FN bool EnterRange() {
+    if constexpr (kSeesRange<Source>) {
+      if (slot_++ > 0) return false;
+      const auto range = source_->RangeOf(token_);
+      row_ = range.first;
+      end_ = Max(range.end, range.first);
+    }
+    return row_ < end_;
   }
 
   // From rows of the sequence to rows of the cache: what to add to row_, good for the next `rows` rows, which

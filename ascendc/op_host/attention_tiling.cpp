@@ -16,23 +16,13 @@ int64_t L1Bytes(const AttentionParams& p, int64_t chunk) {
   return 2 * kSlots * (chunk * (p.d1 + p.d2) + left_rows * (p.d1 + chunk));
 }
 
-// 2^-n, with 2^n no less than the rows that a token may see: so much may values add up to before the division
-// by their weights.
-float WeightScale(const AttentionParams& p) {
-  const int64_t rows = int64_t{p.select_block_count} * p.select_block_size;
-  int exponent = 0;
-  while (int64_t{1} << exponent < rows) ++exponent;
-  return std::ldexp(1.0f, -exponent);
-}
+}  // namespace
 
-// The longest step that fits into L1 twice, a whole number of select blocks: then a step cuts no block.
-int32_t ChunkRows(const AttentionParams& p) {
-  int32_t chunk = kMaxChunk / p.select_block_size * p.select_block_size;
-  while (L1Bytes(p, chunk) > kL1Bytes) chunk -= p.select_block_size;
+int32_t StepRows(const AttentionParams& p, int32_t unit) {
+  int32_t chunk = kMaxChunk / unit * unit;
+  while (L1Bytes(p, chunk) > kL1Bytes) chunk -= unit;
   return chunk;
 }
-
-}  // namespace
 
 Plan PlanOf(const Tiling& tiling) {
   if (!tiling.error.empty()) throw ArgumentError(tiling.error);
@@ -76,7 +66,14 @@ std::string CheckAttention(const char* op, const AttentionShapes& s, int32_t aic
       });
 }
 
-void FillAttention(const AttentionShapes& s, AttentionParams& p) {
+// 2^-n, with 2^n no less than the rows.
+float WeightScale(int64_t rows) {
+  int exponent = 0;
+  while (int64_t{1} << exponent < rows) ++exponent;
+  return std::ldexp(1.0f, -exponent);
+}
+
+void FillSizes(const AttentionShapes& s, AttentionParams& p) {
   p.atten_mask_rows = s.atten_mask_rows;
   p.atten_mask_cols = s.atten_mask_cols;
   p.kv_heads = s.key_value_head_num;
@@ -87,17 +84,24 @@ void FillAttention(const AttentionShapes& s, AttentionParams& p) {
   p.select_block_count = s.select_block_count;
   p.sparse_mode = s.sparse_mode;
   p.debug = s.debug;
-  p.weight_scale = WeightScale(p);
-  p.chunk_rows = ChunkRows(p);
   p.scale_value = s.default_scale ? 1.0 / std::sqrt(static_cast<double>(s.d1)) : s.scale_value;
 }
 
-// Cores beyond the number of pieces that the shapes allow would only wait.
+void FillAttention(const AttentionShapes& s, AttentionParams& p) {
+  FillSizes(s, p);
+  p.weight_scale = WeightScale(s.select_block_count * s.select_block_size);
+  p.chunk_rows = StepRows(p, p.select_block_size);  // a step cuts no block
+}
+
+int32_t CoresFor(const AttentionParams& p, int64_t rows, int32_t aic_cores) {
+  const int64_t pieces = p.tokens * p.kv_heads * MakeUnit(0, rows).pieces;
+  return static_cast<int32_t>(std::max<int64_t>(std::min<int64_t>(pieces, aic_cores), 1));
+}
+
 void PlanCores(int64_t rows, int32_t aic_cores, Tiling& tiling) {
   const AttentionParams& p = tiling.params;
   const int64_t selected = int64_t{p.select_block_count} * p.select_block_size;
-  const int64_t pieces = p.tokens * p.kv_heads * MakeUnit(0, std::min(selected, rows)).pieces;
-  tiling.block_dim = static_cast<int32_t>(std::max<int64_t>(std::min<int64_t>(pieces, aic_cores), 1));
+  tiling.block_dim = CoresFor(p, std::min(selected, rows), aic_cores);
   tiling.workspace_bytes = tiling.block_dim * AreaOf(p).bytes;
 }
 

@@ -44,6 +44,16 @@ std::string FirstBroken(const char* op, std::initializer_list<Rule> rules);
 
 bool IsMultipleOf16(int64_t value, int64_t largest);
 std::string CheckAttention(const char* op, const AttentionShapes& shapes, int32_t aic_cores);
+
+// The longest step that fits into L1 twice, a whole number of units.
+int32_t StepRows(const AttentionParams& params, int32_t unit);
+
+// 2^-n for so many rows that a token may see: so much may values add up to before the division by their
+// weights.
+float WeightScale(int64_t rows);
+
+// FillAttention: also what follows from the selected blocks, the weights' scale and a step's rows.
+void FillSizes(const AttentionShapes& shapes, AttentionParams& params);
 void FillAttention(const AttentionShapes& shapes, AttentionParams& params);
 
 // Of an operator's struct in op_info.h.
@@ -67,6 +77,9 @@ AttentionShapes AttentionShapesOf(const Operator& op) {
   shapes.debug = op.debug != 0;
   return shapes;
 }
+
+// Cores when no unit of work has more than `rows` kv rows: those beyond the number of pieces would only wait.
+int32_t CoresFor(const AttentionParams& params, int64_t rows, int32_t aic_cores);
 
 // Cores and workspace when no unit of work (a token and a kv head) has more than `rows` kv rows.
 void PlanCores(int64_t rows, int32_t aic_cores, Tiling& tiling);

@@ -10,7 +10,11 @@ namespace ms_nsa {
 
 class AttentionBuffers {
  public:
-  __aicore__ inline explicit AttentionBuffers(AscendC::TPipe& pipe) { ub_.Init(pipe, kInBytes, kOutBytes); }
+  // At least so many bytes, for what uses the room in turn with attention.
+  __aicore__ inline AttentionBuffers(AscendC::TPipe& pipe, int32_t in_bytes, int32_t out_bytes) {
+    ub_.Init(pipe, Max(kInBytes, in_bytes), Max(kOutBytes, out_bytes));
+  }
+  __aicore__ inline UnifiedBuffer& unified() { return ub_; }
 
   // Whole vectors of statistics and padded rows of scores take part in instructions: they must hold numbers.
   __aicore__ inline void Clear() {

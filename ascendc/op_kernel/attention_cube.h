@@ -14,16 +14,17 @@ namespace ms_nsa {
 template <class T, class Source>
 class AttentionCube {
  public:
-  __aicore__ inline AttentionCube(const AttentionParams& params, const AttentionAddresses& gm,
-                                  AscendC::TPipe& pipe)
+  __aicore__ inline AttentionCube(const AttentionParams& params, const Source& source,
+                                  const AttentionAddresses& gm, AscendC::TPipe& pipe)
       : p_(params),
-        source_(params, gm),
+        source_(source),
         exchange_(params, gm.workspace, AscendC::GetBlockIdx()),
         panels_(pipe),
         left_rows_(RoundUp(params.group, kCube)) {
     query_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
     key_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.key));
     value_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.value));
+    if constexpr (kKeepsScores<Source>) exchange_.scores = source_.KeptScores(gm.workspace);
     pipe.InitBuffer(l1_, kL1Bytes);
     pipe.InitBuffer(l0c_, kL0cBytes);
   }
@@ -31,7 +32,21 @@ class AttentionCube {
   __aicore__ inline void Run() {
     OpenFlags();
     ClearSecondRows();
-    StepWalk<Source> steps(p_, source_, AscendC::GetBlockIdx(), AscendC::GetBlockNum());
+    const int64_t round = source_.RoundTokens();
+    for (int64_t first = 0; first < p_.tokens; first += round) {
+      if constexpr (kKeepsScores<Source>) {
+        if (first > 0) AscendC::CrossCoreWaitFlag(kBlocksChosen);
+      }
+      RunRound({first, first + round});
+    }
+    CloseFlags();
+  }
+
+ private:
+  using Tile = AscendC::LocalTensor<T>;
+
+  __aicore__ inline void RunRound(const TokenRange& range) {
+    StepWalk<Source> steps(p_, source_, AscendC::GetBlockIdx(), AscendC::GetBlockNum(), range);
     Step step, previous;
     bool pending = false;
     while (steps.Next(step)) {
@@ -43,11 +58,7 @@ class AttentionCube {
       pending = true;
     }
     if (pending) MultiplyValues(previous);
-    CloseFlags();
   }
-
- private:
-  using Tile = AscendC::LocalTensor<T>;
 
   // L1: two slots of key, value, query and weights. L0C: two slots of scores, two of products.
   static constexpr int32_t kL0cBytes = 131072;
@@ -136,10 +147,10 @@ class AttentionCube {
   __aicore__ inline void Gather(const Tile& tile, const AscendC::GlobalTensor<T>& cache,
                                 RowWalk<Source>& walk, int32_t rows, int32_t width, int32_t head) {
     const int32_t tile_rows = RoundUp(rows, kCube);
-    const int64_t stride = int64_t{p_.kv_heads} * width;
+    const int64_t stride = source_.CacheStride(width);
     for (int64_t done = 0; done < rows;) {
       const RowRun run = walk.Next(rows - done);
-      const int64_t offset = run.cache_row * stride + int64_t{head} * width;
+      const int64_t offset = source_.CacheOffset(run.cache_row, head, width);
       LoadRows(tile[done * kCube], cache[offset], run.rows, width, stride, tile_rows);
       done += run.rows;
     }
@@ -154,8 +165,8 @@ class AttentionCube {
     AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kFirst + slot);
     panels_.TimesTransposed(ScoresTile(slot), query, left_rows_, key, rows, p_.group, p_.d1);
     AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kFirst + slot);
-    Store(exchange_.scores[int64_t{slot} * p_.group * p_.chunk_rows], ScoresTile(slot), rows, p_.chunk_rows,
-          kFirst + slot);
+    const ScorePlace place = PlaceOfScores(p_, source_, step);
+    Store(exchange_.scores[place.offset], ScoresTile(slot), rows, place.stride, kFirst + slot);
     AscendC::CrossCoreSetFlag<2, PIPE_FIX>(kScoresReady);
   }
 

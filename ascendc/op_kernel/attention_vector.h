@@ -11,17 +11,27 @@
 
 namespace ms_nsa {
 
+// What the AIVs do with the scores that a source keeps, when a round's results are there.
+template <class Source>
+class ChoiceOf {
+ public:
+  static constexpr int32_t kInBytes = 0, kOutBytes = 0;
+  __aicore__ inline ChoiceOf(const Source&, const AttentionAddresses&) {}
+};
+
 template <class T, class Source>
 class AttentionVector {
  public:
-  __aicore__ inline AttentionVector(const AttentionParams& params, const AttentionAddresses& gm,
-                                    AscendC::TPipe& pipe)
+  __aicore__ inline AttentionVector(const AttentionParams& params, const Source& source,
+                                    const AttentionAddresses& gm, AscendC::TPipe& pipe)
       : p_(params),
-        source_(params, gm),
+        source_(source),
         core_(AscendC::GetBlockIdx() / kVectorCores),
         exchange_(params, gm.workspace, core_),
         workspace_(gm.workspace),
-        ub_(pipe) {
+        ub_(pipe, ChoiceOf<Source>::kInBytes, ChoiceOf<Source>::kOutBytes),
+        choice_(source_, gm) {
+    if constexpr (kKeepsScores<Source>) exchange_.scores = source_.KeptScores(gm.workspace);
     const int32_t sub = AscendC::GetSubBlockIdx(), first = CeilDiv(params.group, kVectorCores);
     first_row_ = sub * first;
     rows_ = sub == 0 ? first : params.group - first;
@@ -34,7 +44,23 @@ class AttentionVector {
   __aicore__ inline void Run() {
     ub_.Clear();
     OpenFlags();
-    StepWalk<Source> steps(p_, source_, core_, AscendC::GetBlockNum());
+    const int64_t round = source_.RoundTokens();
+    for (int64_t first = 0; first < p_.tokens; first += round) {
+      RunRound({first, first + round});
+      if constexpr (kKeepsScores<Source>) {
+        AscendC::SyncAll();
+        choice_.Run({first, first + round}, ub_.unified());
+        ub_.Clear();
+        AscendC::PipeBarrier<PIPE_ALL>();
+        if (first + round < p_.tokens) AscendC::CrossCoreSetFlag<2, PIPE_MTE3>(kBlocksChosen);
+      }
+    }
+    CloseFlags();
+  }
+
+ private:
+  __aicore__ inline void RunRound(const TokenRange& range) {
+    StepWalk<Source> steps(p_, source_, core_, AscendC::GetBlockNum(), range);
     Step step, previous;
     bool pending = false;
     while (steps.Next(step)) {
@@ -47,10 +73,8 @@ class AttentionVector {
     if (pending) AddProduct(previous);
     AscendC::SyncAll();
     if (pending && previous.part.starts && !previous.part.ends) MergeFollowers(steps.parts(), previous);
-    CloseFlags();
   }
 
- private:
   // Events: of (MTE2, V) one for each slot of scores and of products; of (V, MTE3) one for each slot of
   // weights and one for results.
   static constexpr int32_t kScores = 0, kProducts = 2, kWeights = 0, kResults = 2;
@@ -78,7 +102,9 @@ class AttentionVector {
     if (rows_ > 0) {
       const int32_t stride = RoundUp(step.rows, kLanes);
       const int64_t offset = (int64_t{slot} * p_.group + first_row_) * p_.chunk_rows;
-      LoadScores(exchange_.scores[offset], slot, step.rows, stride);
+      const ScorePlace place = PlaceOfScores(p_, source_, step);
+      LoadScores(exchange_.scores[place.offset + first_row_ * place.stride], slot, step.rows, stride,
+                 place.stride);
       SoftmaxStep(ub_.Scores(slot), ub_.Stats(step.part_number % kSlots), ub_.Decay(slot), ub_.Scratch(),
                   p_.scale_value, rows_, step.rows, stride);
       StoreWeights(exchange_.weights[offset], slot, step.rows, stride);
@@ -87,9 +113,9 @@ class AttentionVector {
   }
 
   __aicore__ inline void LoadScores(const AscendC::GlobalTensor<float>& scores, int32_t slot, int32_t columns,
-                                    int32_t stride) {
+                                    int32_t stride, int32_t gm_stride) {
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(kScores + slot);
-    CopyScores(ub_.Scores(slot), scores, rows_, columns, stride, p_.chunk_rows);
+    CopyScores(ub_.Scores(slot), scores, rows_, columns, stride, gm_stride);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kScores + slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kScores + slot);
   }
@@ -252,6 +278,7 @@ class AttentionVector {
   AttentionBuffers ub_;
   AscendC::GlobalTensor<T> out_;
   AscendC::GlobalTensor<float> out_max_, out_sum_;
+  ChoiceOf<Source> choice_;
   int32_t sub_, first_row_, rows_;  // this AIV's query heads of a group
 };
 

@@ -7,6 +7,16 @@
 
 namespace ms_nsa {
 
+// Of a step's scores: where they begin, and from row to row, in floats.
+struct ScorePlace {
+  int64_t offset;
+  int32_t stride;
+};
+
+// Whether scores stay after their step, where the source says.
+template <class Source>
+constexpr bool kKeepsScores = false;
+
 template <class T>
 struct Exchange {
   AscendC::GlobalTensor<float> scores, products;
@@ -21,7 +31,17 @@ struct Exchange {
   }
 };
 
-// Cross-core flags, mode 2: scores and products from the AIC, weights and fetched rows to it.
-constexpr uint16_t kScoresReady = 1, kWeightsReady = 2, kProductsReady = 3, kRowsReady = 4;
+template <class Source, class Step>
+__aicore__ inline ScorePlace PlaceOfScores(const AttentionParams& p, const Source& source, const Step& step) {
+  if constexpr (kKeepsScores<Source>) {
+    return source.PlaceOfScores(step);
+  } else {
+    return {step.ordinal % kSlots * p.group * p.chunk_rows, p.chunk_rows};
+  }
+}
+
+// Cross-core flags, mode 2: scores and products from the AIC, weights and fetched rows to it, and that the
+// scores of a round are read.
+constexpr uint16_t kScoresReady = 1, kWeightsReady = 2, kProductsReady = 3, kRowsReady = 4, kBlocksChosen = 5;
 
 }  // namespace ms_nsa

@@ -34,7 +34,7 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention(
     if (params.segment_tokens > 0) {
       ms_nsa::BlockCube<DTYPE_QUERY>(params, gm, pipe).Run();
     } else {
-      ms_nsa::AttentionCube<DTYPE_QUERY, ms_nsa::PackedSource>(params, gm, pipe).Run();
+      ms_nsa::AttentionCube<DTYPE_QUERY, ms_nsa::PackedSource>(params, {params, gm}, gm, pipe).Run();
     }
   }
   if ASCEND_IS_AIV {
@@ -42,7 +42,7 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention(
     if (params.segment_tokens > 0) {
       ms_nsa::BlockVector<DTYPE_QUERY>(params, gm, pipe).Run();
     } else {
-      ms_nsa::AttentionVector<DTYPE_QUERY, ms_nsa::PackedSource>(params, gm, pipe).Run();
+      ms_nsa::AttentionVector<DTYPE_QUERY, ms_nsa::PackedSource>(params, {params, gm}, gm, pipe).Run();
     }
   }
 }

@@ -30,10 +30,10 @@ extern "C" __global__ __aicore__ void ms_nsa_selected_attention_infer(
   gm.workspace = AscendC::GetUserWorkspace(workspace);
   AscendC::TPipe pipe;
   if ASCEND_IS_AIC {
-    ms_nsa::AttentionCube<DTYPE_QUERY, ms_nsa::PagedSource>(params, gm, pipe).Run();
+    ms_nsa::AttentionCube<DTYPE_QUERY, ms_nsa::PagedSource>(params, {params, gm}, gm, pipe).Run();
   }
   if ASCEND_IS_AIV {
     ms_nsa::ReportFirstError<ms_nsa::PagedSource>(params, gm, first_error);
-    ms_nsa::AttentionVector<DTYPE_QUERY, ms_nsa::PagedSource>(params, gm, pipe).Run();
+    ms_nsa::AttentionVector<DTYPE_QUERY, ms_nsa::PagedSource>(params, {params, gm}, gm, pipe).Run();
   }
 }

@@ -10,8 +10,8 @@ namespace ms_nsa {
 // Kernels trust their parameters: call/ has checked every extent, length, index and page id before.
 struct KernelTable {
   const char* isa;  // "scalar", "avx2", "avx512", "avx512bf16", "neon", "neonfp16" or "neonbf16"
-  void (*select_attention)(const SelectAttentionParams&);
-  void (*select_attention_grad)(const SelectAttentionGradParams&);
+  void (*packed_attention)(const PackedAttentionParams&);
+  void (*packed_attention_grad)(const PackedAttentionGradParams&);
   void (*paged_attention)(const PagedAttentionParams&);
   void (*compress)(const CompressParams&);
   void (*compress_grad)(const CompressGradParams&);

@@ -23,7 +23,7 @@ enum class KeyRule : int32_t {
 };
 
 // What the training forward and its gradient share. Layout TND: sequences lie one after another.
-struct SelectAttentionInputs {
+struct PackedAttentionInputs {
   const void* query;            // [t1, n1, d1]
   const void* key;              // [t2, n2, d1]
   const void* value;            // [t2, n2, d2]
@@ -48,15 +48,15 @@ struct SelectAttentionInputs {
   KeyRule key_rule;
 };
 
-struct SelectAttentionParams {
-  SelectAttentionInputs in;
+struct PackedAttentionParams {
+  PackedAttentionInputs in;
   void* attention_out;  // [t1, n1, d2]
   float* softmax_max;   // [t1, n1, kStatLanes], the value repeated
   float* softmax_sum;   // [t1, n1, kStatLanes]
 };
 
-struct SelectAttentionGradParams {
-  SelectAttentionInputs in;
+struct PackedAttentionGradParams {
+  PackedAttentionInputs in;
   const void* grad;           // [t1, n1, d2], gradient of attention_out
   const void* attention_out;  // [t1, n1, d2]
   const float* softmax_max;   // [t1, n1, kStatLanes], lane 0 is read
@@ -160,7 +160,7 @@ struct PagedCompressParams {
 };
 
 struct CompressAttentionParams {
-  SelectAttentionInputs in;  // key_rule is kCompressed
+  PackedAttentionInputs in;  // key_rule is kCompressed
   BlockChoice choice;
   void* attention_out;    // [t1, n1, d2]; nullptr: not wanted
   int32_t* topk_indices;  // [t1, n2, block_count], ascending, then -1

@@ -13,6 +13,7 @@ _VARIABLE = "MS_NSA_DEBUG"
 
 # The operators of compression, with the tensor that has a row for every window.
 _COMPRESSION = {"NsaCompress": "row_template", "NsaCompressGrad": "grad", "NsaCompressInfer": None}
+_READS = {"NsaSelectedAttentionInfer": "blocks are selected", "NsaCompressInfer": "rows are compressed"}
 
 
 def wanted():
@@ -42,9 +43,9 @@ def sentence(operator, record, layout=None):
     lengths = ("actual_seq_qlen", "actual_seq_kvlen", "actual_seq_len")[of_keys]
     compresses = operator in _COMPRESSION
     most_new = "2^31 - 1" if compresses else "T" if layout == "TND" else "S"
-    rows = "max_blocks * page_block_size" if of_keys else most_new
-    read = "where rows are compressed" if compresses else "where blocks are selected"
-    pages = f"hold page ids from 0 to {bound - 1} {read}"
+    most_rows = "2^31 - 1" if operator == "NsaCompressAttentionInfer" else "max_blocks * page_block_size"
+    rows = most_rows if of_keys else most_new
+    pages = f"hold page ids from 0 to {bound - 1} where {_READS.get(operator, 'rows are visible')}"
     place = f"token {where[0]}, kv head {where[1]}, slot {where[2]}"
     words = [  # in the order of ms_nsa::BrokenRule
         None,
@@ -59,6 +60,7 @@ def sentence(operator, record, layout=None):
         f"atten_mask must cover [B, max Sq, max Sq] with max Sq = {where[0]}, got [{value}, {bound}]",
         f"{_COMPRESSION.get(operator)} must have at least {bound} rows, got {value}",
         f"slot_mapping must have a slot for every new window: {bound} at sequence {where[0]}, got {value}",
+        f"block_table must have pages for {where[0]} compressed rows, got {value} pages of {bound} rows",
     ][rule]
     return words and f"{operator}: {words}"
 

@@ -12,7 +12,8 @@ from mindspore.ops.operations import custom_ops
 
 from ascendc import host
 from ascendc.cann import toolkit
-from ms_nsa.primitive import vendor
+from ascendc.twin_primitive import TwinPrimitive
+from ms_nsa.primitive import ascend, vendor
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +64,20 @@ def machine(monkeypatch, package, chip="ascend910b", target="Ascend", cann=None)
 @pytest.fixture
 def npu(monkeypatch, package):
     machine(monkeypatch, package)
+
+
+@pytest.fixture
+def on_twin(monkeypatch, package):
+    """Makes of this machine one on which Cells that are built with (or without) debugging run on the twin."""
+    construct = ascend.ascend_primitive
+
+    def primitive(operator, *arguments):
+        return TwinPrimitive(operator, construct(operator, *arguments))
+
+    def switch(debug):
+        machine(monkeypatch, package)
+        monkeypatch.setattr(ascend, "ascend_primitive", primitive)
+        monkeypatch.setenv("MS_JIT", "0")  # a graph of one node runs as the Python that it is written in
+        monkeypatch.setenv("MS_NSA_DEBUG", debug)
+
+    return switch

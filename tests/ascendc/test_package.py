@@ -152,13 +152,16 @@ def test_setup_leaves_nothing_of_an_earlier_build(setup_py, monkeypatch, tmp_pat
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "stale.json").touch()
     (package / "vendors" / "old").chmod(0o555)
+    (package / "csrc").mkdir()
+    shutil.copy(host.ROOT / "ms_nsa" / "csrc" / "digest.py", package / "csrc")
     (tmp_path / "build" / "cpu" / "libms_nsa_cpu.so").touch()
     (tmp_path / "op_info" / "stale.json").rename(tmp_path / "op_info" / "Operator.json")
     compiled = types.SimpleNamespace(run=lambda *_, **__: None)
     setup_py.update(ROOT=tmp_path, PACKAGE=package, subprocess=compiled)
     monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
     setup_py["BuildPackage"](built.parent).run()
-    assert [path.name for path in package.rglob("*")] == ["lib", "libms_nsa_cpu.so"]
+    assert sorted(path.name for path in (package / "lib").iterdir()) == ["libms_nsa_cpu.so", "sources.sha256"]
+    assert sorted(path.name for path in package.iterdir()) == ["csrc", "lib"]
     assert not list(built.rglob("stale.json"))
     assert [path.name for path in (built / "op_info").iterdir()] == ["Operator.json"]
 

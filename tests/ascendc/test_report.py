@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 import ms_nsa
-from ascendc.conftest import machine
 from ascendc.device import run_infer, run_select, run_select_grad
-from ascendc.twin_primitive import TwinPrimitive
-from ms_nsa.primitive import ascend, first_error
+from ms_nsa.primitive import first_error
 from support import DTYPES, check_forward, check_gradients, make_paged_case, make_select_case, run_cells, short_masks
 
 SIZES = {"n2": 2, "group": 2, "d1": 32, "d2": 16, "select_block_size": 16, "select_block_count": 3}
@@ -167,23 +165,6 @@ def test_good_calls_report_nothing():
         assert launched.first_error == [-1] * 8  # the twin's poison
         for mine, its in zip(results, others):
             np.testing.assert_array_equal(mine.view(np.uint8), its.view(np.uint8))
-
-
-@pytest.fixture
-def on_twin(monkeypatch, package):
-    """Makes of this machine one on which Cells that are built with (or without) debugging run on the twin."""
-    construct = ascend.ascend_primitive
-
-    def primitive(operator, *arguments):
-        return TwinPrimitive(operator, construct(operator, *arguments))
-
-    def switch(debug):
-        machine(monkeypatch, package)
-        monkeypatch.setattr(ascend, "ascend_primitive", primitive)
-        monkeypatch.setenv("MS_JIT", "0")  # a graph of one node runs as the Python that it is written in
-        monkeypatch.setenv("MS_NSA_DEBUG", debug)
-
-    return switch
 
 
 def build(operator, case):

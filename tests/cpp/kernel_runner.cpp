@@ -108,9 +108,9 @@ struct Arguments {
 };
 
 // raw_lens is the input that has the raw rows of compressed sequences.
-SelectAttentionInputs SelectInputs(const Arguments& a, size_t raw_lens) {
+PackedAttentionInputs SelectInputs(const Arguments& a, size_t raw_lens) {
   const auto& n = a.record.sizes;
-  SelectAttentionInputs in{};
+  PackedAttentionInputs in{};
   in.query = a.In<void>(0);
   in.key = a.In<void>(1);
   in.value = a.In<void>(2);
@@ -156,11 +156,11 @@ void Call(void (*kernel)(const Params&), const std::common_type_t<Params>& param
 }
 
 void RunSelect(const Arguments& a) {
-  Call(Kernels().select_attention, {SelectInputs(a, 7), a.Out<void>(0), a.Out<float>(1), a.Out<float>(2)});
+  Call(Kernels().packed_attention, {SelectInputs(a, 7), a.Out<void>(0), a.Out<float>(1), a.Out<float>(2)});
 }
 
 void RunSelectGrad(const Arguments& a) {
-  Call(Kernels().select_attention_grad,
+  Call(Kernels().packed_attention_grad,
        {SelectInputs(a, 13), a.In<void>(7), a.In<void>(8), a.In<float>(9), a.In<float>(10), a.In<float>(11),
         a.In<float>(12), a.Out<void>(0), a.Out<void>(1), a.Out<void>(2)});
 }

@@ -187,7 +187,14 @@ def test_a_wheel_of_the_sdist_holds_the_package_only(unpacked, tmp_path):
     paths = [*package.glob("*.py"), *(package / "primitive").glob("*.py")]
     modules = {str(path.relative_to(ROOT)) for path in paths}
     operators = {f"ms_nsa/op_info/{path.name}" for path in (ROOT / "op_info").iterdir()}
-    assert names == {*modules, *operators, "ms_nsa/lib/libms_nsa_cpu.so", "ms_nsa/__init__.pyi", "ms_nsa/py.typed"}
+    assert names == {
+        *modules,
+        *operators,
+        "ms_nsa/lib/libms_nsa_cpu.so",
+        "ms_nsa/lib/sources.sha256",
+        "ms_nsa/__init__.pyi",
+        "ms_nsa/py.typed",
+    }
 
 
 @pytest.mark.parametrize("start", [("-c",), ("-m", "report_place")], ids=["command", "module"])

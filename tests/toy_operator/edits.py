@@ -25,10 +25,10 @@ TABLE = """  static void ToyScale(const ToyScaleParams& p) {
 
 EDITS = [
     ("ms_nsa/csrc/params.h", "constexpr int64_t kStatLanes", PARAMS),
-    ("ms_nsa/csrc/kernel_table.h", "  void (*select_attention)", "  void (*toy_scale)(const ToyScaleParams&);\n"),
+    ("ms_nsa/csrc/kernel_table.h", "  void (*packed_attention)", "  void (*toy_scale)(const ToyScaleParams&);\n"),
     ("ms_nsa/csrc/kernels/table.h", '#include "training/backward.h"', '#include "toy_scale.h"\n'),
     ("ms_nsa/csrc/kernels/table.h", "  static constexpr KernelTable Table", TABLE),
-    ("ms_nsa/csrc/kernels/table.h", "&SelectAttention,", "&ToyScale, "),
+    ("ms_nsa/csrc/kernels/table.h", "&PackedAttention,", "&ToyScale, "),
     ("ms_nsa/__init__.py", "\n__version__", "from ms_nsa.toy_scale import ToyScale, ToyScaleGrad\n"),
     ("ms_nsa/__init__.py", '    "nsa_select_attention",', '    "ToyScale",\n    "ToyScaleGrad",\n'),
     (

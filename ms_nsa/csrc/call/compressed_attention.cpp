@@ -21,7 +21,7 @@ struct Lengths {
 };
 
 template <class Operator>
-Lengths Fill(const Operator& op, SelectAttentionInputs* out) {
+Lengths Fill(const Operator& op, PackedAttentionInputs* out) {
   FillPacked(op, out);
   const char* name = Operator::kName;
   const int64_t* raw = op.actual_seq_kvlen.template given_as<int64_t>();
@@ -66,11 +66,11 @@ void Run(NsaCompressAttention& op) {
 }
 
 void Run(NsaCompressAttentionGrad& op) {
-  SelectAttentionGradParams params{};
+  PackedAttentionGradParams params{};
   const Lengths lengths = Fill(op, &params.in);
   params.in.actual_seq_kvlen = lengths.compressed_ends.data();
   FillGrad(op, &params);
-  RunKernel(op, Kernels().select_attention_grad, params, params.in.max_threads);
+  RunKernel(op, Kernels().packed_attention_grad, params, params.in.max_threads);
 }
 
 }  // namespace ms_nsa

@@ -19,7 +19,7 @@ inline int64_t MostBlocks(int64_t keys) {
 
 // Query, key and value; query lengths are checked. Key lengths are those of the query where there are none.
 template <class Operator>
-void FillPacked(const Operator& op, SelectAttentionInputs* out) {
+void FillPacked(const Operator& op, PackedAttentionInputs* out) {
   out->query = op.query.data;
   out->key = op.key.data;
   out->value = op.value.data;
@@ -34,7 +34,7 @@ void FillPacked(const Operator& op, SelectAttentionInputs* out) {
 }
 
 template <class Operator>
-void FillGrad(const Operator& op, SelectAttentionGradParams* out) {
+void FillGrad(const Operator& op, PackedAttentionGradParams* out) {
   out->grad = op.grad.data;
   out->attention_out = op.attention_out.data;
   out->softmax_max = op.softmax_max.template as<float>();

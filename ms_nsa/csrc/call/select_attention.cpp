@@ -14,7 +14,7 @@ namespace {
 
 // Of the forward and of the gradient, whose struct has the same names.
 template <class Operator>
-void Fill(const Operator& op, SelectAttentionInputs* out) {
+void Fill(const Operator& op, PackedAttentionInputs* out) {
   out->query = op.query.data;
   out->key = op.key.data;
   out->value = op.value.data;
@@ -35,7 +35,7 @@ void Fill(const Operator& op, SelectAttentionInputs* out) {
 }
 
 template <class Operator>
-void CheckValues(const Operator& op, const SelectAttentionInputs& in) {
+void CheckValues(const Operator& op, const PackedAttentionInputs& in) {
   const char* name = Operator::kName;
   const int64_t max_q = CheckPrefixes(name, "actual_seq_qlen", in.actual_seq_qlen, in.batch, "T1", in.t1);
   const int64_t max_kv = CheckPrefixes(name, "actual_seq_kvlen", in.actual_seq_kvlen, in.batch, "T2", in.t2);
@@ -53,17 +53,17 @@ void CheckValues(const Operator& op, const SelectAttentionInputs& in) {
 }  // namespace
 
 void Run(NsaSelectAttention& op) {
-  SelectAttentionParams params{};
+  PackedAttentionParams params{};
   Fill(op, &params.in);
   CheckValues(op, params.in);
   params.attention_out = op.attention_out;
   params.softmax_max = static_cast<float*>(op.softmax_max);
   params.softmax_sum = static_cast<float*>(op.softmax_sum);
-  RunKernel(op, Kernels().select_attention, params, params.in.max_threads);
+  RunKernel(op, Kernels().packed_attention, params, params.in.max_threads);
 }
 
 void Run(NsaSelectAttentionGrad& op) {
-  SelectAttentionGradParams params{};
+  PackedAttentionGradParams params{};
   Fill(op, &params.in);
   CheckValues(op, params.in);
   params.grad = op.grad.data;
@@ -75,7 +75,7 @@ void Run(NsaSelectAttentionGrad& op) {
   params.dq = op.dq;
   params.dk = op.dk;
   params.dv = op.dv;
-  RunKernel(op, Kernels().select_attention_grad, params, params.in.max_threads);
+  RunKernel(op, Kernels().packed_attention_grad, params, params.in.max_threads);
 }
 
 }  // namespace ms_nsa

@@ -12,7 +12,7 @@ namespace ms_nsa {
 namespace {
 
 template <class Operator>
-void Fill(const Operator& op, SelectAttentionInputs* out) {
+void Fill(const Operator& op, PackedAttentionInputs* out) {
   FillPacked(op, out);
   // One sequence where no lengths are given, or those of the query.
   const int64_t* whole = op.actual_seq_qlen.absent() ? &op.T2 : out->actual_seq_qlen;
@@ -28,19 +28,19 @@ void Fill(const Operator& op, SelectAttentionInputs* out) {
 }  // namespace
 
 void Run(NsaWindowAttention& op) {
-  SelectAttentionParams params{};
+  PackedAttentionParams params{};
   Fill(op, &params.in);
   params.attention_out = op.attention_out;
   params.softmax_max = static_cast<float*>(op.softmax_max);
   params.softmax_sum = static_cast<float*>(op.softmax_sum);
-  RunKernel(op, Kernels().select_attention, params, params.in.max_threads);
+  RunKernel(op, Kernels().packed_attention, params, params.in.max_threads);
 }
 
 void Run(NsaWindowAttentionGrad& op) {
-  SelectAttentionGradParams params{};
+  PackedAttentionGradParams params{};
   Fill(op, &params.in);
   FillGrad(op, &params);
-  RunKernel(op, Kernels().select_attention_grad, params, params.in.max_threads);
+  RunKernel(op, Kernels().packed_attention_grad, params, params.in.max_threads);
 }
 
 }  // namespace ms_nsa

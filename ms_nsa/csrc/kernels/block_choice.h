@@ -210,7 +210,7 @@ struct Candidates {
   const uint8_t* forced;  // the token's row of topk_mask; nullptr: none
 };
 
-inline Candidates CandidatesOf(const SelectAttentionInputs& in, const BlockChoice& choice,
+inline Candidates CandidatesOf(const PackedAttentionInputs& in, const BlockChoice& choice,
                                const Sequence& seq, int64_t s) {
   const int64_t position = in.sparse_mode == SparseMode::kLeftUpCausal ? s : s + seq.raw_len - seq.q_len;
   const int64_t rows = in.sparse_mode == SparseMode::kAll ? seq.raw_len : Min(position + 1, seq.raw_len);

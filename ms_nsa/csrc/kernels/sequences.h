@@ -14,12 +14,22 @@ struct Sequence {
   int64_t raw_len;  // rows that positions count; kv_len unless keys are compressed
 };
 
+// Which of the entries number i belongs to, if entry e has the numbers from start[e] to start[e + 1].
+inline int64_t EntryOf(const int64_t* start, int64_t entries, int64_t i) {
+  int64_t low = 0, high = entries;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    (start[middle] <= i ? low : high) = middle;
+  }
+  return low;
+}
+
 // The inclusive prefix sum before entry b.
 inline int64_t Before(const int64_t* ends, int64_t b) {
   return b == 0 ? 0 : ends[b - 1];
 }
 
-inline Sequence SequenceAt(const SelectAttentionInputs& in, int64_t b) {
+inline Sequence SequenceAt(const PackedAttentionInputs& in, int64_t b) {
   const int64_t q = Before(in.actual_seq_qlen, b), kv = Before(in.actual_seq_kvlen, b);
   const int64_t* raw = in.raw_seq_kvlen == nullptr ? in.actual_seq_kvlen : in.raw_seq_kvlen;
   return {q, in.actual_seq_qlen[b] - q, kv, in.actual_seq_kvlen[b] - kv, raw[b] - Before(raw, b)};
@@ -27,7 +37,7 @@ inline Sequence SequenceAt(const SelectAttentionInputs& in, int64_t b) {
 
 // Tokens of a chunk. It depends on shapes alone, never on the number of threads: that keeps results bitwise
 // equal.
-inline int64_t ChunkTokens(const SelectAttentionInputs& in, const Sequence& seq, int64_t bytes_per_row) {
+inline int64_t ChunkTokens(const PackedAttentionInputs& in, const Sequence& seq, int64_t bytes_per_row) {
   const int64_t group = in.n1 / in.n2;
   const int64_t blocks = CeilDiv(seq.kv_len, in.select_block_size);
   const int64_t picks = Max(1, Min(in.select_block_count, blocks));
@@ -46,7 +56,7 @@ class ChunkList {
     int64_t head, first_token, tokens;  // first_token counts from the start of the sequence
   };
 
-  ChunkList(const SelectAttentionInputs& in, int64_t bytes_per_row)
+  ChunkList(const PackedAttentionInputs& in, int64_t bytes_per_row)
       : in_(in), bytes_per_row_(bytes_per_row), start_(in.batch + 1) {
     start_[0] = 0;
     for (int64_t b = 0; b < in.batch; ++b) {
@@ -69,13 +79,8 @@ class ChunkList {
   // Chunks of one head follow one another: threads that work side by side share its keys in the last-level
   // cache.
   Item At(int64_t i) const {
-    int64_t low = 0, high = in_.batch;
-    while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
-      (start_[middle] <= i ? low : high) = middle;
-    }
-    const int64_t chunks = count(low);
-    return At(low, (i - start_[low]) / chunks, (i - start_[low]) % chunks);
+    const int64_t b = EntryOf(start_.get(), in_.batch, i), chunks = count(b);
+    return At(b, (i - start_[b]) / chunks, (i - start_[b]) % chunks);
   }
 
   Item At(int64_t b, int64_t head, int64_t chunk) const {
@@ -85,20 +90,20 @@ class ChunkList {
   }
 
  private:
-  const SelectAttentionInputs& in_;
+  const PackedAttentionInputs& in_;
   int64_t bytes_per_row_, max_count_ = 0, max_tokens_ = 0, max_kv_len_ = 0;
   Buffer<int64_t> start_;
 };
 
 // Row in query and attention_out of a row of the chunk: token * group + query head of the group.
-inline int64_t QueryRow(const SelectAttentionInputs& in, const ChunkList::Item& chunk, int64_t row) {
+inline int64_t QueryRow(const PackedAttentionInputs& in, const ChunkList::Item& chunk, int64_t row) {
   const int64_t group = in.n1 / in.n2;
   return (chunk.seq.q_start + chunk.first_token + row / group) * in.n1 + chunk.head * group + row % group;
 }
 
 // The key of the chunk's head at a row of its sequence.
 template <class Storage>
-inline const Storage* KeyAt(const SelectAttentionInputs& in, const ChunkList::Item& chunk, int64_t row) {
+inline const Storage* KeyAt(const PackedAttentionInputs& in, const ChunkList::Item& chunk, int64_t row) {
   return static_cast<const Storage*>(in.key) + ((chunk.seq.kv_start + row) * in.n2 + chunk.head) * in.d1;
 }
 

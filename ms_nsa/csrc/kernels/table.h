@@ -20,24 +20,24 @@ namespace {
 // them, because a score gradient may be too large or too small for fp16.
 template <class V, class Bf16Dot, class Fp16Dot = FloatDot<V, false>>
 struct Operators {
-  static void SelectAttention(const SelectAttentionParams& p) {
+  static void PackedAttention(const PackedAttentionParams& p) {
     switch (p.in.dtype) {
       case DType::kFloat16:
-        return ms_nsa::SelectAttention<Fp16Dot, Fp16<V>>(p);
+        return ms_nsa::PackedAttention<Fp16Dot, Fp16<V>>(p);
       case DType::kBFloat16:
-        return ms_nsa::SelectAttention<Bf16Dot, Bf16<V>>(p);
+        return ms_nsa::PackedAttention<Bf16Dot, Bf16<V>>(p);
       case DType::kFloat32:
-        return ms_nsa::SelectAttention<FloatDot<V, true>, Fp32<V>>(p);
+        return ms_nsa::PackedAttention<FloatDot<V, true>, Fp32<V>>(p);
     }
   }
-  static void SelectAttentionGrad(const SelectAttentionGradParams& p) {
+  static void PackedAttentionGrad(const PackedAttentionGradParams& p) {
     switch (p.in.dtype) {
       case DType::kFloat16:
-        return ms_nsa::SelectAttentionGrad<FloatDot<V, false>, Fp16<V>>(p);
+        return ms_nsa::PackedAttentionGrad<FloatDot<V, false>, Fp16<V>>(p);
       case DType::kBFloat16:
-        return ms_nsa::SelectAttentionGrad<Bf16Dot, Bf16<V>>(p);
+        return ms_nsa::PackedAttentionGrad<Bf16Dot, Bf16<V>>(p);
       case DType::kFloat32:
-        return ms_nsa::SelectAttentionGrad<FloatDot<V, true>, Fp32<V>>(p);
+        return ms_nsa::PackedAttentionGrad<FloatDot<V, true>, Fp32<V>>(p);
     }
   }
   static void PagedAttention(const PagedAttentionParams& p) {
@@ -101,7 +101,7 @@ struct Operators {
     }
   }
   static constexpr KernelTable Table(const char* isa) {
-    return {isa,           &SelectAttention, &SelectAttentionGrad, &PagedAttention, &Compress,
+    return {isa,           &PackedAttention, &PackedAttentionGrad, &PagedAttention, &Compress,
             &CompressGrad, &PagedCompress,   &CompressAttention,   &MatrixProduct};
   }
 };

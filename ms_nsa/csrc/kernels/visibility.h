@@ -20,12 +20,12 @@ inline int64_t RowsUpTo(SparseMode mode, const Sequence& seq, int64_t s) {
 }
 
 // Token s sees keys [VisibleFrom, VisibleLimit).
-inline int64_t VisibleLimit(const SelectAttentionInputs& in, const Sequence& seq, int64_t s) {
+inline int64_t VisibleLimit(const PackedAttentionInputs& in, const Sequence& seq, int64_t s) {
   const int64_t rows = RowsUpTo(in.sparse_mode, seq, s);
   if (in.key_rule != KeyRule::kCompressed) return rows;
   return WindowCount(rows, in.compress_block_size, in.compress_stride);
 }
-inline int64_t VisibleFrom(const SelectAttentionInputs& in, int64_t limit) {
+inline int64_t VisibleFrom(const PackedAttentionInputs& in, int64_t limit) {
   return in.key_rule == KeyRule::kWindow ? Max(0, limit - in.window_size) : 0;
 }
 
@@ -42,7 +42,7 @@ inline uint64_t ZeroBytes(const uint8_t* bytes, int64_t count) {
 }
 
 // Bit i: token s sees key first_key + i. keys <= 64.
-inline uint64_t VisibleKeys(const SelectAttentionInputs& in, int64_t limit, int64_t s, int64_t first_key,
+inline uint64_t VisibleKeys(const PackedAttentionInputs& in, int64_t limit, int64_t s, int64_t first_key,
                             int64_t keys) {
   const int64_t count = Max(0, Min(keys, limit - first_key));
   if (in.atten_mask == nullptr) return LowBits(count) & ~LowBits(VisibleFrom(in, limit) - first_key);

@@ -36,13 +36,9 @@ class WindowList {
   int64_t count(int64_t sequence) const { return start_[sequence + 1] - start_[sequence]; }
 
   Task TaskAt(int64_t i) const {
-    int64_t low = 0, high = in_.batch;
-    while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
-      (task_[middle] <= i ? low : high) = middle;
-    }
-    const int64_t first = (i - task_[low]) * kTaskWindows, end = Min(first + kTaskWindows, count(low));
-    return {low, first, end, end == count(low)};
+    const int64_t b = EntryOf(task_.get(), in_.batch, i), first = (i - task_[b]) * kTaskWindows;
+    const int64_t end = Min(first + kTaskWindows, count(b));
+    return {b, first, end, end == count(b)};
   }
 
  private:

@@ -5,6 +5,7 @@
 
 #include "../../params.h"
 #include "../buffer.h"
+#include "../sequences.h"
 #include "../tiling.h"
 #include "../windows.h"
 
@@ -71,13 +72,8 @@ class DecodeTasks {
   // come the sequence's other heads, which share its pages.
   DecodeTask At(int64_t i) const {
     const int64_t item = i / max_parts_;
-    int64_t low = 0, high = p_.batch;
-    while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
-      (start_[middle] <= item ? low : high) = middle;
-    }
-    const int64_t q_len = p_.q_len[low], at = item - start_[low];
-    return {low, at % q_len, at / q_len, item, i % max_parts_};
+    const int64_t b = EntryOf(start_.get(), p_.batch, item), q_len = p_.q_len[b], at = item - start_[b];
+    return {b, at % q_len, at / q_len, item, i % max_parts_};
   }
 
  private:

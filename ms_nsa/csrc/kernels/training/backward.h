@@ -18,7 +18,7 @@ class Backward {
   using Storage = typename E::Storage;
   using Worker = BackwardWorker<Dot, E>;
 
-  explicit Backward(const SelectAttentionGradParams& p)
+  explicit Backward(const PackedAttentionGradParams& p)
       : p_(p),
         in_(p.in),
         chunks_(in_, Worker::BytesPerRow(in_)),
@@ -215,8 +215,8 @@ class Backward {
 
   QueryGradShares<V> Shares(float* dq, int64_t count) const { return {dq, count, max_rows_, in_.d1}; }
 
-  const SelectAttentionGradParams& p_;
-  const SelectAttentionInputs& in_;
+  const PackedAttentionGradParams& p_;
+  const PackedAttentionInputs& in_;
   const ChunkList chunks_;
   const int64_t owners_;  // (sequence, kv head) pairs
   // dQ is the sum of so many shares, block b belonging to share b % parts_, in this order. That follows from
@@ -234,7 +234,7 @@ class Backward {
 };
 
 template <class Dot, class E>
-void SelectAttentionGrad(const SelectAttentionGradParams& p) {
+void PackedAttentionGrad(const PackedAttentionGradParams& p) {
   Backward<Dot, E>(p).Run();
 }
 

@@ -33,7 +33,7 @@ class BackwardTile {
   using Storage = typename E::Storage;
   using Batch = RowBatch<kBackwardRows>;
 
-  BackwardTile(Arena& arena, const SelectAttentionInputs& in)
+  BackwardTile(Arena& arena, const PackedAttentionInputs& in)
       : in_(in),
         key_t_(arena.Take<Operand>(PackedSize<Dot>(in.d1, kKeyTile))),
         value_t_(arena.Take<Operand>(PackedSize<Dot>(in.d2, kKeyTile))),
@@ -144,7 +144,7 @@ class BackwardTile {
     }
   }
 
-  const SelectAttentionInputs& in_;
+  const PackedAttentionInputs& in_;
   Operand* key_t_;    // for scores
   Operand* value_t_;  // for dP
   Operand* key_;      // for dQ

@@ -32,12 +32,12 @@ class BackwardWorker {
   using Operand = typename Dot::Operand;
   using Storage = typename E::Storage;
 
-  static int64_t BytesPerRow(const SelectAttentionInputs& in) {
+  static int64_t BytesPerRow(const PackedAttentionInputs& in) {
     return (RowStride<Dot>(in.d1) + RowStride<Dot>(in.d2)) * sizeof(Operand) +
            (GradShare<V>::Stride(in.d1) + V::kLanes + 5) * sizeof(float);
   }
 
-  BackwardWorker(Arena& arena, const SelectAttentionGradParams& p, const ChunkList& chunks)
+  BackwardWorker(Arena& arena, const PackedAttentionGradParams& p, const ChunkList& chunks)
       : p_(p),
         in_(p.in),
         group_(in_.n1 / in_.n2),
@@ -165,8 +165,8 @@ class BackwardWorker {
     return top;
   }
 
-  const SelectAttentionGradParams& p_;
-  const SelectAttentionInputs& in_;
+  const PackedAttentionGradParams& p_;
+  const PackedAttentionInputs& in_;
   const int64_t group_;
   InverseIndex index_;
   BackwardTile<Dot, E> tile_;

@@ -32,7 +32,7 @@ class TokenTiles {
     int64_t first_token, tokens;
   };
 
-  TokenTiles(const SelectAttentionInputs& in, int64_t first, int64_t end)
+  TokenTiles(const PackedAttentionInputs& in, int64_t first, int64_t end)
       : in_(in), first_(first), end_(end), start_(end - first + 1) {
     start_[0] = 0;
     for (int64_t owner = first; owner < end; ++owner) {
@@ -41,7 +41,7 @@ class TokenTiles {
     }
   }
 
-  static int64_t Tokens(const SelectAttentionInputs& in, const Sequence& seq) {
+  static int64_t Tokens(const PackedAttentionInputs& in, const Sequence& seq) {
     const int64_t group = in.n1 / in.n2, row_bytes = Max(1, seq.kv_len) * static_cast<int64_t>(sizeof(float));
     return Max(1, Min(kScoreRows, kScoreBytes / row_bytes) / group);
   }
@@ -50,18 +50,14 @@ class TokenTiles {
 
   // A sequence's last tokens come first: they see most.
   Item At(int64_t i) const {
-    int64_t low = 0, high = end_ - first_;
-    while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
-      (start_[middle] <= i ? low : high) = middle;
-    }
-    const Sequence seq = SequenceAt(in_, (first_ + low) / in_.n2);
-    const int64_t tokens = Tokens(in_, seq), first = (start_[low + 1] - 1 - i) * tokens;
-    return {first_ + low, seq, first, Min(tokens, seq.q_len - first)};
+    const int64_t pair = EntryOf(start_.get(), end_ - first_, i);
+    const Sequence seq = SequenceAt(in_, (first_ + pair) / in_.n2);
+    const int64_t tokens = Tokens(in_, seq), first = (start_[pair + 1] - 1 - i) * tokens;
+    return {first_ + pair, seq, first, Min(tokens, seq.q_len - first)};
   }
 
  private:
-  const SelectAttentionInputs& in_;
+  const PackedAttentionInputs& in_;
   const int64_t first_, end_;
   const Buffer<int64_t> start_;
 };
@@ -303,7 +299,7 @@ class CompressedWorker {
   }
 
   const CompressAttentionParams& p_;
-  const SelectAttentionInputs& in_;
+  const PackedAttentionInputs& in_;
   const int64_t group_;
   const BlockOverlap overlap_;
   Chooser chooser_;

@@ -155,7 +155,7 @@ class CommonKey {
  public:
   using Storage = typename E::Storage;
 
-  CommonKey(Arena& arena, const SelectAttentionInputs& in)
+  CommonKey(Arena& arena, const PackedAttentionInputs& in)
       : in_(in),
         block_(arena.Take<int32_t>(in.select_block_count + 1)),
         key_(arena.Take<const Storage*>(in.select_block_count + kWanted)),
@@ -260,7 +260,7 @@ class CommonKey {
     }
   }
 
-  const SelectAttentionInputs& in_;
+  const PackedAttentionInputs& in_;
   int32_t* block_;  // different ones
   const Storage** key_;
   float* common_;

@@ -22,7 +22,7 @@ class InverseIndex {
         entries_(arena.Take<Entry>(max_entries)) {}
 
   // Blocks that begin beyond a token's visible limit are left out.
-  void Build(const SelectAttentionInputs& in, const ChunkList::Item& chunk) {
+  void Build(const PackedAttentionInputs& in, const ChunkList::Item& chunk) {
     blocks_ = CeilDiv(chunk.seq.kv_len, in.select_block_size);
     for (int64_t b = 0; b <= blocks_; ++b) start_[b] = 0;
     ForEachPick(in, chunk, [this](int64_t, int32_t block) { ++start_[block + 1]; });
@@ -45,7 +45,7 @@ class InverseIndex {
   // Calls f(row) for every row that a token of the chunk sees, ascending, as often as its block is listed.
   // Slower than the batches: for what is rare.
   template <class F>
-  void ForEachRow(const SelectAttentionInputs& in, const ChunkList::Item& chunk, int64_t token, F f) const {
+  void ForEachRow(const PackedAttentionInputs& in, const ChunkList::Item& chunk, int64_t token, F f) const {
     const int64_t s = chunk.first_token + token, limit = VisibleLimit(in, chunk.seq, s);
     for (int64_t block = Next(0); block < blocks_; block = Next(block + 1)) {
       const int32_t times = TimesListed(block, token);
@@ -74,7 +74,7 @@ class InverseIndex {
   }
 
   template <class F>
-  void ForEachPick(const SelectAttentionInputs& in, const ChunkList::Item& chunk, F f) const {
+  void ForEachPick(const PackedAttentionInputs& in, const ChunkList::Item& chunk, F f) const {
     for (int64_t i = 0; i < chunk.tokens; ++i) {
       const int64_t s = chunk.first_token + i, keys = VisibleLimit(in, chunk.seq, s);
       const int64_t limit = CeilDiv(keys, in.select_block_size);

@@ -21,10 +21,10 @@ class PackedKeys {
   using S = typename E::Storage;
   using Operand = typename Dot::Operand;
 
-  PackedKeys(const SelectAttentionInputs& in, bool values, int64_t first, int64_t end)
+  PackedKeys(const PackedAttentionInputs& in, bool values, int64_t first, int64_t end)
       : in_(in), values_(values), first_(first), end_(end), start_(end - first + 1), tiles_(Place()) {}
 
-  static int64_t Bytes(const SelectAttentionInputs& in, int64_t keys) {
+  static int64_t Bytes(const PackedAttentionInputs& in, int64_t keys) {
     return Tiles(keys) * TileSize(in) * static_cast<int64_t>(sizeof(Operand));
   }
 
@@ -59,7 +59,7 @@ class PackedKeys {
 
  private:
   static int64_t Tiles(int64_t keys) { return CeilDiv(keys, kValueTile); }
-  static int64_t TileSize(const SelectAttentionInputs& in) {
+  static int64_t TileSize(const PackedAttentionInputs& in) {
     return 2 * PackedSize<Dot>(in.d1, kKeyTile) + PackedSize<Dot>(kValueTile, in.d2);
   }
   int64_t ValuesAt() const { return 2 * PackedSize<Dot>(in_.d1, kKeyTile); }
@@ -80,13 +80,8 @@ class PackedKeys {
   }
 
   void PackTile(int64_t i) const {
-    int64_t low = 0, high = end_ - first_;
-    while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
-      (start_[middle] <= i ? low : high) = middle;
-    }
-    const int64_t owner = first_ + low, tile = i - start_[low],
-                  kv_len = SequenceAt(in_, owner / in_.n2).kv_len;
+    const int64_t pair = EntryOf(start_.get(), end_ - first_, i), owner = first_ + pair;
+    const int64_t tile = i - start_[pair], kv_len = SequenceAt(in_, owner / in_.n2).kv_len;
     Operand* to = Tile(owner, tile);
     for (int64_t half = 0; half < 2; ++half) {
       const int64_t key = tile * kValueTile + half * kKeyTile, keys = Min(kKeyTile, kv_len - key);
@@ -100,7 +95,7 @@ class PackedKeys {
                                          Min(kValueTile, kv_len - key), in_.d2, to + ValuesAt());
   }
 
-  const SelectAttentionInputs& in_;
+  const PackedAttentionInputs& in_;
   const bool values_;
   const int64_t first_, end_;
   const Buffer<int64_t> start_;  // first tile of each owner

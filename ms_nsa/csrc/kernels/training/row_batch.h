@@ -33,7 +33,7 @@ inline void ForEachKeyTile(int64_t block, int64_t block_size, int64_t kv_len, F 
 
 // Calls f(batch) until every row that sees something of the tile has been in one batch.
 template <int kRows, class F>
-inline void ForEachBatch(const SelectAttentionInputs& in, const ChunkList::Item& chunk,
+inline void ForEachBatch(const PackedAttentionInputs& in, const ChunkList::Item& chunk,
                          const InverseIndex& index, int64_t block, const KeyTile& tile,
                          RowBatch<kRows>& batch, F f) {
   const int64_t group = in.n1 / in.n2;
