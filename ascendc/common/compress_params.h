@@ -3,6 +3,7 @@
 #pragma once
 
 #include "integers.h"
+#include "window_count.h"
 
 namespace ms_nsa {
 
@@ -28,11 +29,6 @@ struct CompressParams {
   int32_t piece_slices;     // gradient: after so many slices the weight's partial sums are put down
   int32_t debug;            // 1: what the rules forbid is looked for and left in first_error (first_error.h)
 };
-
-// Windows that end among the first `rows` of a sequence.
-MS_NSA_FN int64_t WindowCount(int64_t rows, int64_t compress_block_size, int64_t compress_stride) {
-  return rows < compress_block_size ? 0 : (rows - compress_block_size) / compress_stride + 1;
-}
 
 MS_NSA_FN int32_t SlicesOfWindow(const CompressParams& p) {
   return p.compress_block_size / p.slice_rows;

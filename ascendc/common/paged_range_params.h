@@ -6,6 +6,7 @@
 #include "attention_params.h"
 #include "integers.h"
 #include "token.h"
+#include "window_count.h"
 
 namespace ms_nsa {
 
@@ -30,10 +31,6 @@ constexpr int64_t kScoreRounds = 2;
 struct RowRange {
   int64_t first, end;
 };
-
-MS_NSA_FN int64_t WindowCount(int64_t rows, int64_t compress_block_size, int64_t compress_stride) {
-  return rows < compress_block_size ? 0 : (rows - compress_block_size) / compress_stride + 1;
-}
 
 // The rows of the cache that a token sees, counted inside its sequence. No sequence has more than its pages
 // hold.
