@@ -52,6 +52,7 @@ def sentence(operator, record, layout=None):
     most_rows = "2^31 - 1" if operator == "NsaCompressAttentionInfer" else "max_blocks * page_block_size"
     rows = most_rows if of_keys else most_new
     pages = f"hold page ids from 0 to {bound - 1} where {_READS.get(operator, 'rows are visible')}"
+    columns = "max windows" if operator.startswith("NsaCompressAttention") else "max Sk"
     place = f"token {where[0]}, kv head {where[1]}, slot {where[2]}"
     words = [  # in the order of ms_nsa::BrokenRule
         None,
@@ -67,6 +68,7 @@ def sentence(operator, record, layout=None):
         f"{_WINDOW_ROWS.get(operator)} must have at least {bound} rows, got {value}",
         f"slot_mapping must have a slot for every new window: {bound} at sequence {where[0]}, got {value}",
         f"block_table must have pages for {where[0]} compressed rows, got {value} pages of {bound} rows",
+        f"topk_mask must cover [max Sq, max blocks] = [{where[0]}, {where[1]}], got [{value}, {bound}]",
     ][rule]
     return words and f"{operator}: {words}"
 
