@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first value that breaks a rule, as the Ascend kernels leave it and as a sentence.
+"""The record of the first invalid value that an Ascend kernel found, and its error message.
 
-On the CPU a kernel raises. On Ascend it cannot: a wrong index, page or length contributes nothing, nor does what lies
-beyond a mask, and only where MS_NSA_DEBUG=1 was set when the Cell was built does the kernel leave a record of it, in an
-output that no user sees.
+A CPU kernel raises an error. An Ascend kernel cannot: it ignores invalid indices, pages and lengths, and rows outside a
+mask. If MS_NSA_DEBUG=1 was set when the Cell was created, the kernel also writes a record of the first one to an output
+that users do not see.
 """
 
 import os
@@ -23,7 +23,7 @@ _WINDOW_ROWS = {
 
 
 def wanted():
-    """Whether Cells that are built now look for wrong values on Ascend.
+    """Whether Cells created now report invalid values on Ascend.
 
     Raises:
         RuntimeError: If MS_NSA_DEBUG is neither 0 nor 1.
@@ -35,7 +35,7 @@ def wanted():
 
 
 def sentence(operator, record, layout=None):
-    """The sentence that the CPU's kernel raises for it.
+    """The error message that the CPU kernel would raise for a record.
 
     Args:
         operator (str): name of the operator.
@@ -74,7 +74,7 @@ def sentence(operator, record, layout=None):
 
 
 def check(operator, record, layout=None):
-    """Raises RuntimeError with the sentence of the record, if it holds an error."""
+    """Raises RuntimeError if the record holds an error."""
     found = sentence(operator, record.asnumpy().tolist(), layout)
     if found:
         raise RuntimeError(found)
