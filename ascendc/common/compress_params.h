@@ -3,7 +3,7 @@
 #pragma once
 
 #include "integers.h"
-#include "window_count.h"
+#include "windows.h"
 
 namespace ms_nsa {
 

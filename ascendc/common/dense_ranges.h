@@ -5,7 +5,7 @@
 
 #include "dense_params.h"
 #include "integers.h"
-#include "window_count.h"
+#include "windows.h"
 
 namespace ms_nsa {
 

@@ -6,7 +6,7 @@
 #include "attention_params.h"
 #include "integers.h"
 #include "token.h"
-#include "window_count.h"
+#include "windows.h"
 
 namespace ms_nsa {
 
@@ -21,7 +21,6 @@ struct PagedRangeParams {
   int64_t score_floats;  // compressed rows: of a row of kept scores
   int64_t scores_at;     // their place in the workspace, in bytes
   int64_t round_tokens;  // so many tokens have kept scores at a time
-  int32_t heads_first;   // a page is [N2, rows, D], not [rows, N2, D]
 };
 
 // Scores are kept from the steps of a round until its blocks are chosen. An AIC goes on when its own AIVs

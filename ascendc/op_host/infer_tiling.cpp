@@ -34,6 +34,7 @@ AttentionParams ParamsOf(const InferShapes& s) {
   p.has_kv_lens = 1;
   p.statistics = s.statistics;
   p.token_mask = s.token_mask;
+  p.heads_first = s.heads_first;
   FillAttention(s.attention, p);
   return p;
 }
@@ -66,7 +67,7 @@ Plan Tile(const NsaSelectedAttentionInfer& op, int32_t aic_cores) {
   shapes.has_q_lens = !op.actual_seq_qlen.absent();
   shapes.statistics = op.return_softmax_lse != 0;
   shapes.token_mask = op.atten_mask.shape.size() == 3;
-  if (op.cache_layout != "BSND") Fail(kOp, "cache_layout", "be 'BSND' on Ascend", "'BNSD'");
+  shapes.heads_first = op.cache_layout == "BNSD";
   const std::string error = CheckMask(op, shapes.attention);
   if (!error.empty()) throw ArgumentError(error);
   return PlanOf(TileInfer(shapes, aic_cores));

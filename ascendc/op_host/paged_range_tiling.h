@@ -35,7 +35,7 @@ PagedRangeParams PagedRangeOf(const Operator& op, int64_t most_rows) {
   p.statistics = op.return_softmax_lse != 0;
   p.weight_scale = WeightScale(most_rows);
   p.chunk_rows = StepRows(p, 16);
-  range.heads_first = op.cache_layout == "BNSD";
+  p.heads_first = op.cache_layout == "BNSD";
   return range;
 }
 

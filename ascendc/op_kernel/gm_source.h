@@ -45,10 +45,15 @@ class GmSource {
   }
   // The work is done in rounds of so many tokens.
   __aicore__ inline int64_t RoundTokens() const { return params_.tokens; }
-  // Of keys or values, in elements: from row to row, and where a row of a head begins.
-  __aicore__ inline int64_t CacheStride(int32_t width) const { return int64_t{params_.kv_heads} * width; }
+  // Of keys or values, in elements: from row to row of a run, which never leaves its page, and where a row of
+  // a head begins.
+  __aicore__ inline int64_t CacheStride(int32_t width) const {
+    return params_.heads_first ? width : int64_t{params_.kv_heads} * width;
+  }
   __aicore__ inline int64_t CacheOffset(int64_t row, int32_t head, int32_t width) const {
-    return row * CacheStride(width) + int64_t{head} * width;
+    if (!params_.heads_first) return (row * params_.kv_heads + head) * width;
+    const int64_t rows = params_.page_block_size;
+    return ((row / rows * params_.kv_heads + head) * rows + row % rows) * width;
   }
   __aicore__ inline bool Dropped(int64_t mask_row, int64_t column) const {
     return dropped_.GetValue(mask_row * params_.atten_mask_cols + column) != 0;

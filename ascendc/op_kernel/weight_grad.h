@@ -6,6 +6,7 @@
 
 #include "compress_limits.h"
 #include "compress_params.h"
+#include "core_split.h"
 #include "row_vector.h"
 #include "unified_buffer.h"
 

@@ -53,6 +53,7 @@ class InferShapes(ctypes.Structure):
         ("has_q_lens", ctypes.c_bool),
         ("statistics", ctypes.c_bool),
         ("token_mask", ctypes.c_bool),
+        ("heads_first", ctypes.c_bool),
     ]
 
 
@@ -78,7 +79,7 @@ WIDE = [
 NARROW = [
     *["kv_heads", "group", "d1", "d2", "select_block_size", "select_block_count", "page_block_size"],
     *["sparse_mode", "has_q_lens", "has_kv_lens", "chunk_rows", "segment_tokens"],
-    *["has_max_grad", "has_sum_grad", "statistics", "token_mask"],
+    *["has_max_grad", "has_sum_grad", "statistics", "token_mask", "heads_first"],
 ]
 
 
@@ -202,4 +203,5 @@ def _infer_shapes(case, attention):
         has_q_lens=case.actual_seq_qlen is not None,
         statistics=case.return_softmax_lse,
         token_mask=case.atten_mask is not None and case.atten_mask.ndim == 3,
+        heads_first=case.cache_layout == "BNSD",
     )

@@ -95,6 +95,19 @@ def test_multi_token(layout):
     check(case.poisoned(), aic_cores=3, seed=3)
 
 
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("seed", range(500, 506))
+def test_caches_with_the_heads_first(seed, dtype):
+    """The same bits as with the rows first."""
+    case = random_paged_case(np.random.default_rng(seed), DTYPES[dtype], ASCEND, poison=seed % 2 > 0)
+    rows_first, heads_first = (
+        run_infer(each, aic_cores=CORES[seed % 4], seed=seed) for each in (case, case.heads_first())
+    )
+    check_forward(case, heads_first[0])
+    for mine, its in zip(heads_first[:-1], rows_first):
+        np.testing.assert_array_equal(mine.view(np.uint8), its.view(np.uint8))
+
+
 @pytest.mark.parametrize("n2,d", [(128, 256), (255, 256), (256, 256)])
 def test_many_kv_heads(n2, d):
     """The stride of a cache row reaches and passes the 16 bits of the copy's field."""

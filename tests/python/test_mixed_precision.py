@@ -8,7 +8,7 @@ from mindspore import amp, nn, ops
 
 import ms_nsa
 from support import DTYPES, make_paged_case, make_select_case, run_cells
-from support.run_cells import run_mode, same_bits, to_arrays
+from support.run_cells import attributes_of, run_mode, same_bits, to_arrays, to_tensor
 
 SIZES = {"n2": 2, "group": 3, "d1": 16, "d2": 16, "select_block_size": 4, "select_block_count": 3}
 # What the Cell computes in, and what the model gives.
@@ -109,3 +109,12 @@ def test_mixed_precision(mode, kind, make):
     assert dtypes == expected_dtypes
     assert same_bits(found, expected)
     assert all(array.any() for array in found)
+
+
+def test_statistics_in_16_bits_are_refused_by_name(mode):
+    """The gradient Cell alone under to_float is given what the forward would have had in float32."""
+    case = make_select_case(np.random.default_rng(5), DTYPES["float32"], [3, 4], [40, 50], **SIZES)
+    cell = ms_nsa.NsaSelectAttentionGrad(**attributes_of(case))
+    inputs = [to_tensor(array) for array in (case.grad, case.query, case.key, case.value, *case.saved)]
+    with run_mode(mode), pytest.raises(TypeError, match=r"^NsaSelectAttentionGrad: softmax_max must have"):
+        cell.to_float(ms.float16)(*inputs, to_tensor(case.topk_indices))

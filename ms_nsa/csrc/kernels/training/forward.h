@@ -4,6 +4,8 @@
 // in cache.
 #pragma once
 
+#include <unistd.h>
+
 #include "../pack.h"
 #include "../row_result.h"
 #include "../threads.h"
@@ -30,6 +32,7 @@ class ForwardWorker {
         group_(in_.n1 / in_.n2),
         query_stride_(RowStride<Dot>(in_.d1)),
         out_stride_(RoundUp(in_.d2, V::kLanes)),
+        near_bytes_(NearBytes()),
         index_(arena, CeilDiv(chunks.max_kv_len(), in_.select_block_size),
                chunks.max_tokens() * in_.select_block_count),
         query_(arena.Take<Operand>(chunks.max_tokens() * group_ * query_stride_)),
@@ -48,7 +51,7 @@ class ForwardWorker {
 
   void Run(const ChunkList::Item& chunk) {
     index_.Build(in_, chunk);
-    fetch_rows_ = chunk.tokens * group_ * BytesPerRow(in_) > kNearBytes;
+    fetch_rows_ = chunk.tokens * group_ * BytesPerRow(in_) > near_bytes_;
     Start(chunk);
     for (int64_t block = index_.Next(0), next; block < index_.blocks(); block = next) {
       next = index_.Next(block + 1);
@@ -60,6 +63,11 @@ class ForwardWorker {
   }
 
  private:
+  static int64_t NearBytes() {
+    static const int64_t l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);  // asks the processor, which may be slow
+    return l2 > 0 ? Min(2 * l2, kNearBytes) : kNearBytes;
+  }
+
   // Row number in the tensors of row 0 of a token of the chunk.
   int64_t QueryRow(const ChunkList::Item& chunk, int64_t token) const {
     return (chunk.seq.q_start + chunk.first_token + token) * in_.n1 + chunk.head * group_;
@@ -190,7 +198,7 @@ class ForwardWorker {
 
   const PackedAttentionParams& p_;
   const PackedAttentionInputs& in_;
-  const int64_t group_, query_stride_, out_stride_;
+  const int64_t group_, query_stride_, out_stride_, near_bytes_;
   InverseIndex index_;
   Operand* query_;  // the chunk's rows
   float* out_;      // the chunk's results, not yet divided by the sum

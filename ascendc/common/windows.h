@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Windows of compression.
 #pragma once
 
 #include "aicore.h"
