@@ -49,7 +49,7 @@ def tile(shapes, aic_cores):
     return plan
 
 
-def shapes_of(arguments, need_output=True):
+def shapes_of(arguments, need_output=True, debug=False):
     query, key, value = (arguments[name] for name in ("query", "key", "value"))
     scale, atten_mask, topk_mask = (arguments.get(name) for name in ("scale_value", "atten_mask", "topk_mask"))
     rows, cols = (0, 0) if atten_mask is None else atten_mask.shape
@@ -59,7 +59,7 @@ def shapes_of(arguments, need_output=True):
         head_num=query.shape[1], key_value_head_num=key.shape[1], d1=query.shape[2], d2=value.shape[2],
         select_block_size=arguments.get("select_block_size", 0), atten_mask_rows=rows, atten_mask_cols=cols,
         select_block_count=arguments.get("select_block_count", 0), sparse_mode=arguments.get("sparse_mode", 3),
-        default_scale=scale is None, scale_value=scale or 0.0,
+        default_scale=scale is None, scale_value=scale or 0.0, debug=debug,
     )  # fmt: skip
     names = "window_size", "compress_block_size", "compress_stride", "init_blocks", "local_blocks"
     return DenseShapes(
@@ -81,7 +81,8 @@ def _outputs(arguments):
 
 
 def _launch(entry, arguments, inputs, outputs, aic_cores, options, need_output=True):
-    plan = tile(shapes_of(arguments, need_output), aic_cores)
+    options = dict(options)
+    plan = tile(shapes_of(arguments, need_output, options.pop("debug", False)), aic_cores)
     tensors = [np.ascontiguousarray(arguments[name]).view(np.uint16) for name in ("query", "key", "value")]
     lengths = [arguments.get(name) for name in ("actual_seq_qlen", "actual_seq_kvlen")]
     inputs = [*tensors, *inputs, *(None if ends is None else np.array(ends, np.int64) for ends in lengths)]
