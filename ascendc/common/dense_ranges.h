@@ -5,13 +5,9 @@
 
 #include "dense_params.h"
 #include "integers.h"
+#include "windows.h"
 
 namespace ms_nsa {
-
-// Windows that end among the first `rows` raw rows of a sequence.
-MS_NSA_FN int64_t WindowsIn(int64_t rows, int64_t size, int64_t stride) {
-  return rows < size ? 0 : (rows - size) / stride + 1;
-}
 
 // A sequence: its token rows, its raw rows, and its rows of key and value, which are the raw ones or windows.
 struct Span {
@@ -45,7 +41,7 @@ MS_NSA_FN KeyRange SeenBy(const DenseParams& params, const Span& span, int64_t i
     const int64_t end = Min(limit, span.key_len);
     return {Min(Max<int64_t>(limit - params.window_size, 0), end), end};
   }
-  int64_t end = Min(WindowsIn(limit, params.compress_block_size, params.compress_stride), span.key_len);
+  int64_t end = Min(WindowCount(limit, params.compress_block_size, params.compress_stride), span.key_len);
   if (p.atten_mask_cols > 0) end = index < p.atten_mask_rows ? Min(end, p.atten_mask_cols) : 0;
   return {0, end};
 }
@@ -91,7 +87,7 @@ class SpanWalk {
     const bool raw = params_.key_rule == kWindowRows;
     const int64_t most = raw ? left : left * stride + size - 1;  // raw rows that keys are there for
     span.raw_len = Min(Max<int64_t>(raw_end - raw_row_, 0), most);
-    span.key_len = raw ? span.raw_len : WindowsIn(span.raw_len, size, stride);
+    span.key_len = raw ? span.raw_len : WindowCount(span.raw_len, size, stride);
     raw_row_ += span.raw_len;
   }
 

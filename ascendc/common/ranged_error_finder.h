@@ -49,7 +49,7 @@ class RangedErrorFinder {
     for (int64_t b = 0; b < sequences; ++b) {
       const int64_t q_end = p_.has_q_lens ? Length(false, b) : p_.tokens;
       const int64_t raw_end = p_.has_kv_lens ? Length(true, b) : params_.raw_rows;
-      const int64_t some = WindowsIn(raw_end - raw_last, size, stride);
+      const int64_t some = WindowCount(raw_end - raw_last, size, stride);
       queries = Max(queries, q_end - q_last);
       windows = Max(windows, some);
       rows += some;
