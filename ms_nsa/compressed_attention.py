@@ -198,10 +198,12 @@ class NsaCompressAttention(cells.OperatorCell):
         TypeError: If an argument has a wrong type, or an input a wrong dtype.
         ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
         RuntimeError: If a value does not fit: prefix sums that decrease or do not end at T1, too few rows of
-            `key`, a mask that is too small. In PyNative mode it is raised when the result is read.
+            `key`, a mask that is too small. In PyNative mode it is raised when the result is read. On Ascend values are
+            looked at in PyNative mode, where MS_NSA_DEBUG=1 is set when the Cell is made; elsewhere wrong ones
+            contribute nothing.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -359,7 +361,7 @@ def nsa_compress_attention(
         RuntimeError: As :class:`ms_nsa.NsaCompressAttention`.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
