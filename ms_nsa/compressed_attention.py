@@ -61,7 +61,7 @@ class NsaCompressAttentionGrad(cells.OperatorCell):
             `key`, a mask that is too small. In PyNative mode it is raised when the result is read.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np

@@ -41,7 +41,7 @@ class NsaCompressGrad(cells.OperatorCell):
             `grad`. In PyNative mode it is raised when the result is read.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -108,7 +108,7 @@ class NsaCompress(cells.OperatorCell):
             it is raised when the result is read.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -174,7 +174,7 @@ def nsa_compress(input, weight, compress_block_size, compress_stride, actual_seq
         RuntimeError: As :class:`ms_nsa.NsaCompress`.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -206,7 +206,7 @@ def compressed_seq_lens(actual_seq_kvlen, compress_block_size, compress_stride):
         TypeError: If `actual_seq_kvlen` is of another type.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import ms_nsa

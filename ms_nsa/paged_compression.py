@@ -51,7 +51,7 @@ class NsaCompressInfer(cells.OperatorCell):
             page id that does not exist. In PyNative mode it is raised when the result is read.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -131,7 +131,7 @@ def nsa_compress_infer(
         RuntimeError: As :class:`ms_nsa.NsaCompressInfer`.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np

@@ -54,7 +54,7 @@ class NsaWindowAttentionGrad(cells.OperatorCell):
             mode it is raised when the result is read.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
