@@ -229,7 +229,7 @@ def compressed_seq_lens(actual_seq_kvlen, compress_block_size, compress_stride):
         TypeError: If `actual_seq_kvlen` has another type.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import ms_nsa

@@ -4,10 +4,10 @@
 #include "kernel_operator.h"
 // clang-format on
 
+#include "dense_errors.h"
 #include "error_report.h"
 #include "grad_cube.h"
 #include "grad_vector.h"
-#include "ranged_error_finder.h"
 #include "ranged_rule.h"
 
 extern "C" __global__ __aicore__ void ms_nsa_compress_attention_grad(
@@ -43,8 +43,7 @@ extern "C" __global__ __aicore__ void ms_nsa_compress_attention_grad(
   }
   if ASCEND_IS_AIV {
     if (ms_nsa::LooksForErrors(params.attention)) {
-      const auto found = ms_nsa::RangedErrorFinder<ms_nsa::RangedSource>(params, source).Find();
-      ms_nsa::LeaveFirstError(found, first_error);
+      ms_nsa::LeaveFirstError(ms_nsa::DenseErrors<ms_nsa::RangedSource>(params, source).Find(), first_error);
     }
     ms_nsa::GradVector<DTYPE_QUERY, Rule>(params.attention, gm, source, pipe).Run();
   }

@@ -35,6 +35,7 @@ class TwinPrimitive:
             [_bits(to_array(tensor)) for tensor in tensors],
             [twin.output(shape, _bits(np.zeros(0, dtype)).dtype) for shape, dtype in outputs],
             call.tile(AIC_CORES),
+            registry.load(self.operator)["dtype_of"],
             aic_cores=AIC_CORES,
         )
         arrays = [array.view(dtype) for array, (_, dtype) in zip(launched.outputs, outputs)]
@@ -52,7 +53,7 @@ class TwinPrimitive:
         told = self.primitive.__infer__(*known, *({"shape": (), "dtype": ms.int64} for _ in values))
         assert list(told["shape"]) == call.infer_shapes()
         assert [inference.dtype_name(dtype) for dtype in told["dtype"]] == types
-        return [(shape, np.dtype(DTYPES[name])) for shape, name in zip(told["shape"][:-1], types)]
+        return [(shape, np.dtype(DTYPES.get(name, name))) for shape, name in zip(told["shape"][:-1], types)]
 
 
 def _shapes(infos, tensors):
