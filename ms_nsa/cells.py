@@ -10,15 +10,33 @@ from ms_nsa import checks, registry
 from ms_nsa.primitive import call_arguments, make
 
 
-class OperatorCell(nn.Cell):
+class LengthsCell(nn.Cell):
+    """A Cell that takes lengths in any form, in both modes."""
+
+    _lengths, _lengths_at = (), ()  # names and positions of the lengths among the arguments
+    _on_error = None  # called when a call in Graph mode raises
+
+    def compile_and_run(self, *inputs, **named):
+        """A call in Graph mode."""
+        inputs, named = self._with_lengths_for_graphs(inputs, named)
+        try:
+            return super().compile_and_run(*inputs, **named)
+        except Exception:
+            if self._on_error is not None:
+                self._on_error()
+            raise
+
+    def _with_lengths_for_graphs(self, inputs, named):
+        inputs = tuple(_for_graphs(value) if at in self._lengths_at else value for at, value in enumerate(inputs))
+        return inputs, {name: _for_graphs(value) if name in self._lengths else value for name, value in named.items()}
+
+
+class OperatorCell(LengthsCell):
     """A Cell of one operator, which converts the arguments that users give.
 
     The constructor of a subclass calls ``_make_operator``. Its `construct` passes its own parameters, in their order,
     to ``self._call(...)``. op_info maps each parameter to an input of the operator by name.
     """
-
-    _lengths, _lengths_at = (), ()  # names and positions of the lengths among the arguments
-    _on_error = None  # called when a call in Graph mode raises
 
     def _make_operator(self, operator, attributes, device, gradient=None, further=()):
         """Makes the operator's primitives; the arguments are those of :func:`make.make_primitives`.
@@ -50,20 +68,6 @@ class OperatorCell(nn.Cell):
             operator = self._dynamic
             call_arguments.check_dtypes(self._operator, self._device, call_arguments.dtypes_of(inputs))
         return operator(*inputs)
-
-    def compile_and_run(self, *inputs, **named):
-        """A call in Graph mode."""
-        inputs, named = self._with_lengths_for_graphs(inputs, named)
-        try:
-            return super().compile_and_run(*inputs, **named)
-        except Exception:
-            if self._on_error is not None:
-                self._on_error()
-            raise
-
-    def _with_lengths_for_graphs(self, inputs, named):
-        inputs = tuple(_for_graphs(value) if at in self._lengths_at else value for at, value in enumerate(inputs))
-        return inputs, {name: _for_graphs(value) if name in self._lengths else value for name, value in named.items()}
 
 
 def _for_graphs(lengths):

@@ -19,7 +19,7 @@ from ms_nsa.registry import load, outputs
 _LARGEST, _LARGEST_INT64 = 2**31 - 1, 2**63 - 1
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_OUTPUT_EXTENTS = 64
-_LENGTHS = "be a tuple, list or NumPy array of int, or an int32 or int64 Tensor"
+LENGTHS = "be a tuple, list or NumPy array of int, or an int32 or int64 Tensor"
 _CAST_BEFORE = {"indices": ["int64"]}  # dtypes that Cells take besides those of op_info, by given_as
 
 
@@ -238,10 +238,10 @@ def int64_of_array(array):
 @ops.constexpr
 def other_lengths(operator, argument, value):
     """An int64 Tensor of an array of ints, which a Cell gets if it is a graph constant; otherwise raises TypeError."""
-    return int64_of_array(value) if is_int_array(value) else fail(TypeError, operator, argument, _LENGTHS, value)
+    return int64_of_array(value) if is_int_array(value) else fail(TypeError, operator, argument, LENGTHS, value)
 
 
 @ops.constexpr
 def fail_lengths(operator, argument, value):
     """Raises TypeError for lengths that are neither ints in a tuple, list or array nor an int32 or int64 Tensor."""
-    fail(TypeError, operator, argument, _LENGTHS, value)
+    fail(TypeError, operator, argument, LENGTHS, value)

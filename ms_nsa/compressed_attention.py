@@ -24,9 +24,7 @@ class NsaCompressAttentionGrad(cells.OperatorCell):
             ``1 / sqrt(D1)``. Default: ``None``.
         compress_block_size (int, optional): Raw rows per window, at least `compress_stride`. Default: ``32``.
         compress_stride (int, optional): Raw rows between the starts of consecutive windows. Default: ``16``.
-        sparse_mode (int, optional): Which windows query `s` sees; `s` counts from the start of its sequence. ``3``:
-            windows that end at or before raw row ``s + Sk - Sq``. ``2``: windows that end at or before raw row ``s``.
-            ``0``: all windows. Default: ``3``.
+        sparse_mode (int, optional): Same as in the forward pass. Default: ``3``.
         limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
             CANN documents for its own operators, on any device. Default: ``"auto"``.
 
@@ -153,8 +151,15 @@ class NsaCompressAttention(cells.OperatorCell):
     `softmax_max` and `softmax_sum` flow to `query`, `key` and `value`.
 
     The method is Native Sparse Attention (arXiv:2502.11089). The signature follows
-    ``torch_npu.npu_nsa_compress_attention`` and ``mindspore.ops.nsa_compress_attention``. In PyNative mode, a
-    RuntimeError is raised when the result is read.
+    ``torch_npu.npu_nsa_compress_attention`` and ``mindspore.ops.nsa_compress_attention``.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
+        Rows outside a mask that is too small are then hidden.
 
     Args:
         head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
@@ -211,7 +216,7 @@ class NsaCompressAttention(cells.OperatorCell):
         RuntimeError: If a mask is too small.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -337,6 +342,9 @@ def nsa_compress_attention(
     It differs from them where they are wrong: the importance of a block comes from the windows that overlap it, a query
     that sees no window gets 0, and unused entries of `topk_indices` are -1.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
     Args:
         query (Tensor): See `Inputs` of the Cell, also for the other tensors.
         key (Tensor): Compressed keys.
@@ -369,7 +377,7 @@ def nsa_compress_attention(
         RuntimeError: As raised by :class:`ms_nsa.NsaCompressAttention`.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -385,14 +393,7 @@ def nsa_compress_attention(
         (40, 8, 24) (40, 2, 3)
     """
     attributes = (
-        head_num,
-        scale_value,
-        compress_block_size,
-        compress_stride,
-        select_block_size,
-        select_block_count,
-        sparse_mode,
-        init_blocks,
-        local_blocks,
-    )
+        head_num, scale_value, compress_block_size, compress_stride, select_block_size, select_block_count, sparse_mode,
+        init_blocks, local_blocks,
+    )  # fmt: skip
     return _cell(*attributes)(query, key, value, topk_mask, atten_mask, actual_seq_qlen, actual_seq_kvlen)

@@ -115,3 +115,30 @@ def of_paged(operator):
         return _refuse(operator, "gradients are not defined, those of the training operator are")
 
     return bprop
+
+
+def of_projection_gradient(operator):
+    """That of the gradient of a projection."""
+
+    def bprop(grad, input, weight, out, dout):
+        return _refuse(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
+def of_page_slots(operator):
+    """That of the operator that says where rows go."""
+
+    def bprop(first, second, third, fourth, fifth, out, dout):
+        return _refuse(operator, "gradients are not defined")
+
+    return bprop
+
+
+def of_page_writer(operator):
+    """That of the page writer."""
+
+    def bprop(first, second, third, fourth, fifth, sixth, out, dout):
+        return _refuse(operator, "gradients are not defined")
+
+    return bprop

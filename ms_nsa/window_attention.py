@@ -119,8 +119,14 @@ class NsaWindowAttention(cells.OperatorCell):
     window includes the query's own row. Scores, softmax and sums are float32. Results are bitwise identical in every
     run, for any number of threads and in any batch. Gradients of all outputs flow to `query`, `key` and `value`.
 
-    The window is the third branch of Native Sparse Attention (arXiv:2502.11089). In PyNative mode, a RuntimeError is
-    raised when the result is read.
+    The window is the third branch of Native Sparse Attention (arXiv:2502.11089).
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
 
     Args:
         head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
@@ -156,7 +162,7 @@ class NsaWindowAttention(cells.OperatorCell):
         RuntimeError: If prefix sums decrease, or do not end at T1 and T2.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -217,6 +223,9 @@ def nsa_window_attention(
     r"""
     Functional form of :class:`ms_nsa.NsaWindowAttention`.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
     Args:
         query (Tensor): :math:`(T1, N1, D1)`, float16, bfloat16 or float32.
         key (Tensor): :math:`(T2, N2, D1)`, same dtype as `query`.
@@ -239,7 +248,7 @@ def nsa_window_attention(
         RuntimeError: As raised by :class:`ms_nsa.NsaWindowAttention`.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np

@@ -11,6 +11,7 @@ struct Segment {
   int64_t tokens;
   int64_t index;                    // of the first token inside its sequence
   int64_t q_len, kv_len, kv_start;  // of the sequence
+  int64_t raw_len;                  // rows that positions count; kv_len unless keys are compressed
 
   MS_NSA_FN int64_t Visible(const AttentionParams& params, int64_t token) const {
     return PackedVisible(params, index + token, q_len, kv_len);
@@ -30,7 +31,8 @@ class SegmentWalk {
     if (tokens_.Done()) return false;
     const Token& token = *tokens_;
     const int64_t tokens = Min<int64_t>(params_.segment_tokens, tokens_.q_end() - token.row);
-    segment = {token.row, tokens, token.index, tokens_.q_len(), tokens_.kv_len(), token.kv_start};
+    const int64_t kv_len = tokens_.kv_len();
+    segment = {token.row, tokens, token.index, tokens_.q_len(), kv_len, token.kv_start, kv_len};
     tokens_.Jump(tokens);
     return true;
   }

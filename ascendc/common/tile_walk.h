@@ -58,6 +58,7 @@ struct Tile {
   int32_t block_rows;            // of the unit
   int32_t rows;                  // of these, those up to the last that the tile's tokens see
   uint64_t hidden;               // of these, rows that its only token does not see, by bits
+  bool mixed;                    // its tokens see different rows of these
   int32_t tokens;                // 0: shows a piece without a visible entry, if pieces are apart
   int64_t piece;                 // among all of the segment
   int64_t ordinal;               // among the tiles that have tokens: which of several buffers it uses
@@ -68,7 +69,9 @@ struct Tile {
 };
 
 // A token that sees only part of the unit gets a tile of its own: a row hidden from a token must not meet it
-// in the arithmetic, not even with weight 0. Index gives Count(block of a head) and Word(the same, number).
+// in the arithmetic, not even with weight 0. Index gives Count(block of a head), Word(the same, number),
+// FirstWord(the same), before which there is no entry, and Mixes(the same): such tokens share tiles after
+// all.
 template <class Index, class Source>
 class TileWalk {
  public:
@@ -155,8 +158,8 @@ class TileWalk {
 
   // Goes to entry `first` of the unit.
   MS_NSA_FN void Seek(int64_t first) {
-    word_number_ = 0;
-    word_ = Word(0);
+    word_number_ = index_.FirstWord(current_ / cut_.strips);
+    word_ = Word(word_number_);
     for (int32_t ones = CountOnes(word_); first >= ones && word_number_ + 1 < words_;
          ones = CountOnes(word_)) {
       first -= ones;
@@ -178,20 +181,23 @@ class TileWalk {
 
   MS_NSA_FN bool FillTile(Tile& tile) {
     const Strip strip = StripOfUnit(params_, cut_, segment_, current_);
+    const bool mixes = index_.Mixes(current_ / cut_.strips);
     int32_t entry = 0;
     tile.tokens = tile.rows = 0;
     tile.hidden = 0;
+    tile.mixed = false;
     for (; left_ > 0 && tile.tokens < tile_tokens_ && FindEntry(entry); --left_) {
       const VisibleRows visible =
           VisibleOf(params_, source_, segment_, entry / SlotStride(params_), strip.row, strip.rows);
       const bool part = visible.rows < strip.rows || visible.hidden != 0;
-      if (visible.rows > 0 && part && tile.tokens > 0) break;
+      if (visible.rows > 0 && part && !mixes && tile.tokens > 0) break;
       word_ &= word_ - 1;
       if (visible.rows == 0) continue;
-      tile.rows = visible.rows;
-      tile.hidden = visible.hidden;
+      tile.rows = Max(tile.rows, visible.rows);
+      tile.hidden = mixes ? 0 : visible.hidden;
+      tile.mixed |= mixes && part;
       tile.entries[tile.tokens++] = entry;
-      if (part) {
+      if (part && !mixes) {
         --left_;
         break;
       }

@@ -22,6 +22,8 @@ class BlockIndex {
   __aicore__ inline uint64_t Word(int64_t unit, int32_t number) const {
     return masks_.GetValue(unit * kMaskWords + number);
   }
+  __aicore__ inline int32_t FirstWord(int64_t) const { return 0; }
+  __aicore__ inline bool Mixes(int64_t) const { return false; }
   __aicore__ inline void Invalidate() const {
     AscendC::DataCacheCleanAndInvalid<uint64_t, AscendC::CacheLine::ENTIRE_DATA_CACHE,
                                       AscendC::DcciDst::CACHELINE_OUT>(masks_);

@@ -10,11 +10,15 @@
 
 namespace ms_nsa {
 
-template <class T>
+template <class T, class Rule>
 class GradCube {
  public:
-  __aicore__ inline GradCube(const AttentionParams& params, const GradAddresses& gm, AscendC::TPipe& pipe)
-      : p_(params), workspace_(gm.workspace), source_(params, gm), cut_(GradCut(params)), panels_(pipe) {
+  using Source = typename Rule::Source;
+  using Index = typename Rule::Index;
+
+  __aicore__ inline GradCube(const AttentionParams& params, const GradAddresses& gm, const Source& source,
+                             AscendC::TPipe& pipe)
+      : p_(params), workspace_(gm.workspace), source_(source), cut_(GradCut(params)), panels_(pipe) {
     key_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.key));
     value_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.value));
     pipe.InitBuffer(l1_, kBytes);
@@ -23,14 +27,15 @@ class GradCube {
 
   __aicore__ inline void Run() {
     OpenFlags();
-    SegmentWalk<PackedSource> segments(p_, source_);
+    typename Rule::Segments segments(p_, source_);
     for (int64_t number = 0; segments.Next(segment_); ++number) {
       AscendC::SyncAll<false>();
       GradExchange<T> exchange(p_, workspace_, AscendC::GetBlockIdx(), number);
       exchange.index.Invalidate();
       exchange_ = &exchange;
-      TileWalk<BlockIndex, PackedSource> tiles(p_, source_, segment_, exchange.index, cut_,
-                                               AscendC::GetBlockIdx(), AscendC::GetBlockNum());
+      const Index index = Rule::IndexOf(source_, segment_, exchange.index);
+      TileWalk<Index, Source> tiles(p_, source_, segment_, index, cut_, AscendC::GetBlockIdx(),
+                                    AscendC::GetBlockNum());
       BeginAndFinish(tiles, *this);
     }
     AscendC::SyncAll<false>();
@@ -238,7 +243,7 @@ class GradCube {
 
   const AttentionParams& p_;
   GM_ADDR workspace_;
-  PackedSource source_;
+  const Source& source_;
   TileCut cut_;
   Segment segment_{};
   const GradExchange<T>* exchange_ = nullptr;

@@ -8,11 +8,11 @@
 
 namespace ms_nsa {
 
-template <class T>
+template <class T, class Rule>
 class GradSums {
  public:
   __aicore__ inline GradSums(const AttentionParams& params, const GradAddresses& gm,
-                             const PackedSource& source, UnifiedBuffer& ub)
+                             const typename Rule::Source& source, UnifiedBuffer& ub)
       : p_(params), source_(source), cut_(GradCut(params)), ub_(ub) {
     dq_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dq));
     dk_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dk));
@@ -88,8 +88,9 @@ class GradSums {
   // UB behind that of the weights, with which this takes turns.
   static constexpr int32_t kSums = 4096;  // floats of a group of vectors, and of a result
   static constexpr int32_t kBandRows = 8;
-  static constexpr int32_t kSumsAt = GradWeights<T>::kInBytes;
-  static constexpr int32_t kResultAt = GradWeights<T>::kOutBytes, kTotalAt = kResultAt + kSlots * kSums * 2;
+  static constexpr int32_t kSumsAt = GradWeights<T, Rule>::kInBytes;
+  static constexpr int32_t kResultAt = GradWeights<T, Rule>::kOutBytes,
+                           kTotalAt = kResultAt + kSlots * kSums * 2;
 
  public:
   static constexpr int32_t kInBytes = kSumsAt + kSlots * kSums * 4;
@@ -114,10 +115,13 @@ class GradSums {
   __aicore__ inline int32_t Bands() const { return 2 * cut_.strip_rows / kBandRows; }
   __aicore__ inline int64_t Pieces(int64_t unit) const {
     if (unit * Bands() >= last_band_) return 0;
-    return PiecesOf(p_, cut_, CountOf(p_, cut_, *segment_, exchange_->index, unit));
+    const typename Rule::Index index = Rule::IndexOf(source_, *segment_, exchange_->index);
+    return PiecesOf(p_, cut_, CountOf(p_, cut_, *segment_, index, unit));
   }
-  __aicore__ inline bool Starts() const { return segment_->index == 0; }
-  __aicore__ inline bool Ends() const { return segment_->index + segment_->tokens == segment_->q_len; }
+  // No earlier segment, and no later one, has to do with the unit's block.
+  __aicore__ inline bool Starts() const { return Rule::Starts(source_, *segment_, Block()); }
+  __aicore__ inline bool Ends() const { return Rule::Ends(source_, *segment_, Block()); }
+  __aicore__ inline int64_t Block() const { return unit_ / cut_.strips % segment_->Blocks(p_); }
 
   __aicore__ inline bool Load(Group& group) {
     const bool query = item_ < last_item_;
@@ -142,7 +146,7 @@ class GradSums {
 
   // The same rule by which the tiles left an entry out.
   __aicore__ inline bool HasEntry(int64_t token, int32_t head, int32_t part) const {
-    const int64_t block = source_.Index(segment_->row + token, head, part / cut_.strips);
+    const int64_t block = Rule::BlockOf(p_, source_, *segment_, token, head, part / cut_.strips);
     if (block < 0) return false;
     const Strip strip = StripOf(p_, cut_, *segment_, block, part % cut_.strips);
     return VisibleOf(p_, source_, *segment_, token, strip.row, strip.rows).rows > 0;
@@ -194,7 +198,7 @@ class GradSums {
         ++unit_;
       }
       if (part_ > 0) return true;
-      if (pieces_ == 0 && Starts() == Ends()) continue;
+      if (pieces_ == 0 && (!Rule::kGaps || Starts() == Ends())) continue;
       if (BandRows() > 0) return true;
     }
     return false;
@@ -281,7 +285,7 @@ class GradSums {
   }
 
   const AttentionParams& p_;
-  const PackedSource& source_;
+  const typename Rule::Source& source_;
   TileCut cut_;
   UnifiedBuffer& ub_;
   const Segment* segment_ = nullptr;

@@ -7,13 +7,14 @@
 
 namespace ms_nsa {
 
-template <class T>
+template <class T, class Rule>
 class GradVector {
  public:
-  __aicore__ inline GradVector(const AttentionParams& params, const GradAddresses& gm, AscendC::TPipe& pipe)
+  __aicore__ inline GradVector(const AttentionParams& params, const GradAddresses& gm,
+                               const typename Rule::Source& source, AscendC::TPipe& pipe)
       : p_(params),
         workspace_(gm.workspace),
-        source_(params, gm),
+        source_(source),
         builder_(params, gm, ub_),
         dots_(params, gm, source_, ub_),
         weights_(params, gm, ub_),
@@ -28,7 +29,7 @@ class GradVector {
   __aicore__ inline void Run() {
     Clear(dk_, p_.kv_rows * p_.kv_heads * p_.d1);
     Clear(dv_, p_.kv_rows * p_.kv_heads * p_.d2);
-    SegmentWalk<PackedSource> segments(p_, source_);
+    typename Rule::Segments segments(p_, source_);
     Segment segment{}, before{};
     const int64_t core = AscendC::GetBlockIdx() / kVectorCores;
     int64_t number = 0;
@@ -41,7 +42,7 @@ class GradVector {
       AscendC::SyncAll<false>();
       exchange.index.Invalidate();
       if (number > 0) sums_.Start(before, last);
-      weights_.Run(source_, segment, exchange, sums_);
+      weights_.Run(source_, segment, Rule::IndexOf(source_, segment, exchange.index), exchange, sums_);
       sums_.Finish();
       before = segment;
     }
@@ -57,10 +58,10 @@ class GradVector {
  private:
   static constexpr int32_t kZeros = 16384;  // elements
   // Index and deltas take turns with tiles and sums.
-  static constexpr int32_t kInBytes = GradSums<T>::kInBytes, kOutBytes = GradSums<T>::kOutBytes;
-  static_assert(BlockIndexBuilder::kInBytes <= kInBytes && BlockIndexBuilder::kOutBytes <= kOutBytes,
-                "index");
-  static_assert(RowDots<T>::kInBytes <= kInBytes && RowDots<T>::kOutBytes <= kOutBytes, "deltas");
+  static constexpr int32_t kInBytes = GradSums<T, Rule>::kInBytes, kOutBytes = GradSums<T, Rule>::kOutBytes;
+  using Builder = typename Rule::Builder;
+  static_assert(Builder::kInBytes <= kInBytes && Builder::kOutBytes <= kOutBytes, "index");
+  static_assert(RowDots<T, Rule>::kInBytes <= kInBytes && RowDots<T, Rule>::kOutBytes <= kOutBytes, "deltas");
   static_assert(kInBytes + kOutBytes <= kUbBytes && kZeros * 2 <= kOutBytes, "UB");
 
   // Rows of keys and values that no segment of tokens reaches are nobody's to write later.
@@ -78,12 +79,12 @@ class GradVector {
 
   const AttentionParams& p_;
   GM_ADDR workspace_;
-  PackedSource source_;
+  const typename Rule::Source& source_;
   UnifiedBuffer ub_;
-  BlockIndexBuilder builder_;
-  RowDots<T> dots_;
-  GradWeights<T> weights_;
-  GradSums<T> sums_;
+  typename Rule::Builder builder_;
+  RowDots<T, Rule> dots_;
+  GradWeights<T, Rule> weights_;
+  GradSums<T, Rule> sums_;
   AscendC::GlobalTensor<T> dk_, dv_;
 };
 

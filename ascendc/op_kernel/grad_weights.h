@@ -10,9 +10,12 @@
 
 namespace ms_nsa {
 
-template <class T>
+template <class T, class Rule>
 class GradWeights {
  public:
+  using Source = typename Rule::Source;
+  using Index = typename Rule::Index;
+
   __aicore__ inline GradWeights(const AttentionParams& params, const GradAddresses& gm, UnifiedBuffer& ub)
       : p_(params), cut_(GradCut(params)), ub_(ub), fetch_(params, ub, kFetchedAt) {
     fetch_[0].from.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
@@ -24,7 +27,7 @@ class GradWeights {
   }
 
   template <class Other>
-  __aicore__ inline void Run(const PackedSource& source, const Segment& segment,
+  __aicore__ inline void Run(const Source& source, const Segment& segment, const Index& index,
                              const GradExchange<T>& exchange, Other& other) {
     source_ = &source;
     segment_ = &segment;
@@ -34,8 +37,8 @@ class GradWeights {
     fetch_[1].to = exchange.grads;
     Open();
     fetch_.Open();
-    TileWalk<BlockIndex, PackedSource> tiles(p_, source, segment, exchange.index, cut_,
-                                             AscendC::GetBlockIdx() / kVectorCores, AscendC::GetBlockNum());
+    TileWalk<Index, Source> tiles(p_, source, segment, index, cut_, AscendC::GetBlockIdx() / kVectorCores,
+                                  AscendC::GetBlockNum());
     WeighTiles(tiles, *this, other);
     fetch_.Close();
     Close();
@@ -80,8 +83,7 @@ class GradWeights {
     AscendC::PipeBarrier<PIPE_V>();
     AscendC::Mul(grads, grads, weights, all);
     AscendC::PipeBarrier<PIPE_V>();
-    Hide(tile, weights, rows);
-    Hide(tile, grads, rows);
+    Hide(tile, first, weights, grads);
     if (has_tops_) AddTops(tile, first, rows, slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
     AscendC::PipeBarrier<PIPE_V>();
@@ -168,11 +170,26 @@ class GradWeights {
   }
 
   // Rows of the strip that the tile's tokens do not see get weight and gradient 0, whatever lies there.
-  __aicore__ inline void Hide(const Tile& tile, const Floats& matrix, int32_t rows) {
+  __aicore__ inline void Hide(const Tile& tile, int32_t first, const Floats& weights, const Floats& grads) {
+    const int32_t tokens = ShareOf(tile).tokens;
+    if (!tile.mixed) {
+      HideRows(tile, {tile.rows, tile.hidden}, weights, grads, tokens * p_.group);
+      return;
+    }
+    for (int32_t i = 0; i < tokens; ++i) {
+      const int32_t token = tile.entries[first + i] / SlotStride(p_), at = i * p_.group * kColumns;
+      const VisibleRows visible = VisibleOf(p_, *source_, *segment_, token, tile.row, tile.block_rows);
+      HideRows(tile, visible, weights[at], grads[at], p_.group);
+    }
+  }
+  __aicore__ inline void HideRows(const Tile& tile, const VisibleRows& visible, const Floats& weights,
+                                  const Floats& grads, int32_t rows) {
     const int32_t columns = RoundUp(tile.block_rows, 16);
-    uint64_t hidden[2] = {tile.hidden, 0};
-    if (tile.rows < columns) hidden[0] |= ~uint64_t{0} << tile.rows;
-    if (hidden[0] != 0) AscendC::Duplicate(matrix, 0.0f, hidden, rows, 1, kColumns / kBlockFloats);
+    uint64_t hidden[2] = {visible.hidden, 0};
+    if (visible.rows < columns) hidden[0] |= ~uint64_t{0} << visible.rows;
+    if (hidden[0] == 0) return;
+    AscendC::Duplicate(weights, 0.0f, hidden, rows, 1, kColumns / kBlockFloats);
+    AscendC::Duplicate(grads, 0.0f, hidden, rows, 1, kColumns / kBlockFloats);
   }
 
   __aicore__ inline void Store(const Tile& tile, int32_t first, int32_t rows, int32_t slot) {
@@ -222,27 +239,18 @@ class GradWeights {
       const int32_t key = top.template ReinterpretCast<int32_t>().GetValue(1);
       const int64_t column = int64_t{key} - 1 - tile.row, at = row * kColumns + column;
       if (key == 0 || column < 0 || column >= tile.rows) continue;
-      if (!IsFirst(tile, tile.entries[first + row / p_.group])) continue;
+      const int32_t entry = tile.entries[first + row / p_.group];
+      if (!Rule::IsFirst(p_, *source_, *segment_, tile, entry)) continue;
       grads.SetValue(at, grads.GetValue(at) + top.GetValue(0));
     }
     AscendC::SetFlag<AscendC::HardEvent::S_V>(0);
     AscendC::WaitFlag<AscendC::HardEvent::S_V>(0);
   }
 
-  // Of the entry's token, no earlier slot lists the tile's block.
-  __aicore__ inline bool IsFirst(const Tile& tile, int32_t entry) const {
-    const int32_t token = entry / SlotStride(p_), slot = entry % SlotStride(p_);
-    for (int32_t earlier = 0; earlier < slot; ++earlier) {
-      const int64_t block = source_->Index(segment_->row + token, tile.head, earlier);
-      if (block == tile.row / p_.select_block_size) return false;
-    }
-    return true;
-  }
-
   const AttentionParams& p_;
   TileCut cut_;
   UnifiedBuffer& ub_;
-  const PackedSource* source_ = nullptr;
+  const Source* source_ = nullptr;
   bool has_tops_ = false;
   const Segment* segment_ = nullptr;
   const GradExchange<T>* exchange_ = nullptr;

@@ -8,6 +8,7 @@
 #include "error_report.h"
 #include "grad_cube.h"
 #include "grad_vector.h"
+#include "selected_rule.h"
 
 extern "C" __global__ __aicore__ void ms_nsa_select_attention_grad(
     GM_ADDR grad, GM_ADDR query, GM_ADDR key, GM_ADDR value, GM_ADDR attention_out, GM_ADDR softmax_max,
@@ -35,12 +36,13 @@ extern "C" __global__ __aicore__ void ms_nsa_select_attention_grad(
   gm.dq = dq;
   gm.dk = dk;
   gm.dv = dv;
+  const ms_nsa::PackedSource source(params, gm);
   AscendC::TPipe pipe;
   if ASCEND_IS_AIC {
-    ms_nsa::GradCube<DTYPE_QUERY>(params, gm, pipe).Run();
+    ms_nsa::GradCube<DTYPE_QUERY, ms_nsa::SelectedRule>(params, gm, source, pipe).Run();
   }
   if ASCEND_IS_AIV {
     ms_nsa::ReportFirstError<ms_nsa::PackedSource>(params, gm, first_error);
-    ms_nsa::GradVector<DTYPE_QUERY>(params, gm, pipe).Run();
+    ms_nsa::GradVector<DTYPE_QUERY, ms_nsa::SelectedRule>(params, gm, source, pipe).Run();
   }
 }

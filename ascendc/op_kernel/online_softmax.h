@@ -63,12 +63,10 @@ __aicore__ inline void ExpScores(const Floats& scores, const Floats& max, const 
   AscendC::Exp(scores, scores, rows * stride);
 }
 
-// scores [rows, stride] of which `columns` are real: turned into exp(scale * score - max), updating the
+// scores [rows, stride], scaled, kNoScore where there is none: turned into exp(score - max), updating the
 // statistics; decay [kStatRows] is what the sums of earlier steps are worth now.
-__aicore__ inline void SoftmaxStep(const Floats& scores, const RowStats& stats, const Floats& decay,
-                                   const SoftmaxScratch& scratch, float scale, int32_t rows, int32_t columns,
-                                   int32_t stride) {
-  ScaleScores(scores, scale, rows, columns, stride);
+__aicore__ inline void SoftmaxScaled(const Floats& scores, const RowStats& stats, const Floats& decay,
+                                     const SoftmaxScratch& scratch, int32_t rows, int32_t stride) {
   ReduceRows<true>(scratch.row, scores, scratch.fold, rows, stride);
   AscendC::PipeBarrier<PIPE_V>();
   RaiseMax(stats.max, scratch.row, decay);
@@ -79,6 +77,14 @@ __aicore__ inline void SoftmaxStep(const Floats& scores, const RowStats& stats, 
   AscendC::PipeBarrier<PIPE_V>();
   AscendC::Add(stats.sum, stats.sum, scratch.row, kStatRows);
   AscendC::PipeBarrier<PIPE_V>();
+}
+
+// The same for scores as they come, of which `columns` are real.
+__aicore__ inline void SoftmaxStep(const Floats& scores, const RowStats& stats, const Floats& decay,
+                                   const SoftmaxScratch& scratch, float scale, int32_t rows, int32_t columns,
+                                   int32_t stride) {
+  ScaleScores(scores, scale, rows, columns, stride);
+  SoftmaxScaled(scores, stats, decay, scratch, rows, stride);
 }
 
 // The same for columns that come in one step.

@@ -9,11 +9,11 @@
 
 namespace ms_nsa {
 
-template <class T>
+template <class T, class Rule>
 class RowDots {
  public:
   __aicore__ inline RowDots(const AttentionParams& params, const GradAddresses& gm,
-                            const PackedSource& source, UnifiedBuffer& ub)
+                            const typename Rule::Source& source, UnifiedBuffer& ub)
       : p_(params),
         stride_(RoundUp(params.d2, kLanes)),
         ub_(ub),
@@ -53,8 +53,8 @@ class RowDots {
  public:
   static constexpr int32_t kStatisticsInAt = kRawAt + 2 * kTile * 2;
   static constexpr int32_t kStatisticsOutAt = kSpreadAt + kStatRows * kBlockFloats * 4;
-  static constexpr int32_t kInBytes = kStatisticsInAt + StatisticsGrad<T>::kInBytes;
-  static constexpr int32_t kOutBytes = kStatisticsOutAt + StatisticsGrad<T>::kOutBytes;
+  static constexpr int32_t kInBytes = kStatisticsInAt + StatisticsGrad<T, Rule>::kInBytes;
+  static constexpr int32_t kOutBytes = kStatisticsOutAt + StatisticsGrad<T, Rule>::kOutBytes;
 
  private:
   __aicore__ inline Floats Wide(int32_t number) { return ub_.In<float>(number * kTile * 4, kTile); }
@@ -110,7 +110,7 @@ class RowDots {
   const AttentionParams& p_;
   int32_t stride_;
   UnifiedBuffer& ub_;
-  StatisticsGrad<T> statistics_;
+  StatisticsGrad<T, Rule> statistics_;
   AscendC::GlobalTensor<T> grad_, out_;
 };
 

@@ -50,6 +50,25 @@ __aicore__ inline void HideTail(const Floats& matrix, int32_t rows, int32_t colu
   AscendC::Duplicate(matrix[columns - used], kNoScore, tail, rows, 1, stride / kBlockFloats);
 }
 
+// row[first, end) = value; the row starts where vectors may.
+template <class E>
+__aicore__ inline void FillPart(const AscendC::LocalTensor<E>& row, int64_t first, int64_t end, E value) {
+  while (first < end) {
+    const int64_t start = RoundDown<int64_t>(first, kLanes), used = first - start;
+    const int64_t whole = RoundDown<int64_t>(end, kLanes);
+    if (used == 0 && whole > first) {
+      AscendC::Duplicate(row[first], value, static_cast<int32_t>(whole - first));
+      first = whole;
+      continue;
+    }
+    const int64_t stop = Min<int64_t>(end - start, kLanes);
+    const uint64_t below = stop == kLanes ? ~uint64_t{0} : (uint64_t{1} << stop) - 1;
+    uint64_t mask[2] = {below & ~((uint64_t{1} << used) - 1), 0};
+    AscendC::Duplicate(row[start], value, mask, 1, 1, kLanes / kBlockFloats);
+    first = start + stop;
+  }
+}
+
 // Folds `count` vectors of `floats`, one behind the other, onto the first.
 template <bool is_max>
 __aicore__ inline void FoldVectors(const Floats& vectors, int32_t count, int32_t floats) {

@@ -11,14 +11,19 @@
 
 namespace ms_nsa {
 
-template <class T>
+template <class T, class Rule>
 class StatisticsGrad {
  public:
   // Has kInBytes and kOutBytes of UB's halves from these offsets on, and what TopKeys takes.
   __aicore__ inline StatisticsGrad(const AttentionParams& params, const GradAddresses& gm,
-                                   const PackedSource& source, UnifiedBuffer& ub, int32_t in_at,
+                                   const typename Rule::Source& source, UnifiedBuffer& ub, int32_t in_at,
                                    int32_t out_at)
-      : p_(params), ub_(ub), in_at_(in_at), out_at_(out_at), keys_(params, gm, source, ub, out_at + kKeysAt) {
+      : p_(params),
+        source_(source),
+        ub_(ub),
+        in_at_(in_at),
+        out_at_(out_at),
+        keys_(params, gm, ub, out_at + kKeysAt) {
     max_grad_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_max_grad));
     sum_grad_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_sum_grad));
     sum_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_sum));
@@ -151,9 +156,9 @@ class StatisticsGrad {
       const int64_t pair = (row + i) / p_.group, t = pair / p_.kv_heads;
       count = Min<int64_t>((pair + 1) * p_.group - (row + i), rows - i);
       if ((wanted >> i & (~uint32_t{0} >> (32 - count))) == 0) continue;
-      const Token token{segment.row + t, 0, segment.index + t, segment.Visible(p_, t), segment.kv_start};
+      const int32_t head = pair % p_.kv_heads;
       const int64_t first = segment.row * p_.kv_heads * p_.group + row + i;
-      keys_.Find(token, pair % p_.kv_heads, first, count);
+      keys_.Find(Rule::RowsOf(p_, source_, segment, t, head), segment.kv_start, head, first, count);
       for (int32_t j = 0; j < count; ++j) {
         if ((wanted >> (i + j) & 1) != 0 && keys_[j] >= 0) Put(i + j, keys_[j]);
       }
@@ -170,6 +175,7 @@ class StatisticsGrad {
   static constexpr int32_t kEvent = 0, kNext = 1;  // the latter of (MTE2, V)
 
   const AttentionParams& p_;
+  const typename Rule::Source& source_;
   UnifiedBuffer& ub_;
   int32_t in_at_, out_at_;
   TopKeys<T> keys_;

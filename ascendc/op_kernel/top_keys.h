@@ -15,18 +15,18 @@ namespace ms_nsa {
 template <class T>
 class TopKeys {
  public:
-  __aicore__ inline TopKeys(const AttentionParams& params, const AttentionAddresses& gm,
-                            const PackedSource& source, UnifiedBuffer& ub, int32_t out_at)
-      : p_(params), source_(source), stride_(RoundUp(params.d1, kLanes)), ub_(ub), out_at_(out_at) {
+  __aicore__ inline TopKeys(const AttentionParams& params, const AttentionAddresses& gm, UnifiedBuffer& ub,
+                            int32_t out_at)
+      : p_(params), stride_(RoundUp(params.d1, kLanes)), ub_(ub), out_at_(out_at) {
     query_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
     key_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.key));
   }
 
-  // For `count` heads, of which query row `row` is the first.
-  __aicore__ inline void Find(const Token& token, int32_t head, int64_t row, int32_t count) {
+  // For `count` heads, of which query row `row` is the first. Rows gives Next(limit), the rows that they see.
+  template <class Rows>
+  __aicore__ inline void Find(Rows walk, int64_t kv_start, int32_t head, int64_t row, int32_t count) {
     LoadQueries(row, count);
     for (int32_t i = 0; i < count; ++i) key_of_[i] = -1;
-    RowWalk<PackedSource> walk(p_, source_, token, head);
     RowRun run = walk.Next(kKeys), next{};
     int32_t slot = 0;
     if (run.rows > 0) LoadKeys(run, head, slot);
@@ -35,7 +35,7 @@ class TopKeys {
       if (next.rows > 0) LoadKeys(next, head, 1 - slot);
       Widen(1, slot, run.rows);
       Score(run.rows, count);
-      Compare(run.cache_row - token.kv_start, count);
+      Compare(run.cache_row - kv_start, count);
     }
   }
 
@@ -125,7 +125,6 @@ class TopKeys {
   static constexpr int32_t kEvent = 0, kLoaded = 2;
 
   const AttentionParams& p_;
-  const PackedSource& source_;
   int32_t stride_;
   UnifiedBuffer& ub_;
   int32_t out_at_;

@@ -17,6 +17,7 @@ struct KernelTable {
   void (*compress_grad)(const CompressGradParams&);
   void (*paged_compress)(const PagedCompressParams&);
   void (*compress_attention)(const CompressAttentionParams&);
+  void (*matrix_product)(const MatrixProductParams&);
 };
 
 extern const KernelTable kScalarKernels;

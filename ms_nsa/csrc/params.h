@@ -168,6 +168,23 @@ struct CompressAttentionParams {
   float* softmax_sum;
 };
 
+// Which way the factors of a product lie: "rows" of a factor have the depth's elements one after another.
+enum class ProductOf : int32_t {
+  kRowsAndRows,       // a [rows, depth], b [columns, depth]
+  kRowsAndColumns,    // a [rows, depth], b [depth, columns]
+  kColumnsAndColumns  // a [depth, rows], b [depth, columns]
+};
+
+struct MatrixProductParams {
+  const void* a;
+  const void* b;
+  void* c;  // [rows, columns]
+  int64_t rows, columns, depth;
+  ProductOf of;
+  int64_t max_threads;
+  DType dtype;  // of all three
+};
+
 constexpr int64_t kStatLanes = 8;
 
 }  // namespace ms_nsa

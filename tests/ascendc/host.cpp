@@ -2,6 +2,7 @@
 // C interface of the host code for the Python tests.
 #include <cstring>
 
+#include "dense_tiling.h"
 #include "infer_tiling.h"
 #include "select_grad_tiling.h"
 #include "select_tiling.h"
@@ -34,4 +35,14 @@ extern "C" int HostTileSelect(const ms_nsa::SelectShapes* shapes, int aic_cores,
 
 extern "C" int HostTileSelectGrad(const ms_nsa::SelectShapes* shapes, int aic_cores, Plan* plan) {
   return Report(ms_nsa::TileSelectGrad(*shapes, aic_cores), plan);
+}
+
+struct DensePlan {
+  ms_nsa::DenseParams params;
+  int64_t block_dim, workspace_bytes;
+};
+
+extern "C" void HostTileDense(const ms_nsa::DenseShapes* shapes, int aic_cores, DensePlan* plan) {
+  const ms_nsa::DenseTiling tiling = ms_nsa::TileDense(*shapes, aic_cores);
+  *plan = {tiling.params, tiling.block_dim, tiling.workspace_bytes};
 }

@@ -41,6 +41,8 @@ struct Index {
     for (int64_t bit = 0; bit < 64; ++bit) word |= uint64_t{Selects(unit, number * 64 + bit)} << bit;
     return word;
   }
+  int32_t FirstWord(int64_t) const { return 0; }
+  bool Mixes(int64_t) const { return false; }
   int64_t Count(int64_t unit) const {
     int64_t count = 0;
     const int64_t entries = segment.tokens * SlotStride(*arrays.params);

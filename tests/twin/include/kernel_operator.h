@@ -17,6 +17,7 @@
 #include "twin/mmad.h"
 #include "twin/reduce_vector.h"
 #include "twin/select.h"
+#include "twin/sort.h"
 #include "twin/sync.h"
 #include "twin/system.h"
 #include "twin/tiling.h"

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Entry of MsNsaWindowAttentionGrad: the gradient of attention to the last rows of packed sequences.
+// clang-format off: first, since aicore.h asks whether it has defined __aicore__
+#include "kernel_operator.h"
+// clang-format on
+
+#include "error_report.h"
+#include "grad_cube.h"
+#include "grad_vector.h"
+#include "ranged_error_finder.h"
+#include "ranged_rule.h"
+
+extern "C" __global__ __aicore__ void ms_nsa_window_attention_grad(
+    GM_ADDR grad, GM_ADDR query, GM_ADDR key, GM_ADDR value, GM_ADDR attention_out, GM_ADDR softmax_max,
+    GM_ADDR softmax_sum, GM_ADDR actual_seq_qlen, GM_ADDR actual_seq_kvlen, GM_ADDR softmax_max_grad,
+    GM_ADDR softmax_sum_grad, GM_ADDR dq, GM_ADDR dk, GM_ADDR dv, GM_ADDR first_error, GM_ADDR workspace,
+    GM_ADDR tiling) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
+  REGISTER_TILING_DEFAULT(ms_nsa::DenseParams);
+  GET_TILING_DATA(params, tiling);
+  using Rule = ms_nsa::RangedRule<DTYPE_QUERY>;
+  ms_nsa::GradAddresses gm{};
+  gm.query = query;
+  gm.key = key;
+  gm.value = value;
+  gm.q_lens = actual_seq_qlen;
+  gm.kv_lens = params.kv_lens_given ? actual_seq_kvlen : actual_seq_qlen;
+  gm.attention_out = attention_out;
+  gm.softmax_max = softmax_max;
+  gm.softmax_sum = softmax_sum;
+  gm.workspace = AscendC::GetUserWorkspace(workspace);
+  gm.grad = grad;
+  gm.softmax_max_grad = softmax_max_grad;
+  gm.softmax_sum_grad = softmax_sum_grad;
+  gm.dq = dq;
+  gm.dk = dk;
+  gm.dv = dv;
+  const ms_nsa::RangedSource source(params, gm);
+  AscendC::TPipe pipe;
+  if ASCEND_IS_AIC {
+    ms_nsa::GradCube<DTYPE_QUERY, Rule>(params.attention, gm, source, pipe).Run();
+  }
+  if ASCEND_IS_AIV {
+    if (ms_nsa::LooksForErrors(params.attention)) {
+      const auto found = ms_nsa::RangedErrorFinder<ms_nsa::RangedSource>(params, source).Find();
+      ms_nsa::LeaveFirstError(found, first_error);
+    }
+    ms_nsa::GradVector<DTYPE_QUERY, Rule>(params.attention, gm, source, pipe).Run();
+  }
+}
