@@ -14,19 +14,22 @@ class NsaCompressAttentionGrad(cells.OperatorCell):
     Gradient of :class:`ms_nsa.NsaCompressAttention` with respect to query, key and value.
 
     The training Cell calls it automatically. Use it directly in code that keeps the results of the forward pass and
-    differentiates by hand. The choice of blocks has no gradient. In PyNative mode, a RuntimeError is raised when the
-    result is read.
+    differentiates by hand. The choice of blocks has no gradient.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
 
     Args:
-        head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
-            head `n` reads key and value head ``n // (N1 / N2)``.
-        scale_value (float, optional): Factor applied to the scores; zero and negative values are valid. ``None`` means
-            ``1 / sqrt(D1)``. Default: ``None``.
+        head_num (int): Number of query heads, N1.
+        scale_value (float, optional): Same as in the forward pass. Default: ``None``.
         compress_block_size (int, optional): Raw rows per window, at least `compress_stride`. Default: ``32``.
         compress_stride (int, optional): Raw rows between the starts of consecutive windows. Default: ``16``.
         sparse_mode (int, optional): Same as in the forward pass. Default: ``3``.
-        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
-            CANN documents for its own operators, on any device. Default: ``"auto"``.
+        limits (str, optional): Same as in the forward pass. Default: ``"auto"``.
 
     Inputs:
         - **grad** (Tensor) - :math:`(T1, N1, D2)`, same dtype as `query`. Gradient of `attention_out`.
@@ -63,7 +66,7 @@ class NsaCompressAttentionGrad(cells.OperatorCell):
         RuntimeError: If a mask is too small.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -341,9 +344,6 @@ def nsa_compress_attention(
 
     It differs from them where they are wrong: the importance of a block comes from the windows that overlap it, a query
     that sees no window gets 0, and unused entries of `topk_indices` are -1.
-
-    .. warning::
-        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
 
     Args:
         query (Tensor): See `Inputs` of the Cell, also for the other tensors.

@@ -14,7 +14,14 @@ class NsaWindowAttentionGrad(cells.OperatorCell):
     Gradient of :class:`ms_nsa.NsaWindowAttention` with respect to query, key and value.
 
     The training Cell calls it automatically. Use it directly in code that keeps the results of the forward pass and
-    differentiates by hand. In PyNative mode, a RuntimeError is raised when the result is read.
+    differentiates by hand.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
 
     Args:
         head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
@@ -56,7 +63,7 @@ class NsaWindowAttentionGrad(cells.OperatorCell):
         RuntimeError: If prefix sums decrease, or do not end at T1 and T2.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
