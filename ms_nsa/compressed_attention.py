@@ -137,10 +137,9 @@ class NsaCompressAttention(cells.OperatorCell):
     r"""
     Attention over compressed rows, which also chooses the blocks of raw rows for selected attention.
 
-    Window `c` of a sequence holds the raw rows ``c * compress_stride`` to
-    ``c * compress_stride + compress_block_size - 1``. :class:`ms_nsa.NsaCompress` turns it into one row of `key` and
-    `value`. A query sees the windows that end at or before its own position. The importance of block `j` for a token
-    and a key head is
+    Window `c` of a sequence holds `compress_block_size` raw rows from ``c * compress_stride`` on.
+    :class:`ms_nsa.NsaCompress` turns it into one row of `key` and `value`. A query sees the windows that end at or
+    before its own position. The importance of block `j` for a token and a key head is
 
     .. math::
         I_j = \sum_c \frac{|window_c \cap block_j|}{compress\_stride} \sum_{n \in group} P_{n,c}
@@ -163,6 +162,9 @@ class NsaCompressAttention(cells.OperatorCell):
         In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
         in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
         Rows outside a mask that is too small are then hidden.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
 
     Args:
         head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
