@@ -135,9 +135,6 @@ class NsaWindowAttention(cells.OperatorCell):
         In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
         in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
 
-    .. warning::
-        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
-
     Args:
         head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
             head `n` reads key and value head ``n // (N1 / N2)``.
