@@ -3,8 +3,12 @@
 
 import warnings
 
+from ms_nsa.cache import NsaCache
 from ms_nsa.compressed_attention import NsaCompressAttention, NsaCompressAttentionGrad, nsa_compress_attention
 from ms_nsa.compression import NsaCompress, NsaCompressGrad, compressed_seq_lens, nsa_compress
+from ms_nsa.layer import NativeSparseAttention
+from ms_nsa.layer_infer import NativeSparseAttentionInfer
+from ms_nsa.nsa_attention import NsaAttention
 from ms_nsa.paged_attention import NsaSelectedAttentionInfer, nsa_select_attention_infer
 from ms_nsa.paged_compressed_attention import NsaCompressAttentionInfer, nsa_compress_attention_infer
 from ms_nsa.paged_compression import NsaCompressInfer, nsa_compress_infer
@@ -21,6 +25,10 @@ if vendor.wanted() and vendor.activate():
     warnings.warn(vendor.problem(), RuntimeWarning, stacklevel=2)
 
 __all__ = [
+    "NativeSparseAttention",
+    "NativeSparseAttentionInfer",
+    "NsaAttention",
+    "NsaCache",
     "NsaCompress",
     "NsaCompressAttention",
     "NsaCompressAttentionGrad",

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Types of the public names. They are not in the sources because Graph mode parses those of `construct`."""
 
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Union
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
@@ -10,6 +12,125 @@ __version__: str
 __all__: list[str]
 
 _Lengths = Union[tuple[int, ...], list[int], np.ndarray, Tensor]  # noqa: UP007 - a test runs it on Python 3.9
+
+class NsaAttention(nn.Cell):
+    def __init__(
+        self,
+        head_num: int,
+        key_value_head_num: int,
+        compress_block_size: int = 32,
+        compress_stride: int = 16,
+        select_block_size: int = 64,
+        select_block_count: int = 16,
+        init_blocks: int = 1,
+        local_blocks: int = 2,
+        window_size: int = 512,
+        scale_value: float | None = None,
+        limits: str = "auto",
+    ) -> None: ...
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        gates: Tensor,
+        compressed_key: Tensor,
+        compressed_value: Tensor,
+        actual_seq_len: _Lengths | None = None,
+        compressed_query: Tensor | None = None,
+        window_key: Tensor | None = None,
+        window_value: Tensor | None = None,
+    ) -> Tensor: ...
+
+class NativeSparseAttention(nn.Cell):
+    def __init__(
+        self,
+        hidden_size: int,
+        head_num: int,
+        key_value_head_num: int,
+        key_head_dim: int,
+        value_head_dim: int | None = None,
+        compress_block_size: int = 32,
+        compress_stride: int = 16,
+        select_block_size: int = 64,
+        select_block_count: int = 16,
+        init_blocks: int = 1,
+        local_blocks: int = 2,
+        window_size: int = 512,
+        compress: str | nn.Cell = "weighted",
+        compress_rope: str | Callable[[Tensor, Tensor], Tensor] = "after",
+        rope_theta: float | Callable[[Tensor, Tensor], Tensor] | None = 10000.0,
+        independent_kv: bool = False,
+        gate_bias: bool = True,
+        gate_bias_init: float | Sequence[Any] | None = None,
+        has_bias: bool = False,
+        scale_value: float | None = None,
+        param_dtype: Any = ms.float32,
+        compute_dtype: Any = ms.float32,
+        limits: str = "auto",
+    ) -> None: ...
+    def __call__(self, x: Tensor, actual_seq_len: _Lengths | None = None) -> Tensor: ...
+
+class NsaCache(nn.Cell):
+    free_pages: int
+    free_compressed_pages: int
+    def __init__(
+        self,
+        num_pages: int,
+        num_compressed_pages: int,
+        page_block_size: int,
+        key_value_head_num: int,
+        key_head_dim: int,
+        value_head_dim: int,
+        dtype: Any,
+        cache_layout: str = "BNSD",
+        independent_kv: bool = False,
+    ) -> None: ...
+    def extend(self, sequence: Hashable, length: int) -> None: ...
+    def release(self, sequence: Hashable) -> None: ...
+    def block_tables(
+        self,
+        sequences: Sequence[Hashable],
+        max_blocks: int | None = None,
+        max_compressed_blocks: int | None = None,
+    ) -> tuple[Tensor, Tensor]: ...
+
+class NativeSparseAttentionInfer(nn.Cell):
+    def __init__(
+        self,
+        hidden_size: int,
+        head_num: int,
+        key_value_head_num: int,
+        key_head_dim: int,
+        value_head_dim: int | None = None,
+        compress_block_size: int = 32,
+        compress_stride: int = 16,
+        select_block_size: int = 64,
+        select_block_count: int = 16,
+        init_blocks: int = 1,
+        local_blocks: int = 2,
+        window_size: int = 512,
+        compress: str | nn.Cell = "weighted",
+        compress_rope: str | Callable[[Tensor, Tensor], Tensor] = "after",
+        rope_theta: float | Callable[[Tensor, Tensor], Tensor] | None = 10000.0,
+        independent_kv: bool = False,
+        gate_bias: bool = True,
+        gate_bias_init: float | Sequence[Any] | None = None,
+        has_bias: bool = False,
+        scale_value: float | None = None,
+        param_dtype: Any = ms.float32,
+        compute_dtype: Any = ms.float32,
+        limits: str = "auto",
+        cache: NsaCache | None = None,
+    ) -> None: ...
+    def __call__(
+        self,
+        x: Tensor,
+        block_table: Tensor,
+        compressed_block_table: Tensor,
+        actual_seq_qlen: _Lengths,
+        actual_seq_kvlen: _Lengths,
+    ) -> Tensor: ...
 
 class NsaSelectAttention(nn.Cell):
     def __init__(
@@ -72,6 +193,7 @@ class NsaSelectedAttentionInfer(nn.Cell):
         sparse_mode: int = 0,
         limits: str = "auto",
         return_softmax_lse: bool = False,
+        cache_layout: str = "BSND",
     ) -> None: ...
     # A Tensor, or three with return_softmax_lse.
     def __call__(
@@ -115,6 +237,7 @@ def nsa_select_attention_infer(
     block_table: Tensor | None = None,
     actual_seq_qlen: _Lengths | None = None,
     actual_seq_kvlen: _Lengths | None = None,
+    cache_layout: str = "BSND",
 ) -> Tensor: ...
 def set_num_threads(num_threads: int) -> None: ...
 

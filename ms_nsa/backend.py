@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What users ask of the native library and of the environment: the names of :mod:`native` and :mod:`report`.
+"""The public names of :mod:`native` and :mod:`report`.
 
-Nothing in the package imports this module, so that ``python -m ms_nsa.backend`` does not run what is loaded already.
+No module of the package imports this one; otherwise ``python -m ms_nsa.backend`` would warn that it is already loaded.
 """
 
 import sys

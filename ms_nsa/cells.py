@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operators' Cells share, and the Cells behind the functional forms."""
+"""The base class of the operators' Cells, and the cache of Cells that the functional forms use."""
 
 import functools
 import inspect
@@ -10,20 +10,38 @@ from ms_nsa import checks, registry
 from ms_nsa.primitive import call_arguments, make
 
 
-class OperatorCell(nn.Cell):
-    """A Cell of one operator, which takes its arguments as users have them.
-
-    A subclass calls ``_make_operator`` when it is made, and its `construct` returns ``self._call(...)`` of its own
-    parameters in their order: op_info says by their names which input of the operator each is.
-    """
+class LengthsCell(nn.Cell):
+    """A Cell that is given lengths, in any form, in both modes."""
 
     _lengths, _lengths_at = (), ()  # names and positions of the lengths among the arguments
     _on_error = None  # called when a call in Graph mode raises
 
+    def compile_and_run(self, *inputs, **named):
+        """A call in Graph mode."""
+        inputs, named = self._with_lengths_for_graphs(inputs, named)
+        try:
+            return super().compile_and_run(*inputs, **named)
+        except Exception:
+            if self._on_error is not None:
+                self._on_error()
+            raise
+
+    def _with_lengths_for_graphs(self, inputs, named):
+        inputs = tuple(_for_graphs(value) if at in self._lengths_at else value for at, value in enumerate(inputs))
+        return inputs, {name: _for_graphs(value) if name in self._lengths else value for name, value in named.items()}
+
+
+class OperatorCell(LengthsCell):
+    """A Cell of one operator, which converts the arguments that users give.
+
+    The constructor of a subclass calls ``_make_operator``. Its `construct` passes its own parameters, in their order,
+    to ``self._call(...)``. op_info maps each parameter to an input of the operator by name.
+    """
+
     def _make_operator(self, operator, attributes, device, gradient=None, further=()):
         """Makes the operator's primitives; the arguments are those of :func:`make.make_primitives`.
 
-        `further` names inputs that `construct` gives to ``_call`` after its own parameters.
+        `further` names the inputs that `construct` passes to ``_call`` after its own parameters.
         """
         self._operator, self._device = operator, device
         self._known, self._dynamic = make.make_primitives(operator, attributes, device, gradient)
@@ -51,26 +69,12 @@ class OperatorCell(nn.Cell):
             call_arguments.check_dtypes(self._operator, self._device, call_arguments.dtypes_of(inputs))
         return operator(*inputs)
 
-    def compile_and_run(self, *inputs, **named):
-        """A call in Graph mode."""
-        inputs, named = self._with_lengths_for_graphs(inputs, named)
-        try:
-            return super().compile_and_run(*inputs, **named)
-        except Exception:
-            if self._on_error is not None:
-                self._on_error()
-            raise
-
-    def _with_lengths_for_graphs(self, inputs, named):
-        inputs = tuple(_for_graphs(value) if at in self._lengths_at else value for at, value in enumerate(inputs))
-        return inputs, {name: _for_graphs(value) if name in self._lengths else value for name, value in named.items()}
-
 
 def _for_graphs(lengths):
-    """Lengths as Graph mode takes them: it compiles for a list at every call, and for an array's values.
+    """Lengths in a form that avoids recompiling: Graph mode recompiles for every list and for new values of an array.
 
-    What is wrong is left for the error that names it. In PyNative mode the inputs stay as they are, because MindSpore
-    finds by them the Cell that it differentiates.
+    Invalid lengths are returned unchanged; a later check reports them. In PyNative mode the inputs stay unchanged,
+    because MindSpore identifies the Cell to differentiate by its inputs.
     """
     if isinstance(lengths, list):
         return tuple(lengths)
@@ -78,9 +82,9 @@ def _for_graphs(lengths):
 
 
 class CellCache:
-    """Makes a Cell for given arguments, or finds the one made before: at most `capacity`, the latest used.
+    """Returns a Cell for the given arguments, a cached one if possible. Keeps the `capacity` most recently used Cells.
 
-    A Cell that raised is not used again, because MindSpore runs no graph again that failed once.
+    A Cell that raised is dropped, because MindSpore does not run a graph again after it has failed.
     """
 
     def __init__(self, make, capacity=256):
@@ -91,7 +95,7 @@ class CellCache:
         key = arguments, tuple(map(type, arguments))  # True and 1.0 are not 1 here
         try:
             cell = self._cells.pop(key, None)
-        except TypeError:  # what cannot be hashed is no valid argument, and the Cell says of which name
+        except TypeError:  # unhashable arguments are invalid; the Cell raises the error that names them
             return self._make(*arguments)
         if cell is None:
             cell = self._make(*arguments)
@@ -103,8 +107,8 @@ class CellCache:
 
 
 def cached(make):
-    """A function that finds the Cell for given arguments in a CellCache.
+    """A function that looks up the Cell for its arguments in a CellCache.
 
-    Graph mode would parse a plain function or object; what functools.lru_cache wraps, here to keep nothing, it calls.
+    Graph mode parses a plain function or object, but it calls what lru_cache wraps. Here lru_cache stores nothing.
     """
     return functools.lru_cache(maxsize=0)(CellCache(make))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Argument rules, each stated once, in one form: ``<operator>: <argument> must <rule>, got <value>``.
+"""Checks of arguments. Every error reads ``<operator>: <argument> must <rule>, got <value>``.
 
-Rules about constructor arguments, dtypes and length lists are here. Rules about shapes are stated in
-op_info, because graphs with dynamic shapes meet them with no Python around; :func:`check_shapes` asks there.
+This module checks constructor arguments, dtypes and lists of lengths. The rules about shapes are in op_info, because
+graphs with dynamic shapes check them without Python; :func:`check_shapes` calls the library, which is built from them.
 """
 
 import ctypes
@@ -19,17 +19,17 @@ from ms_nsa.registry import load, outputs
 _LARGEST, _LARGEST_INT64 = 2**31 - 1, 2**63 - 1
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_OUTPUT_EXTENTS = 64
-_LENGTHS = "be a tuple, list or NumPy array of int, or an int32 or int64 Tensor"
+LENGTHS = "be a tuple, list or NumPy array of int, or an int32 or int64 Tensor"
 _CAST_BEFORE = {"indices": ["int64"]}  # dtypes that Cells take besides those of op_info, by given_as
 
 
 def fail(error, operator, argument, rule, value):
-    """Raises `error` with the sentence that every rule uses."""
+    """Raises `error` with the message in the common form."""
     raise error(f"{operator}: {argument} must {rule}, got {value!r}")
 
 
 def _is_int(value):
-    """Python's or NumPy's; bool is none, nor is anything that merely equals an int."""
+    """True for ints of Python and NumPy; False for bool and for other types whose value equals an int."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
@@ -38,7 +38,7 @@ def _size(operator, argument, value, least):
 
 
 def size_up_to(largest, operator, argument, value, least=1):
-    """The int that `value` is, from `least` to `largest`."""
+    """`value` as an int; raises an error unless it is an int from `least` to `largest`."""
     if not _is_int(value):
         fail(TypeError, operator, argument, "be an int", value)
     if not least <= value <= largest:
@@ -57,7 +57,7 @@ def _scale(operator, value):
 
 
 def _choice(operator, argument, value, choices):
-    """The choice that `value` is, by type before by value: an array or a Tensor is compared with nothing."""
+    """The element of `choices` that equals `value`. The type is checked first: no array or Tensor is compared."""
     fits = isinstance(value, str) if isinstance(choices[0], str) else _is_int(value)
     if not fits or value not in choices:
         fail(ValueError, operator, argument, "be " + " or ".join(map(repr, choices)), value)
@@ -72,7 +72,7 @@ def _limits(operator, limits):
 
 
 def device_target():
-    """The device in use: "cpu" or "ascend".
+    """The current device: "cpu" or "ascend".
 
     Raises:
         RuntimeError: If MindSpore's device_target is another one.
@@ -84,7 +84,7 @@ def device_target():
 
 
 def operator_attributes(operator, limits, **given):
-    """Checks the constructor arguments of an operator's Cell, as its op_info says.
+    """Checks the constructor arguments of an operator's Cell by its op_info.
 
     Args:
         operator (str): name of the operator.
@@ -149,7 +149,7 @@ def fail_dtype(operator, argument, allowed, dtype):
 
 @functools.lru_cache(maxsize=4096)
 def check_shapes(operator, attributes, shapes):
-    """Raises ValueError unless ranks and extents fit; returns the shapes of the CPU's outputs.
+    """Raises ValueError unless ranks and extents are valid; returns the shapes of the CPU outputs.
 
     Args:
         operator (str): name of the operator.
@@ -177,8 +177,8 @@ def _int64_tensor(values):
 
 @ops.constexpr
 def lengths_tensor(operator, argument, values):
-    """An int64 Tensor of a tuple or list of lengths, made once for the same values."""
-    for value in values:  # before the cache, which takes True and 1.0 for 1
+    """An int64 Tensor of a tuple or list of lengths; cached by their values."""
+    for value in values:  # before the cache, in which True and 1.0 equal 1
         if not _is_int(value):
             fail(TypeError, operator, argument, "hold ints", value)
         if not -_LARGEST_INT64 <= value <= _LARGEST_INT64:
@@ -212,7 +212,7 @@ def _row_template(rows):
 
 @ops.constexpr
 def row_template(ends, compress_block_size, compress_stride):
-    """A tensor with as many elements as there are compressed rows; None where the lengths are wrong."""
+    """A tensor with one element per compressed row; None if the lengths are invalid."""
     listed = isinstance(ends, (tuple, list)) or (is_int_array(ends) and ends.ndim == 1)
     if not listed or not len(ends) or not all(map(_is_int, ends)) or max(map(abs, ends)) > _LARGEST:
         return None
@@ -221,7 +221,7 @@ def row_template(ends, compress_block_size, compress_stride):
 
 @ops.constexpr
 def fail_tensor(operator, argument, value):
-    """Raises TypeError for an input that is no Tensor; its value may be a long array."""
+    """Raises TypeError for an input that is not a Tensor. It omits the value, which may be a long array."""
     raise TypeError(f"{operator}: {argument} must be a Tensor, got {type(value).__name__}")
 
 
@@ -231,17 +231,17 @@ def is_int_array(value):
 
 
 def int64_of_array(array):
-    """An int64 Tensor of an array of ints; what is beyond int64 becomes the largest, which no length may be."""
+    """An int64 Tensor of an array of ints. Values beyond int64 become its largest value, an invalid length."""
     return ms.Tensor(np.minimum(array, _LARGEST_INT64).astype(np.int64))
 
 
 @ops.constexpr
 def other_lengths(operator, argument, value):
-    """An int64 Tensor of an array of ints, which Cells see where it is a constant of a graph; else raises TypeError."""
-    return int64_of_array(value) if is_int_array(value) else fail(TypeError, operator, argument, _LENGTHS, value)
+    """An int64 Tensor of an array of ints, which a Cell gets if it is a graph constant; otherwise raises TypeError."""
+    return int64_of_array(value) if is_int_array(value) else fail(TypeError, operator, argument, LENGTHS, value)
 
 
 @ops.constexpr
 def fail_lengths(operator, argument, value):
     """Raises TypeError for lengths that are neither ints in a tuple, list or array nor an int32 or int64 Tensor."""
-    fail(TypeError, operator, argument, _LENGTHS, value)
+    fail(TypeError, operator, argument, LENGTHS, value)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention over compressed rows with the choice of blocks, for training: the forward Cell, its bprop Cell and the
-functional form."""
+"""Compressed attention with the choice of blocks for training: forward Cell, gradient Cell and functional form."""
 
 from mindspore import ops
 
@@ -14,51 +13,56 @@ class NsaCompressAttentionGrad(cells.OperatorCell):
     r"""
     Gradient of :class:`ms_nsa.NsaCompressAttention` with respect to query, key and value.
 
-    The training Cell calls it by itself; as a Cell of its own it serves code that keeps the forward's results and
-    differentiates by hand. The choice of blocks has no gradient.
+    The training Cell calls it automatically. Use it directly in code that keeps the results of the forward pass and
+    differentiates by hand. The choice of blocks has no gradient. In PyNative mode, a RuntimeError is raised when the
+    result is read.
 
     Args:
-        head_num (int): Number of query heads N1. N2, the number of key and value heads, must divide it; query head
-            `n` reads key and value head ``n // (N1 / N2)``.
-        scale_value (float, optional): Factor of the scores; 0 and negative values are valid. Default: ``None``,
-            ``1 / sqrt(D1)``.
-        compress_block_size (int, optional): Raw rows of a window, at least `compress_stride`. Default: ``32``.
-        compress_stride (int, optional): Raw rows from the start of one window to that of the next. Default: ``16``.
-        sparse_mode (int, optional): Which windows a query sees, with query `s` counted from the start of its sequence.
-            ``3``: those that end at or before raw row ``s + Sk - Sq``. ``2``: at or before row ``s``. ``0``: all.
-            Default: ``3``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
+        head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
+            head `n` reads key and value head ``n // (N1 / N2)``.
+        scale_value (float, optional): Factor applied to the scores; zero and negative values are valid. ``None`` means
+            ``1 / sqrt(D1)``. Default: ``None``.
+        compress_block_size (int, optional): Raw rows per window, at least `compress_stride`. Default: ``32``.
+        compress_stride (int, optional): Raw rows between the starts of consecutive windows. Default: ``16``.
+        sparse_mode (int, optional): Which windows query `s` sees; `s` counts from the start of its sequence. ``3``:
+            windows that end at or before raw row ``s + Sk - Sq``. ``2``: windows that end at or before raw row ``s``.
+            ``0``: all windows. Default: ``3``.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
 
     Inputs:
-        - **grad** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`. Gradient of `attention_out`.
-        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. The tokens of all sequences, one
-          sequence after another.
-        - **key** (Tensor) - :math:`(T3, N2, D1)`, dtype of `query`. Compressed rows: the windows of all
-          sequences, one sequence after another; further rows are not read.
-        - **value** (Tensor) - :math:`(T3, N2, D2)`, dtype of `query`.
-        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`, from the forward.
-        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward.
-        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward.
-        - **atten_mask** (Tensor, optional) - as in the forward. Default: ``None``.
-        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a
-          Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Default: ``None``, one sequence.
-        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. The same for the raw
-          rows. Default: ``None``, as `actual_seq_qlen`.
-        - **softmax_max_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_max`, of which
-          the lanes are summed. Default: ``None``, zero.
-        - **softmax_sum_grad** (Tensor, optional) - The same of `softmax_sum`. Default: ``None``, zero.
+        - **grad** (Tensor) - :math:`(T1, N1, D2)`, same dtype as `query`. Gradient of `attention_out`.
+        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. Tokens of all sequences,
+          concatenated.
+        - **key** (Tensor) - :math:`(T3, N2, D1)`, same dtype as `query`. Compressed rows: the windows of all sequences,
+          concatenated. Rows beyond T3 are not read.
+        - **value** (Tensor) - :math:`(T3, N2, D2)`, same dtype as `query`.
+        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, same dtype as `query`, from the forward pass.
+        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward pass.
+        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward pass.
+        - **atten_mask** (Tensor, optional) - Same as in the forward pass. Default: ``None``.
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a Tensor.
+          Inclusive prefix sums of the query lengths; the last is T1. ``None`` means one sequence. Default: ``None``.
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. Inclusive prefix sums of
+          the raw rows, before compression. ``None`` means the same as `actual_seq_qlen`. Default: ``None``.
+        - **softmax_max_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_max`; its 8 lanes
+          are summed. ``None`` means zero. Default: ``None``.
+        - **softmax_sum_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_sum`; its 8 lanes
+          are summed. ``None`` means zero. Default: ``None``.
 
     Outputs:
-        - **dq** (Tensor) - :math:`(T1, N1, D1)`, dtype of `query`.
-        - **dk** (Tensor) - as `key`. Zero for rows that no query sees.
-        - **dv** (Tensor) - as `value`. Zero for rows that no query sees.
+        - **dq** (Tensor) - :math:`(T1, N1, D1)`, same dtype as `query`.
+        - **dk** (Tensor) - Same shape and dtype as `key`. Zero for rows that no query sees.
+        - **dv** (Tensor) - Same shape and dtype as `value`. Zero for rows that no query sees.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: prefix sums that decrease or do not end at T1, too few rows of
-            `key`, a mask that is too small. In PyNative mode it is raised when the result is read.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If prefix sums decrease, or those of the queries do not end at T1.
+        RuntimeError: If `key` has too few rows.
+        RuntimeError: If a mask is too small.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -130,77 +134,83 @@ class NsaCompressAttentionGrad(cells.OperatorCell):
 
 class NsaCompressAttention(cells.OperatorCell):
     r"""
-    Attention over compressed rows, and the blocks of raw rows that selected attention shall read.
+    Attention over compressed rows, which also chooses the blocks of raw rows for selected attention.
 
-    Window `c` of a sequence, raw rows ``c * compress_stride`` to ``c * compress_stride + compress_block_size - 1``, is
-    one row of `key` and `value`, as :class:`ms_nsa.NsaCompress` makes them. A query sees the windows that end at or
+    Window `c` of a sequence holds `compress_block_size` raw rows from ``c * compress_stride`` on.
+    :class:`ms_nsa.NsaCompress` turns it into one row of `key` and `value`. A query sees the windows that end at or
     before its own position. The importance of block `j` for a token and a key head is
 
     .. math::
         I_j = \sum_c \frac{|window_c \cap block_j|}{compress\_stride} \sum_{n \in group} P_{n,c}
 
-    with the probabilities :math:`P` of the query heads of the group. Candidates are the blocks up to the token's own.
-    The forced ones and then the most important ones are chosen, NaN before numbers and the smaller block first among
-    equals.
+    where :math:`P` are the probabilities of the query heads of the group. The candidates are the blocks up to the
+    token's own. Forced blocks are chosen first, then the most important ones. NaN ranks above numbers; of equally
+    important blocks the one with the smaller index comes first.
 
-    Scores, softmax and sums are float32; results are bitwise the same in every run, for any number of threads and in
-    any batch, and a sequence's first results do not depend on its later rows. Gradients of `attention_out` and of the
-    statistics reach `query`, `key` and `value`.
+    Scores, softmax and sums are float32. Results are bitwise identical in every run, for any number of threads and in
+    any batch. Results of a token do not depend on later rows of its sequence. Gradients of `attention_out`,
+    `softmax_max` and `softmax_sum` flow to `query`, `key` and `value`.
 
-    The method is Native Sparse Attention (arXiv:2502.11089). The call follows
-    ``torch_npu.npu_nsa_compress_attention`` and ``mindspore.ops.nsa_compress_attention``.
+    The method is Native Sparse Attention (arXiv:2502.11089). The signature follows
+    ``torch_npu.npu_nsa_compress_attention`` and ``mindspore.ops.nsa_compress_attention``. In PyNative mode, a
+    RuntimeError is raised when the result is read.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
 
     Args:
-        head_num (int): Number of query heads N1. N2, the number of key and value heads, must divide it; query head
-            `n` reads key and value head ``n // (N1 / N2)``.
-        scale_value (float, optional): Factor of the scores; 0 and negative values are valid. Default: ``None``,
-            ``1 / sqrt(D1)``.
-        compress_block_size (int, optional): Raw rows of a window, at least `compress_stride`. Default: ``32``.
-        compress_stride (int, optional): Raw rows from the start of one window to that of the next. Default: ``16``.
-        select_block_size (int, optional): Raw rows of a block. Default: ``64``.
-        select_block_count (int, optional): Blocks that a token chooses, at least ``init_blocks + local_blocks``; ``0``
-            chooses none. Default: ``16``.
-        sparse_mode (int, optional): Which windows a query sees, with query `s` counted from the start of its sequence.
-            ``3``: those that end at or before raw row ``s + Sk - Sq``. ``2``: at or before row ``s``. ``0``: all.
-            Default: ``3``.
-        init_blocks (int, optional): The first blocks of a sequence that are always chosen. Default: ``1``.
-        local_blocks (int, optional): The last blocks up to the token's own that are always chosen. Default: ``2``.
-        need_output (bool, optional): ``False`` computes no `attention_out`, which is then ``None``, for models that
-            only choose blocks; such a call has no gradient. Default: ``True``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
+        head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
+            head `n` reads key and value head ``n // (N1 / N2)``.
+        scale_value (float, optional): Factor applied to the scores; zero and negative values are valid. ``None`` means
+            ``1 / sqrt(D1)``. Default: ``None``.
+        compress_block_size (int, optional): Raw rows per window, at least `compress_stride`. Default: ``32``.
+        compress_stride (int, optional): Raw rows between the starts of consecutive windows. Default: ``16``.
+        select_block_size (int, optional): Raw rows per block. Default: ``64``.
+        select_block_count (int, optional): Blocks chosen per token: ``0``, or at least ``init_blocks + local_blocks``.
+            Default: ``16``.
+        sparse_mode (int, optional): Which windows query `s` sees; `s` counts from the start of its sequence. ``3``:
+            windows that end at or before raw row ``s + Sk - Sq``. ``2``: windows that end at or before raw row ``s``.
+            ``0``: all windows. Default: ``3``.
+        init_blocks (int, optional): Number of first blocks of a sequence that are always chosen. Default: ``1``.
+        local_blocks (int, optional): Number of blocks, ending with the token's own block, that are always chosen.
+            Default: ``2``.
+        need_output (bool, optional): If ``False``, `attention_out` is not computed and is ``None``; for models that
+            only choose blocks. Such a call has no gradient. Default: ``True``.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
 
     Inputs:
-        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. The tokens of all sequences, one
-          sequence after another.
-        - **key** (Tensor) - :math:`(T3, N2, D1)`, dtype of `query`. Compressed rows: the windows of all
-          sequences, one sequence after another; further rows are not read.
-        - **value** (Tensor) - :math:`(T3, N2, D2)`, dtype of `query`.
-        - **topk_mask** (Tensor, optional) - at least :math:`(max\ Sq, max\ blocks)`, bool or uint8. A non-zero element
-          at (query, block) forces a candidate. Default: ``None``.
-        - **atten_mask** (Tensor, optional) - at least :math:`(max\ Sq, max\ windows)`, bool or uint8. A non-zero
-          element at (query, window) drops the window for that query, besides `sparse_mode`. Default: ``None``.
-        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a
-          Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Default: ``None``, one sequence.
-        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. The same for the raw
-          rows before compression. Default: ``None``, as `actual_seq_qlen`.
+        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. Tokens of all sequences,
+          concatenated.
+        - **key** (Tensor) - :math:`(T3, N2, D1)`, same dtype as `query`. Compressed rows: the windows of all sequences,
+          concatenated. Rows beyond T3 are not read.
+        - **value** (Tensor) - :math:`(T3, N2, D2)`, same dtype as `query`.
+        - **topk_mask** (Tensor, optional) - At least :math:`(max\ Sq, max\ blocks)`, bool or uint8. A non-zero element
+          at (query, block) forces the choice of that block if it is a candidate. Default: ``None``.
+        - **atten_mask** (Tensor, optional) - At least :math:`(max\ Sq, max\ windows)`, bool or uint8. A non-zero
+          element at (query, window) hides the window from that query, in addition to `sparse_mode`. Default: ``None``.
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a Tensor.
+          Inclusive prefix sums of the query lengths; the last is T1. ``None`` means one sequence. Default: ``None``.
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. Inclusive prefix sums of
+          the raw rows, before compression. ``None`` means the same as `actual_seq_qlen`. Default: ``None``.
 
     Outputs:
-        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`. Zero for a query that sees nothing.
+        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, same dtype as `query`. Zero for a query that sees no row.
         - **topk_indices** (Tensor) - :math:`(T1, N2, select\_block\_count)`, int32. The chosen blocks of the token's
           own sequence in ascending order, then -1. It has no gradient.
-        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32, largest visible score after scaling, repeated 8
-          times; -inf for a query that sees nothing.
-        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32, sum of ``exp(score - softmax_max)``, repeated 8
-          times; 0 for a query that sees nothing.
+        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32. Largest visible score after scaling, repeated 8
+          times; -inf for a query that sees no row.
+        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32. Sum of ``exp(score - softmax_max)``, repeated 8
+          times; 0 for a query that sees no row.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: prefix sums that decrease or do not end at T1, too few rows of
-            `key`, a mask that is too small. In PyNative mode it is raised when the result is read. On Ascend values are
-            looked at in PyNative mode, where MS_NSA_DEBUG=1 is set when the Cell is made; elsewhere wrong ones
-            contribute nothing.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If prefix sums decrease, or those of the queries do not end at T1.
+        RuntimeError: If `key` has too few rows.
+        RuntimeError: If a mask is too small.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -326,39 +336,39 @@ def nsa_compress_attention(
     Functional form of :class:`ms_nsa.NsaCompressAttention`, called like ``torch_npu.npu_nsa_compress_attention`` and
     ``mindspore.ops.nsa_compress_attention``, with their defaults: no causal rule and no forced blocks.
 
-    It differs from them where they are wrong: the importance of a block is that of the windows that overlap it, a query
-    that sees no window gets 0, and fewer blocks than `select_block_count` end in -1.
+    It differs from them where they are wrong: the importance of a block comes from the windows that overlap it, a query
+    that sees no window gets 0, and unused entries of `topk_indices` are -1.
 
     Args:
-        query (Tensor): see `Inputs` of the Cell, as are the other tensors.
-        key (Tensor): compressed keys.
-        value (Tensor): compressed values.
-        scale_value (float): Factor of the scores; ``None``: ``1 / sqrt(D1)``.
-        head_num (int): N1.
-        compress_block_size (int): Raw rows of a window.
-        compress_stride (int): Raw rows from one window to the next.
-        select_block_size (int): Raw rows of a block.
-        select_block_count (int): Blocks that a token chooses.
-        topk_mask (Tensor, optional): non-zero = force. Default: ``None``.
-        atten_mask (Tensor, optional): non-zero = drop. Default: ``None``.
+        query (Tensor): See `Inputs` of the Cell, also for the other tensors.
+        key (Tensor): Compressed keys.
+        value (Tensor): Compressed values.
+        scale_value (float): Factor applied to the scores; ``None`` means ``1 / sqrt(D1)``.
+        head_num (int): Number of query heads, N1.
+        compress_block_size (int): Raw rows per window.
+        compress_stride (int): Raw rows between the starts of consecutive windows.
+        select_block_size (int): Raw rows per block.
+        select_block_count (int): Blocks chosen per token.
+        topk_mask (Tensor, optional): Non-zero elements force blocks. Default: ``None``.
+        atten_mask (Tensor, optional): Non-zero elements hide rows. Default: ``None``.
         actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the query lengths.
-            Default: ``None``, one sequence.
-        actual_cmp_seq_kvlen (Union[tuple, list, ndarray, Tensor], optional): Not needed and not read: it follows from
-            the raw rows. Default: ``None``.
-        actual_sel_seq_kvlen (Union[tuple, list, ndarray, Tensor], optional): Not read. Default: ``None``.
+            ``None`` means one sequence. Default: ``None``.
+        actual_cmp_seq_kvlen (Union[tuple, list, ndarray, Tensor], optional): Ignored, because it follows from the
+            lengths of the raw rows. Default: ``None``.
+        actual_sel_seq_kvlen (Union[tuple, list, ndarray, Tensor], optional): Ignored. Default: ``None``.
         actual_seq_kvlen (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the raw rows.
-            Default: ``None``, as `actual_seq_qlen`.
-        sparse_mode (int, optional): see the Cell. Default: ``0``.
-        init_blocks (int, optional): see the Cell. Default: ``0``.
-        local_blocks (int, optional): see the Cell. Default: ``0``.
+            ``None`` means the same as `actual_seq_qlen`. Default: ``None``.
+        sparse_mode (int, optional): See the Cell. Default: ``0``.
+        init_blocks (int, optional): See the Cell. Default: ``0``.
+        local_blocks (int, optional): See the Cell. Default: ``0``.
 
     Returns:
         tuple of Tensor: attention_out, topk_indices, softmax_max and softmax_sum.
 
     Raises:
-        TypeError: As :class:`ms_nsa.NsaCompressAttention`.
-        ValueError: As :class:`ms_nsa.NsaCompressAttention`.
-        RuntimeError: As :class:`ms_nsa.NsaCompressAttention`.
+        TypeError: As raised by :class:`ms_nsa.NsaCompressAttention`.
+        ValueError: As raised by :class:`ms_nsa.NsaCompressAttention`.
+        RuntimeError: As raised by :class:`ms_nsa.NsaCompressAttention`.
 
     Supported Platforms:
         ``Ascend`` ``CPU``

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compression of raw rows for training: the forward Cell, its bprop Cell and the functional forms."""
+"""Compression of raw rows for training: forward Cell, gradient Cell and functional forms."""
 
 from mindspore import Tensor, ops
 
@@ -14,31 +14,42 @@ class NsaCompressGrad(cells.OperatorCell):
     r"""
     Gradient of :class:`ms_nsa.NsaCompress` with respect to input and weight.
 
-    The training Cell calls it by itself; as a Cell of its own it serves code that differentiates by hand.
+    The training Cell calls it automatically. Use it directly in code that differentiates by hand.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
 
     Args:
-        compress_block_size (int, optional): Raw rows of a window, at least `compress_stride`. Default: ``32``.
-        compress_stride (int, optional): Raw rows from the start of one window to that of the next. Default: ``16``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
+        compress_block_size (int, optional): Raw rows per window, at least `compress_stride`. Default: ``32``.
+        compress_stride (int, optional): Raw rows between the starts of consecutive windows. Default: ``16``.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
 
     Inputs:
-        - **grad** (Tensor) - :math:`(T3, N2, D)`, dtype of `input`. Gradient of `output`; further rows are not read.
+        - **grad** (Tensor) - :math:`(T3, N2, D)`, same dtype as `input`. Gradient of `output`; rows beyond T3 are not
+          read.
         - **input** (Tensor) - :math:`(T2, N2, D)`, float16, bfloat16 or float32.
-        - **weight** (Tensor, optional) - :math:`(compress\_block\_size, N2)`, dtype of `input`. Default: ``None``, the
-          mean.
+        - **weight** (Tensor, optional) - :math:`(compress\_block\_size, N2)`, same dtype as `input`. ``None`` means the
+          mean of each window. Default: ``None``.
         - **actual_seq_len** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. Inclusive prefix sums of the
-          raw rows; the last entry is T2. Default: ``None``, one sequence.
+          raw rows; the last is T2. ``None`` means one sequence. Default: ``None``.
 
     Outputs:
-        - **input_grad** (Tensor) - :math:`(T2, N2, D)`, dtype of `input`. Zero for rows of no window.
-        - **weight_grad** (Tensor) - :math:`(compress\_block\_size, N2)`, dtype of `input`. Zero without `weight`.
+        - **input_grad** (Tensor) - :math:`(T2, N2, D)`, same dtype as `input`. Zero for rows that are in no window.
+        - **weight_grad** (Tensor) - :math:`(compress\_block\_size, N2)`, same dtype as `input`. Zero if `weight` is
+          ``None``.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: prefix sums that decrease or do not end at T2, too few rows of
-            `grad`. In PyNative mode it is raised when the result is read.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If prefix sums decrease, or do not end at T2.
+        RuntimeError: If `grad` has too few rows.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -70,42 +81,50 @@ class NsaCompressGrad(cells.OperatorCell):
 
 class NsaCompress(cells.OperatorCell):
     r"""
-    Compression: the rows of every window become one row, their weighted sum.
+    Compression: replaces the rows of each window by one row, their weighted sum.
 
     .. math::
         output_{c,h} = \sum_{r=0}^{compress\_block\_size - 1} weight_{r,h} \cdot input_{c \cdot compress\_stride + r,h}
 
-    Windows are counted in each sequence and end inside it; a sequence shorter than a window has none. Sums are float32,
-    in ascending order, and rounded once: a row has the same bits in training and in
-    :class:`ms_nsa.NsaCompressInfer`. Gradients reach `input` and `weight`.
+    Windows are counted per sequence and end inside it; a sequence shorter than a window has none. Sums are float32, in
+    ascending order of rows, and rounded once. A row has the same bits in training and in
+    :class:`ms_nsa.NsaCompressInfer`. Gradients flow to `input` and `weight`.
 
-    The method is Native Sparse Attention (arXiv:2502.11089). The call follows ``torch_npu.npu_nsa_compress`` and
+    The method is Native Sparse Attention (arXiv:2502.11089). The signature follows ``torch_npu.npu_nsa_compress`` and
     ``mindspore.ops.nsa_compress``.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
+
     Args:
-        compress_block_size (int, optional): Raw rows of a window, at least `compress_stride`. Default: ``32``.
-        compress_stride (int, optional): Raw rows from the start of one window to that of the next. Default: ``16``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
+        compress_block_size (int, optional): Raw rows per window, at least `compress_stride`. Default: ``32``.
+        compress_stride (int, optional): Raw rows between the starts of consecutive windows. Default: ``16``.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
 
     Inputs:
-        - **input** (Tensor) - :math:`(T2, N2, D)`, float16, bfloat16 or float32. The raw rows of all sequences, one
-          sequence after another.
-        - **weight** (Tensor, optional) - :math:`(compress\_block\_size, N2)`, dtype of `input`. Default: ``None``, the
-          mean of a window.
+        - **input** (Tensor) - :math:`(T2, N2, D)`, float16, bfloat16 or float32. Raw rows of all sequences,
+          concatenated.
+        - **weight** (Tensor, optional) - :math:`(compress\_block\_size, N2)`, same dtype as `input`. ``None`` means the
+          mean of each window. Default: ``None``.
         - **actual_seq_len** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a Tensor.
-          Inclusive prefix sums of the raw rows; the last entry is T2. Default: ``None``, one sequence.
+          Inclusive prefix sums of the raw rows; the last is T2. ``None`` means one sequence. Default: ``None``.
 
     Outputs:
-        - **output** (Tensor) - :math:`(T3, N2, D)`, dtype of `input`, the windows of all sequences one after another.
-          Where the lengths are a Tensor, T3 is not known and there are ``T2 // compress_stride`` rows, never fewer than
-          T3; those beyond T3 are zero.
+        - **output** (Tensor) - :math:`(T3, N2, D)`, same dtype as `input`. The windows of all sequences, concatenated.
+          If the lengths are a Tensor, T3 is unknown in advance; the output then has ``T2 // compress_stride`` rows,
+          which is never less than T3, and rows beyond T3 are zero.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: prefix sums that decrease or do not end at T2. In PyNative mode
-            it is raised when the result is read.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If prefix sums decrease, or do not end at T2.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -157,21 +176,25 @@ def nsa_compress(input, weight, compress_block_size, compress_stride, actual_seq
     Functional form of :class:`ms_nsa.NsaCompress`, called like ``torch_npu.npu_nsa_compress`` and
     ``mindspore.ops.nsa_compress``.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
     Args:
         input (Tensor): :math:`(T2, N2, D)`, float16, bfloat16 or float32.
-        weight (Tensor): :math:`(compress\_block\_size, N2)`, dtype of `input`; ``None``: the mean.
-        compress_block_size (int): Raw rows of a window.
-        compress_stride (int): Raw rows from one window to the next.
-        actual_seq_len (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the raw rows. Default:
-            ``None``, one sequence.
+        weight (Tensor): :math:`(compress\_block\_size, N2)`, same dtype as `input`; ``None`` means the mean of each
+            window.
+        compress_block_size (int): Raw rows per window.
+        compress_stride (int): Raw rows between the starts of consecutive windows.
+        actual_seq_len (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the raw rows. ``None``
+            means one sequence. Default: ``None``.
 
     Returns:
-        Tensor, :math:`(T3, N2, D)` in the dtype of `input`.
+        Tensor of shape :math:`(T3, N2, D)` with the dtype of `input`.
 
     Raises:
-        TypeError: As :class:`ms_nsa.NsaCompress`.
-        ValueError: As :class:`ms_nsa.NsaCompress`.
-        RuntimeError: As :class:`ms_nsa.NsaCompress`.
+        TypeError: As raised by :class:`ms_nsa.NsaCompress`.
+        ValueError: As raised by :class:`ms_nsa.NsaCompress`.
+        RuntimeError: As raised by :class:`ms_nsa.NsaCompress`.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -191,19 +214,19 @@ def nsa_compress(input, weight, compress_block_size, compress_stride, actual_seq
 
 def compressed_seq_lens(actual_seq_kvlen, compress_block_size, compress_stride):
     r"""
-    Prefix sums of compressed rows for prefix sums of raw rows.
+    Computes the prefix sums of compressed rows from the prefix sums of raw rows.
 
     Args:
         actual_seq_kvlen (Union[tuple, list, Tensor]): Inclusive prefix sums of the raw rows; int32 or int64 as a
             Tensor.
-        compress_block_size (int): Raw rows of a window.
-        compress_stride (int): Raw rows from one window to the next.
+        compress_block_size (int): Raw rows per window.
+        compress_stride (int): Raw rows between the starts of consecutive windows.
 
     Returns:
-        tuple of int, or a Tensor like `actual_seq_kvlen`, also inside a graph.
+        tuple of int; or a Tensor if `actual_seq_kvlen` is one, also inside a graph.
 
     Raises:
-        TypeError: If `actual_seq_kvlen` is of another type.
+        TypeError: If `actual_seq_kvlen` has another type.
 
     Supported Platforms:
         ``Ascend`` ``CPU``

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Primitives that can be copied and pickled, as a Cell that holds them must be: MindSpore's ops.Custom cannot."""
+"""Primitives that can be copied and pickled, so that Cells can be too. MindSpore's ops.Custom cannot."""
 
 import copy
 import functools
@@ -8,7 +8,7 @@ from mindspore import ops
 
 
 class CopyableCustom(ops.Custom):
-    """An ops.Custom that is made anew where it is copied: by what made it, with what was set on it since."""
+    """An ops.Custom whose copy is made by the same call, and then gets the attributes that were set later."""
 
     made_by = None  # the function and its arguments
 
@@ -27,7 +27,7 @@ class CopyableCustom(ops.Custom):
 
 
 def copyable(make):
-    """Decorates a function of a module that makes a CopyableCustom, whose copies are made by the same call."""
+    """Decorates a module-level function that makes a CopyableCustom; copies are made by the same call."""
 
     @functools.wraps(make)
     def made(*arguments):

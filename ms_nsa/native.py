@@ -27,7 +27,7 @@ def library_path():
 
 
 def _check_size(path):
-    """Loading a library whose end is missing would end the process. Its table of sections is that end."""
+    """Loading a truncated library would end the process. Its section table is at the end of the file."""
     size = path.stat().st_size
     with path.open("rb") as file:
         header = file.read(_ELF_HEADER.size)

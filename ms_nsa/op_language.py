@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The language in which op_info states shapes, extents and rules: parsed here for every reader, and checked.
+"""The language of shapes, extents and rules in op_info. Every reader uses this parser.
 
-This file imports nothing of the package, because the build reads op_info with it where MindSpore may not be installed.
+This file imports nothing from the package, because the build also uses it and MindSpore may not be installed then.
 
-Expressions are Python's, of integers: ``+ - * //``, comparisons, ``and or not``, ``a if c else b``, ``min`` and
-``max``. Names are attributes, extents, and ``unknown``. Of a tensor there are ``query.N1`` (the dimension of that name
-in its shape), ``query[0]`` (by position), ``rank(query)``, ``size(query)`` (its elements; 0 if absent) and
-``given(query)``. What depends on something unknown is unknown.
+Expressions are Python expressions of integers: ``+ - * //``, comparisons, ``and or not``, ``a if c else b``, ``min``
+and ``max``. Names are attributes, extents, and ``unknown``. For a tensor there are ``query.N1`` (the dimension of that
+name in its shape), ``query[0]`` (the dimension at that index), ``rank(query)``, ``size(query)`` (number of elements; 0
+if absent) and ``given(query)``. An expression that depends on an unknown value is unknown.
 
-A shape is a list of forms: ``[T1, N1, D1]``. ``BSH [...], TND [...], else [...]`` chooses by the attribute layout, and
-``cache_layout=BNSD [...]`` by another attribute. ``[B, k] or [B] if S == 1`` chooses by the rank. A dimension is an
-expression, a name that is defined by it (``H`` of ``query.H``), a product with one (``N2 * D``), or words: ``max Sq``.
+A shape is a list of forms such as ``[T1, N1, D1]``. ``BSH [...], TND [...], else [...]`` chooses by the attribute
+`layout`, and ``cache_layout=BNSD [...]`` by another attribute. ``[B, k] or [B] if S == 1`` chooses by the rank. A
+dimension is an expression, a name that it defines (``H`` in ``query.H``), a product with such a name (``N2 * D``), or
+words (``max Sq``).
 """
 
 import ast
@@ -70,7 +71,7 @@ def shape_names(shape):
 
 
 def is_expression(dim):
-    """False for words such as ``max Sq``, which stand for what only values tell."""
+    """False for words such as ``max Sq``, which stand for sizes that only values determine."""
     try:
         ast.parse(dim, mode="eval")
     except SyntaxError:
@@ -79,7 +80,7 @@ def is_expression(dim):
 
 
 def names(tree):
-    """Names in an expression that are no functions."""
+    """Names in an expression, except those of functions."""
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called}
 
@@ -131,12 +132,12 @@ def message(info, text):
 
 
 def is_size(symbol):
-    """The condition that stands for "is a size": so that products of two stay inside 64 bits."""
+    """The two conditions of "is a size". They keep the product of two sizes within 64 bits."""
     return f"{symbol} >= 1", f"{symbol} <= {2**31 - 1}"
 
 
 def rules(info):
-    """The rules of op_info as (condition, message) pairs, with those that "is a size" stands for."""
+    """The rules of op_info as (condition, message) pairs; "is a size" is expanded."""
     for rule in info.get("rules", []):
         if isinstance(rule, str):
             argument, _, rest = rule.partition(" is a size")
@@ -151,7 +152,7 @@ def rules(info):
 
 
 def is_source(info, name):
-    """Whether extents or rules ask for a dimension of this input: then its rank is checked before."""
+    """Whether extents or rules use a dimension of this input. If so, its rank is checked first."""
     texts = [*info.get("extents", {}).values(), *(text for rule in rules(info) for text in rule)]
     pattern = re.compile(rf"\b{name}(\.[A-Za-z_]|\[)|\b(size|rank)\({name}\)")
     return any(pattern.search(text) for text in texts)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluates op_info in Python: what the build makes C++ of (csrc/generate.py), and a test holds against that."""
+"""Evaluates op_info in Python. The build translates op_info to C++ (csrc/generate.py); a test compares the two."""
 
 import ast
 import functools

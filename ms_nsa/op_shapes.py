@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shape inference by op_info in Python alone. The package asks the library; tests hold the two against each other."""
+"""Shape inference from op_info in pure Python. The package uses the library instead; tests compare the two."""
 
 from ms_nsa import op_language as language
 from ms_nsa import op_reader as reader

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an op_info file must hold to: a name that nothing defines stops the build and the import."""
+"""Validates an op_info file. An undefined name stops the build and the import."""
 
 import ast
 import re
@@ -23,7 +23,7 @@ _GIVEN_AS = ("lengths", "indices")
 
 
 def validate(info):
-    """Raises RuntimeError for the first thing in `info` that no reader understands."""
+    """Raises RuntimeError for the first entry of `info` that no reader understands."""
     try:
         _check_keys(info)
         _check_entries(info)
@@ -106,7 +106,7 @@ def _check_tree(info, tree, known, text):
 
 
 def _check_shape(info, tensor, known):
-    """Names of one tensor alone are asked for as its dimensions, or they are misspelled."""
+    """A dimension name of a single tensor must be written with that tensor; otherwise it is taken as misspelled."""
     texts = [*info["extents"].values(), *(condition for condition, _ in language.rules(info))]
     for name in language.shape_names(tensor["shape"]) - known:
         asked = any(re.search(rf"\b{tensor['name']}\.{name}\b", text) for text in texts)
@@ -117,7 +117,7 @@ def _check_shape(info, tensor, known):
 
 
 def quantities(info):
-    """Names that limits may use, each with its expression, or None if only values tell it."""
+    """Names that limits may use, each with its expression, or None if only values determine it."""
     numbers = {a["name"]: a["name"] for a in info["attributes"] if a["type"] == "int"}
     extents = {name: name for name in info["extents"]}
     return {**extents, **numbers, **info.get("quantities", {}), **dict.fromkeys(info.get("value_quantities", ()))}
@@ -135,7 +135,7 @@ def _check_limits(info):
 
 
 def _check_ascend(info):
-    """What every operator has on Ascend: what looks for wrong values, where it leaves them, and the kernels' limits."""
+    """Every Ascend operator needs the attribute `debug`, the output `first_error` and the limits of its kernels."""
     for part, name in (("attributes", "debug"), ("outputs", "first_error")):
         found = [item.get("devices") for item in info[part] if item["name"] == name]
         _require(found == [["ascend"]], f"devices of {name} on Ascend:", found)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Selected attention for decoding over a paged KV cache: the Cell and the functional form."""
+"""Selected attention for decoding over a paged KV cache: Cell and functional form."""
 
 from ms_nsa import cells, checks, refused_gradients
 
@@ -8,66 +8,83 @@ _INFER = "NsaSelectedAttentionInfer"
 
 class NsaSelectedAttentionInfer(cells.OperatorCell):
     r"""
-    Selected attention for decoding: the newest tokens of every sequence attend to selected blocks of a paged KV cache.
+    Selected attention for decoding: the newest tokens of each sequence attend to selected blocks of a paged KV cache.
 
-    Row `p` of a sequence lies in page ``block_table[b, p // page_block_size]`` at row ``p % page_block_size``. Pages
-    and selected blocks are independent: a block may span pages and a page may hold several blocks. Tokens are
-    right-aligned: token `i` of a sequence with `q` new tokens and `kv` rows sees rows below ``kv - (q - 1 - i)``.
+    Row `p` of a sequence is row ``p % page_block_size`` of page ``block_table[b, p // page_block_size]``. Pages and
+    selected blocks are independent: a block may span pages, and a page may hold several blocks. Tokens are
+    right-aligned: token `i` of a sequence with `q` new tokens and `kv` rows sees the rows below ``kv - (q - 1 - i)``.
 
-    The method is Native Sparse Attention (arXiv:2502.11089). The call follows
+    The method is Native Sparse Attention (arXiv:2502.11089). The signature follows
     ``torch_npu.npu_nsa_select_attention_infer``.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
+        Rows outside a mask that is too small are then hidden.
+
     Args:
-        head_num (int): Number of query heads N1.
-        key_value_head_num (int): Number of key and value heads N2; divides `head_num`. Each has its own index row.
-        select_block_size (int): Rows of a selected block.
-        select_block_count (int): Slots a token has in `topk_indices`.
-        page_block_size (int): Rows of a page.
-        scale_value (float, optional): Factor of the scores. Default: ``None``, ``1 / sqrt(D1)``.
-        layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
-        sparse_mode (int, optional): ``0`` and ``3``: the right-aligned rule above. ``2``: besides it only rows with
+        head_num (int): Number of query heads, N1.
+        key_value_head_num (int): Number of key and value heads, N2. It must divide `head_num`. Each head has its own
+            row of indices.
+        select_block_size (int): Rows per selected block.
+        select_block_count (int): Slots per token in `topk_indices`.
+        page_block_size (int): Rows per page.
+        scale_value (float, optional): Factor applied to the scores. ``None`` means ``1 / sqrt(D1)``. Default: ``None``.
+        layout (str, optional): Layout of `query`: ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
+        sparse_mode (int, optional): ``0`` and ``3``: the right-aligned rule above. ``2``: that rule, and only rows with
             ``j <= i``. Default: ``0``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
-        return_softmax_lse (bool, optional): ``True`` returns `softmax_max` and `softmax_sum` as well, whose
-            ``softmax_max + log(softmax_sum)`` merges the results of parts of a cache. Default: ``False``.
-        cache_layout (str, optional): ``"BSND"`` or ``"BNSD"``, in whose pages the rows of a head follow one another:
-            the faster one. Default: ``"BSND"``.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
+        return_softmax_lse (bool, optional): If ``True``, `softmax_max` and `softmax_sum` are returned too. Results over
+            parts of a cache can be merged by ``softmax_max + log(softmax_sum)``, the log-sum-exp of the scores.
+            Default: ``False``.
+        cache_layout (str, optional): Layout of a page, ``"BSND"`` or ``"BNSD"``. ``"BNSD"`` stores the rows of a head
+            next to each other and is faster. Default: ``"BSND"``.
 
     Inputs:
-        - **query** (Tensor) - BSH :math:`(B, S, N1 \cdot D1)`, BSND :math:`(B, S, N1, D1)`, TND
+        - **query** (Tensor) - For BSH :math:`(B, S, N1 \cdot D1)`, for BSND :math:`(B, S, N1, D1)`, for TND
           :math:`(T, N1, D1)`; float16, bfloat16 or float32.
-        - **key** (Tensor) - :math:`(num\_blocks, page\_block\_size, N2, D1)`, or the last two dimensions as one; with
-          `cache_layout` ``"BNSD"`` :math:`(num\_blocks, N2, page\_block\_size, D1)`; dtype of `query`.
-        - **value** (Tensor) - the same with D2.
-        - **topk_indices** (Tensor) - int32 or int64. TND :math:`(T, N2, select\_block\_count)`, otherwise
-          :math:`(B, S, N2, select\_block\_count)`, or :math:`(B, N2, select\_block\_count)` when S is 1. Block
-          numbers in the sequence's logical order; negative: nothing; listed twice: counts twice.
-        - **block_table** (Tensor) - :math:`(B, max\_blocks)`, int32. Page of every stretch of `page_block_size` rows;
-          entries that no selected row needs may hold anything.
-        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. New tokens of every
-          sequence (no prefix sums), at most S; in TND they sum to T. Default: ``None``, S each, in TND 1 each.
-        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor]) - :math:`(B)`. Rows of every sequence in the
-          cache, the new tokens included. Must be given.
-        - **atten_mask** (Tensor, optional) - at least :math:`(max\ q, max\ kv)`, bool or uint8; a non-zero element at
-          (token of its sequence, row) drops the row. Or :math:`(B, S, S)` with S at least the largest `q`: a mask of
-          each sequence over its new tokens, row `j` standing for row ``kv - q + j``, as trees of drafts need it.
+        - **key** (Tensor) - :math:`(num\_blocks, page\_block\_size, N2, D1)`; the last two dimensions may be merged.
+          With `cache_layout` ``"BNSD"``: :math:`(num\_blocks, N2, page\_block\_size, D1)`. Same dtype as `query`.
+        - **value** (Tensor) - Same as `key` with D2 in place of D1.
+        - **topk_indices** (Tensor) - :math:`(B, S, N2, select\_block\_count)`; also
+          :math:`(B, N2, select\_block\_count)` if S is 1; for TND :math:`(T, N2, select\_block\_count)`; int32 or
+          int64. Indices of blocks in the sequence's logical order. A negative entry selects nothing. A block listed
+          twice counts twice.
+        - **block_table** (Tensor) - :math:`(B, max\_blocks)`, int32. Entry `i` of a sequence is the page of its rows
+          ``i * page_block_size`` to ``(i + 1) * page_block_size - 1``. Entries for rows that no token selects may hold
+          any value.
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. New tokens per sequence,
+          not prefix sums; at most S each. With TND their sum is T. ``None`` means S per sequence (TND: 1).
           Default: ``None``.
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor]) - :math:`(B)`. Rows per sequence in the cache,
+          including the new tokens. Required.
+        - **atten_mask** (Tensor, optional) - At least :math:`(max\ q, max\ kv)`, bool or uint8. A non-zero element at
+          (token of its sequence, row) hides the row from the token. Or :math:`(B, S, S)` with S at least the largest
+          `q`: one mask per sequence over its new tokens, whose column `j` stands for row ``kv - q + j``, as speculative
+          decoding with draft trees needs. Default: ``None``.
 
     Outputs:
-        - **attention_out** (Tensor) - the layout of `query` with D2 for D1, dtype of `query`. Zero for tokens that see
-          no row and for the padded tokens beyond `actual_seq_qlen`.
-        - **softmax_max** (Tensor) - with `return_softmax_lse`: :math:`(B, S, N1, 8)`, in TND :math:`(T, N1, 8)`,
-          float32. Largest visible score after scaling, repeated 8 times; -inf for a token that sees no row.
-        - **softmax_sum** (Tensor) - likewise. Sum of ``exp(score - softmax_max)``; 0 for a token that sees no row.
+        - **attention_out** (Tensor) - Same layout as `query` with D2 in place of D1; same dtype as `query`. Zero for
+          tokens that see no row and for padding tokens beyond `actual_seq_qlen`.
+        - **softmax_max** (Tensor) - Only if `return_softmax_lse` is ``True``. :math:`(B, S, N1, 8)`, or
+          :math:`(T, N1, 8)` for TND, float32. Largest visible score after scaling, repeated 8 times; -inf for a token
+          that sees no row.
+        - **softmax_sum** (Tensor) - Same condition, shape and dtype as `softmax_max`. Sum of
+          ``exp(score - softmax_max)``; 0 for a token that sees no row.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: lengths beyond S or the block table, an index that is not below
-            ``ceil(kv / select_block_size)``, a page id that does not exist, a mask that is too small. In PyNative mode
-            it is raised when the result is read. On Ascend values are looked at in PyNative mode, where MS_NSA_DEBUG=1
-            is set when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If lengths exceed S or the block table.
+        RuntimeError: If an index is not below ``ceil(kv / select_block_size)``.
+        RuntimeError: If a page does not exist.
+        RuntimeError: If a mask is too small.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -160,32 +177,35 @@ def nsa_select_attention_infer(
     Functional form of :class:`ms_nsa.NsaSelectedAttentionInfer`, called like
     ``torch_npu.npu_nsa_select_attention_infer``.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
     Args:
-        query (Tensor): see `Inputs` of the Cell, as are the other tensors.
-        key (Tensor): paged cache of the keys.
-        value (Tensor): paged cache of the values.
-        topk_indices (Tensor): selected blocks, int32 or int64.
-        scale_value (float): Factor of the scores; ``None``: ``1 / sqrt(D1)``.
-        head_num (int): N1.
-        key_value_head_num (int): N2.
-        select_block_size (int): Rows of a selected block.
-        select_block_count (int): Slots of a token.
-        page_block_size (int): Rows of a page.
-        layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
-        atten_mask (Tensor, optional): non-zero = drop. Default: ``None``.
-        block_table (Tensor): :math:`(B, max\_blocks)`, int32. Must be given.
-        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New tokens of every sequence. Default:
-            ``None``, S each, in TND 1 each.
-        actual_seq_kvlen (Union[tuple, list, ndarray, Tensor]): Rows of every sequence. Must be given.
-        cache_layout (str, optional): ``"BSND"`` or ``"BNSD"``. Default: ``"BSND"``.
+        query (Tensor): See `Inputs` of the Cell, also for the other tensors.
+        key (Tensor): Paged cache of the keys.
+        value (Tensor): Paged cache of the values.
+        topk_indices (Tensor): Indices of the selected blocks, int32 or int64.
+        scale_value (float): Factor applied to the scores; ``None`` means ``1 / sqrt(D1)``.
+        head_num (int): Number of query heads, N1.
+        key_value_head_num (int): Number of key and value heads, N2.
+        select_block_size (int): Rows per selected block.
+        select_block_count (int): Slots per token in `topk_indices`.
+        page_block_size (int): Rows per page.
+        layout (str, optional): Layout of `query`: ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
+        atten_mask (Tensor, optional): Non-zero elements hide rows. Default: ``None``.
+        block_table (Tensor): :math:`(B, max\_blocks)`, int32. Required.
+        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New tokens per sequence. ``None`` means S per
+            sequence (TND: 1). Default: ``None``.
+        actual_seq_kvlen (Union[tuple, list, ndarray, Tensor]): Rows per sequence. Required.
+        cache_layout (str, optional): Layout of a page, ``"BSND"`` or ``"BNSD"``. Default: ``"BSND"``.
 
     Returns:
         Tensor, attention_out in the layout of `query`.
 
     Raises:
-        TypeError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
-        ValueError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
-        RuntimeError: As :class:`ms_nsa.NsaSelectedAttentionInfer`.
+        TypeError: As raised by :class:`ms_nsa.NsaSelectedAttentionInfer`.
+        ValueError: As raised by :class:`ms_nsa.NsaSelectedAttentionInfer`.
+        RuntimeError: As raised by :class:`ms_nsa.NsaSelectedAttentionInfer`.
 
     Supported Platforms:
         ``Ascend`` ``CPU``

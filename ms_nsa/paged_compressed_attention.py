@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention over a paged cache of compressed rows with the choice of blocks: the Cell and the functional form."""
+"""Compressed attention with the choice of blocks for decoding over a paged cache: Cell and functional form."""
 
 from mindspore import ops
 
@@ -10,66 +10,77 @@ _INFER = "NsaCompressAttentionInfer"
 
 class NsaCompressAttentionInfer(cells.OperatorCell):
     r"""
-    :class:`ms_nsa.NsaCompressAttention` for decoding: the newest tokens of every sequence attend to a paged cache of
-    compressed rows, and choose the blocks that :class:`ms_nsa.NsaSelectedAttentionInfer` shall read.
+    :class:`ms_nsa.NsaCompressAttention` for decoding: the newest tokens of each sequence attend to a paged cache of
+    compressed rows and choose the blocks for :class:`ms_nsa.NsaSelectedAttentionInfer`.
 
-    Token `i` of a sequence with `q` new tokens and `kv` raw rows stands at row ``kv - q + i`` and sees and chooses
-    what a training token there does with ``sparse_mode=3``. Any number of new tokens may come at once, a whole prompt
-    too. Compressed row `c` lies in page ``block_table[b, c // page_block_size]``.
+    Token `i` of a sequence with `q` new tokens and `kv` raw rows is at row ``kv - q + i``. It sees and chooses the same
+    as a training token at that row with ``sparse_mode=3``. There may be any number of new tokens, even a whole prompt.
+    Compressed row `c` is in page ``block_table[b, c // page_block_size]``.
 
-    The method is Native Sparse Attention (arXiv:2502.11089). The call follows
+    The method is Native Sparse Attention (arXiv:2502.11089). The signature follows
     ``torch_npu.npu_nsa_compress_attention_infer``.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
+
     Args:
-        head_num (int): Number of query heads N1.
-        key_value_head_num (int): Number of key and value heads N2; divides `head_num`.
-        select_block_size (int): Raw rows of a block.
-        select_block_count (int): Blocks that a token chooses, at least ``init_blocks + local_blocks``; ``0`` chooses
-            none.
-        page_block_size (int): Compressed rows of a page.
-        compress_block_size (int): Raw rows of a window, at least `compress_stride`.
-        compress_stride (int): Raw rows from the start of one window to that of the next.
-        scale_value (float, optional): Factor of the scores. Default: ``None``, ``1 / sqrt(D1)``.
-        layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
-        init_blocks (int, optional): The first blocks of a sequence that are always chosen. Default: ``1``.
-        local_blocks (int, optional): The last blocks up to the token's own that are always chosen. Default: ``2``.
-        return_softmax_lse (bool, optional): ``True`` returns `softmax_max` and `softmax_sum` as well. Default:
-            ``False``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
-        cache_layout (str, optional): ``"BSND"`` or ``"BNSD"``, in whose pages the rows of a head follow one another:
-            the faster one. Default: ``"BSND"``.
+        head_num (int): Number of query heads, N1.
+        key_value_head_num (int): Number of key and value heads, N2. It must divide `head_num`.
+        select_block_size (int): Raw rows per block.
+        select_block_count (int): Blocks chosen per token: ``0``, or at least ``init_blocks + local_blocks``.
+        page_block_size (int): Compressed rows per page.
+        compress_block_size (int): Raw rows per window, at least `compress_stride`.
+        compress_stride (int): Raw rows between the starts of consecutive windows.
+        scale_value (float, optional): Factor applied to the scores. ``None`` means ``1 / sqrt(D1)``. Default: ``None``.
+        layout (str, optional): Layout of `query`: ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
+        init_blocks (int, optional): Number of first blocks of a sequence that are always chosen. Default: ``1``.
+        local_blocks (int, optional): Number of blocks, ending with the token's own block, that are always chosen.
+            Default: ``2``.
+        return_softmax_lse (bool, optional): If ``True``, `softmax_max` and `softmax_sum` are returned too.
+            Default: ``False``.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
+        cache_layout (str, optional): Layout of a page, ``"BSND"`` or ``"BNSD"``. ``"BNSD"`` stores the rows of a head
+            next to each other and is faster. Default: ``"BSND"``.
 
     Inputs:
-        - **query** (Tensor) - BSH :math:`(B, S, N1 \cdot D1)`, BSND :math:`(B, S, N1, D1)`, TND
+        - **query** (Tensor) - For BSH :math:`(B, S, N1 \cdot D1)`, for BSND :math:`(B, S, N1, D1)`, for TND
           :math:`(T, N1, D1)`; float16, bfloat16 or float32.
-        - **key** (Tensor) - :math:`(num\_blocks, page\_block\_size, N2, D1)`, or the last two dimensions as one; with
-          `cache_layout` ``"BNSD"`` :math:`(num\_blocks, N2, page\_block\_size, D1)`; dtype of `query`.
-        - **value** (Tensor) - the same with D2.
-        - **block_table** (Tensor) - :math:`(B, max\_blocks)`, int32. Page of every stretch of `page_block_size` rows of
-          the cache; entries that no visible row needs may hold anything.
-        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. New tokens of every
-          sequence (no prefix sums), at most S; in TND they sum to T. Default: ``None``, S each, in TND 1 each.
-        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor]) - :math:`(B)`. Raw rows of every sequence, the new
-          tokens included. Must be given.
+        - **key** (Tensor) - :math:`(num\_blocks, page\_block\_size, N2, D1)`; the last two dimensions may be merged.
+          With `cache_layout` ``"BNSD"``: :math:`(num\_blocks, N2, page\_block\_size, D1)`. Same dtype as `query`.
+        - **value** (Tensor) - Same as `key` with D2 in place of D1.
+        - **block_table** (Tensor) - :math:`(B, max\_blocks)`, int32. Entry `i` of a sequence is the page of its rows
+          ``i * page_block_size`` to ``(i + 1) * page_block_size - 1`` in the cache. Entries for rows that no token sees
+          may hold any value.
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. New tokens per sequence,
+          not prefix sums; at most S each. With TND their sum is T. ``None`` means S per sequence (TND: 1).
+          Default: ``None``.
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor]) - :math:`(B)`. Raw rows per sequence, including the
+          new tokens. Required.
 
     Outputs:
-        - **attention_out** (Tensor) - the layout of `query` with D2 for D1, dtype of `query`. Zero for tokens that see
-          nothing and for the padded tokens beyond `actual_seq_qlen`.
-        - **topk_indices** (Tensor) - int32, :math:`(B, S, N2, select\_block\_count)`, in TND
-          :math:`(T, N2, select\_block\_count)`. The chosen blocks in ascending order, then -1; -1 alone for the padded
-          tokens.
-        - **softmax_max** (Tensor) - with `return_softmax_lse`: :math:`(B, S, N1, 8)`, in TND :math:`(T, N1, 8)`,
-          float32. Largest visible score after scaling, repeated 8 times; -inf for a token that sees nothing.
-        - **softmax_sum** (Tensor) - likewise. Sum of ``exp(score - softmax_max)``; 0 for a token that sees nothing.
+        - **attention_out** (Tensor) - Same layout as `query` with D2 in place of D1; same dtype as `query`. Zero for
+          tokens that see no row and for padding tokens beyond `actual_seq_qlen`.
+        - **topk_indices** (Tensor) - :math:`(B, S, N2, select\_block\_count)`, or :math:`(T, N2, select\_block\_count)`
+          for TND, int32. The chosen blocks in ascending order, then -1. Padding tokens hold only -1.
+        - **softmax_max** (Tensor) - Only if `return_softmax_lse` is ``True``. :math:`(B, S, N1, 8)`, or
+          :math:`(T, N1, 8)` for TND, float32. Largest visible score after scaling, repeated 8 times; -inf for a token
+          that sees no row.
+        - **softmax_sum** (Tensor) - Same condition, shape and dtype as `softmax_max`. Sum of
+          ``exp(score - softmax_max)``; 0 for a token that sees no row.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: lengths beyond S, a block table without pages for all compressed
-            rows, a page id that does not exist. In PyNative mode it is raised when the result is read. On Ascend values
-            are looked at in PyNative mode, where MS_NSA_DEBUG=1 is set when the Cell is made; elsewhere wrong ones
-            contribute nothing.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If lengths exceed S.
+        RuntimeError: If the block table has no pages for some compressed rows.
+        RuntimeError: If a page does not exist.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -167,37 +178,40 @@ def nsa_compress_attention_infer(
     Functional form of :class:`ms_nsa.NsaCompressAttentionInfer`, called like
     ``torch_npu.npu_nsa_compress_attention_infer``.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
     Args:
-        query (Tensor): see `Inputs` of the Cell, as are the other tensors.
-        key (Tensor): paged cache of the compressed keys.
-        value (Tensor): paged cache of the compressed values.
-        scale_value (float): Factor of the scores; ``None``: ``1 / sqrt(D1)``.
-        head_num (int): N1.
-        key_value_head_num (int): N2.
-        select_block_size (int): Raw rows of a block.
-        select_block_count (int): Blocks that a token chooses.
-        page_block_size (int): Compressed rows of a page.
-        compress_block_size (int): Raw rows of a window.
-        compress_stride (int): Raw rows from one window to the next.
-        layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
+        query (Tensor): See `Inputs` of the Cell, also for the other tensors.
+        key (Tensor): Paged cache of compressed keys.
+        value (Tensor): Paged cache of compressed values.
+        scale_value (float): Factor applied to the scores; ``None`` means ``1 / sqrt(D1)``.
+        head_num (int): Number of query heads, N1.
+        key_value_head_num (int): Number of key and value heads, N2.
+        select_block_size (int): Raw rows per block.
+        select_block_count (int): Blocks chosen per token.
+        page_block_size (int): Compressed rows per page.
+        compress_block_size (int): Raw rows per window.
+        compress_stride (int): Raw rows between the starts of consecutive windows.
+        layout (str, optional): Layout of `query`: ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
         atten_mask (Tensor, optional): Must be ``None``. Default: ``None``.
-        block_table (Tensor): :math:`(B, max\_blocks)`, int32. Must be given.
+        block_table (Tensor): :math:`(B, max\_blocks)`, int32. Required.
         topk_mask (Tensor, optional): Must be ``None``. Default: ``None``.
-        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New tokens of every sequence. Default:
-            ``None``, S each, in TND 1 each.
-        actual_cmp_seq_kvlen (Union[tuple, list, ndarray, Tensor], optional): Not read: it follows from the raw rows.
-            Default: ``None``.
-        actual_sel_seq_kvlen (Union[tuple, list, ndarray, Tensor]): Raw rows of every sequence. Must be given.
-        init_blocks (int, optional): see the Cell. Default: ``1``.
-        local_blocks (int, optional): see the Cell. Default: ``2``.
+        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New tokens per sequence. ``None`` means S per
+            sequence (TND: 1). Default: ``None``.
+        actual_cmp_seq_kvlen (Union[tuple, list, ndarray, Tensor], optional): Ignored, because it follows from the
+            lengths of the raw rows. Default: ``None``.
+        actual_sel_seq_kvlen (Union[tuple, list, ndarray, Tensor]): Raw rows per sequence. Required.
+        init_blocks (int, optional): See the Cell. Default: ``1``.
+        local_blocks (int, optional): See the Cell. Default: ``2``.
 
     Returns:
         tuple of Tensor: attention_out in the layout of `query`, and topk_indices.
 
     Raises:
-        TypeError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
-        ValueError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
-        RuntimeError: As :class:`ms_nsa.NsaCompressAttentionInfer`.
+        TypeError: As raised by :class:`ms_nsa.NsaCompressAttentionInfer`.
+        ValueError: As raised by :class:`ms_nsa.NsaCompressAttentionInfer`.
+        RuntimeError: As raised by :class:`ms_nsa.NsaCompressAttentionInfer`.
 
     Supported Platforms:
         ``Ascend`` ``CPU``

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compression in decoding, over a paged cache of raw rows: the Cell and the functional form."""
+"""Compression for decoding over a paged cache of raw rows: Cell and functional form."""
 
 from mindspore import ops
 
@@ -10,45 +10,59 @@ _INFER = "NsaCompressInfer"
 
 class NsaCompressInfer(cells.OperatorCell):
     r"""
-    :class:`ms_nsa.NsaCompress` for decoding: the compressed rows of the windows that end within the newest raw rows.
+    :class:`ms_nsa.NsaCompress` for decoding: computes the compressed rows of the windows that end in the newest raw
+    rows.
 
-    It reads a paged cache of raw rows and returns rows and slots; the caller writes them to the cache of compressed
-    rows. A row has the same bits as in training.
+    It reads a paged cache of raw rows and returns compressed rows with their slots; the caller writes them to the cache
+    of compressed rows. A row has the same bits as in training.
 
-    The method is Native Sparse Attention (arXiv:2502.11089). The call follows ``torch_npu.npu_nsa_compress_infer``.
+    The method is Native Sparse Attention (arXiv:2502.11089). The signature follows
+    ``torch_npu.npu_nsa_compress_infer``.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
 
     Args:
-        compress_block_size (int): Raw rows of a window, at least `compress_stride`.
-        compress_stride (int): Raw rows from the start of one window to that of the next.
-        page_block_size (int): Raw rows of a page.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
-        cache_layout (str, optional): ``"BSND"`` or ``"BNSD"``, in whose pages the rows of a head follow one another:
-            the faster one. Default: ``"BSND"``.
+        compress_block_size (int): Raw rows per window, at least `compress_stride`.
+        compress_stride (int): Raw rows between the starts of consecutive windows.
+        page_block_size (int): Raw rows per page.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
+        cache_layout (str, optional): Layout of a page, ``"BSND"`` or ``"BNSD"``. ``"BNSD"`` stores the rows of a head
+            next to each other and is faster. Default: ``"BSND"``.
 
     Inputs:
-        - **input** (Tensor) - :math:`(num\_blocks, page\_block\_size, N2, D)`, or the last two dimensions as one; with
-          `cache_layout` ``"BNSD"`` :math:`(num\_blocks, N2, page\_block\_size, D)`; float16, bfloat16 or float32.
-          Without `weight`, an input of three dimensions counts as one head.
-        - **weight** (Tensor) - :math:`(compress\_block\_size, N2)`, dtype of `input`; ``None``: the mean.
-        - **slot_mapping** (Tensor) - :math:`(B)` or :math:`(B, k)`, int32. Where the `i`-th new window of a sequence
-          goes in the compressed cache; negative: nowhere. Entries without a window are not read.
-        - **block_table** (Tensor) - :math:`(B, max\_blocks)`, int32. Page of every stretch of `page_block_size` raw
-          rows.
-        - **actual_seq_len** (Union[tuple, list, ndarray, Tensor]) - :math:`(B)`. Raw rows of every sequence, the new
-          ones included.
-        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. New raw rows of every
-          sequence. Default: ``None``, 1 each.
+        - **input** (Tensor) - :math:`(num\_blocks, page\_block\_size, N2, D)`; the last two dimensions may be merged.
+          With `cache_layout` ``"BNSD"``: :math:`(num\_blocks, N2, page\_block\_size, D)`; float16, bfloat16 or float32.
+          Without `weight`, an input of three dimensions is taken as having one head.
+        - **weight** (Tensor) - :math:`(compress\_block\_size, N2)`, same dtype as `input`; ``None`` means the mean of
+          each window.
+        - **slot_mapping** (Tensor) - :math:`(B)` or :math:`(B, k)`, int32. Slot of the compressed cache for the `i`-th
+          new window of a sequence; negative means that the window is not written. Entries without a window are not
+          read.
+        - **block_table** (Tensor) - :math:`(B, max\_blocks)`, int32. Entry `i` of a sequence is the page of its raw
+          rows ``i * page_block_size`` to ``(i + 1) * page_block_size - 1``.
+        - **actual_seq_len** (Union[tuple, list, ndarray, Tensor]) - :math:`(B)`. Raw rows per sequence, including the
+          new ones.
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. New raw rows per sequence.
+          ``None`` means 1 per sequence. Default: ``None``.
 
     Outputs:
-        - **rows** (Tensor) - :math:`(B, k, N2, D)`, dtype of `input`. Zero where there is nothing to write.
-        - **slots** (Tensor) - :math:`(B, k)`, int32. The slot of every row, -1 where there is nothing to write.
+        - **rows** (Tensor) - :math:`(B, k, N2, D)`, same dtype as `input`. Zero where there is nothing to write.
+        - **slots** (Tensor) - :math:`(B, k)`, int32. The slot of each row; -1 where there is nothing to write.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: lengths beyond the block table, more new windows than slots, a
-            page id that does not exist. In PyNative mode it is raised when the result is read.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If lengths exceed the block table.
+        RuntimeError: If there are more new windows than slots.
+        RuntimeError: If a page does not exist.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -108,27 +122,30 @@ def nsa_compress_infer(
     r"""
     Functional form of :class:`ms_nsa.NsaCompressInfer`, called like ``torch_npu.npu_nsa_compress_infer``.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
     Args:
-        input (Tensor): see `Inputs` of the Cell, as are the other tensors.
-        weight (Tensor): weights of a window's rows; ``None``: the mean.
-        slot_mapping (Tensor): where the new rows go.
-        compress_block_size (int): Raw rows of a window.
-        compress_stride (int): Raw rows from one window to the next.
-        page_block_size (int): Raw rows of a page.
-        block_table (Tensor): :math:`(B, max\_blocks)`, int32. Must be given.
-        actual_seq_len (Union[tuple, list, ndarray, Tensor]): Raw rows of every sequence. Must be given.
-        cache (Tensor, optional): Must be ``None``: MindSpore's operators write to no tensor that they are given. Write
-            `rows` to the `slots` that are not negative. Default: ``None``.
-        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New raw rows of every sequence. Default:
-            ``None``, 1 each.
+        input (Tensor): See `Inputs` of the Cell, also for the other tensors.
+        weight (Tensor): Weights of the rows of a window; ``None`` means the mean of each window.
+        slot_mapping (Tensor): Slots of the new rows in the compressed cache.
+        compress_block_size (int): Raw rows per window.
+        compress_stride (int): Raw rows between the starts of consecutive windows.
+        page_block_size (int): Raw rows per page.
+        block_table (Tensor): :math:`(B, max\_blocks)`, int32. Required.
+        actual_seq_len (Union[tuple, list, ndarray, Tensor]): Raw rows per sequence. Required.
+        cache (Tensor, optional): Must be ``None``, because MindSpore's operators do not write to their inputs. The
+            caller writes `rows` to the non-negative `slots`. Default: ``None``.
+        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New raw rows per sequence. ``None`` means 1 per
+            sequence. Default: ``None``.
 
     Returns:
         tuple of Tensor: rows and slots.
 
     Raises:
-        TypeError: As :class:`ms_nsa.NsaCompressInfer`.
-        ValueError: As :class:`ms_nsa.NsaCompressInfer`.
-        RuntimeError: As :class:`ms_nsa.NsaCompressInfer`.
+        TypeError: As raised by :class:`ms_nsa.NsaCompressInfer`.
+        ValueError: As raised by :class:`ms_nsa.NsaCompressInfer`.
+        RuntimeError: As raised by :class:`ms_nsa.NsaCompressInfer`.
 
     Supported Platforms:
         ``Ascend`` ``CPU``

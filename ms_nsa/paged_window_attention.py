@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sliding window for decoding over a paged cache: the Cell and the functional form."""
+"""Sliding-window attention for decoding over a paged cache: Cell and functional form."""
 
 from ms_nsa import cells, checks, refused_gradients
 
@@ -8,51 +8,64 @@ _INFER = "NsaWindowAttentionInfer"
 
 class NsaWindowAttentionInfer(cells.OperatorCell):
     r"""
-    Sliding-window attention for decoding: the newest tokens of every sequence attend to the last rows up to their own.
+    Sliding-window attention for decoding: the newest tokens of each sequence attend to the last `window_size` rows up
+    to their own.
 
-    Token `i` of a sequence with `q` new tokens and `kv` rows stands at row ``p = kv - q + i`` and sees rows `j` with
-    ``p - window_size < j <= p``. Row `j` lies in page ``block_table[b, j // page_block_size]``.
+    Token `i` of a sequence with `q` new tokens and `kv` rows is at row ``p = kv - q + i`` and sees the rows `j` with
+    ``p - window_size < j <= p``. Row `j` is in page ``block_table[b, j // page_block_size]``.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
 
     Args:
-        head_num (int): Number of query heads N1.
-        key_value_head_num (int): Number of key and value heads N2; divides `head_num`.
-        window_size (int): Rows that a token sees, its own included.
-        page_block_size (int): Rows of a page.
-        scale_value (float, optional): Factor of the scores. Default: ``None``, ``1 / sqrt(D1)``.
-        layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
-        return_softmax_lse (bool, optional): ``True`` returns `softmax_max` and `softmax_sum` as well. Default:
-            ``False``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
-        cache_layout (str, optional): ``"BSND"`` or ``"BNSD"``, in whose pages the rows of a head follow one another:
-            the faster one. Default: ``"BSND"``.
+        head_num (int): Number of query heads, N1.
+        key_value_head_num (int): Number of key and value heads, N2. It must divide `head_num`.
+        window_size (int): Rows that a token sees, including its own.
+        page_block_size (int): Rows per page.
+        scale_value (float, optional): Factor applied to the scores. ``None`` means ``1 / sqrt(D1)``. Default: ``None``.
+        layout (str, optional): Layout of `query`: ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
+        return_softmax_lse (bool, optional): If ``True``, `softmax_max` and `softmax_sum` are returned too.
+            Default: ``False``.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
+        cache_layout (str, optional): Layout of a page, ``"BSND"`` or ``"BNSD"``. ``"BNSD"`` stores the rows of a head
+            next to each other and is faster. Default: ``"BSND"``.
 
     Inputs:
-        - **query** (Tensor) - BSH :math:`(B, S, N1 \cdot D1)`, BSND :math:`(B, S, N1, D1)`, TND
+        - **query** (Tensor) - For BSH :math:`(B, S, N1 \cdot D1)`, for BSND :math:`(B, S, N1, D1)`, for TND
           :math:`(T, N1, D1)`; float16, bfloat16 or float32.
-        - **key** (Tensor) - :math:`(num\_blocks, page\_block\_size, N2, D1)`, or the last two dimensions as one; with
-          `cache_layout` ``"BNSD"`` :math:`(num\_blocks, N2, page\_block\_size, D1)`; dtype of `query`.
-        - **value** (Tensor) - the same with D2.
-        - **block_table** (Tensor) - :math:`(B, max\_blocks)`, int32. Page of every stretch of `page_block_size` rows of
-          the cache; entries that no visible row needs may hold anything.
-        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. New tokens of every
-          sequence (no prefix sums), at most S; in TND they sum to T. Default: ``None``, S each, in TND 1 each.
-        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor]) - :math:`(B)`. Rows of every sequence in the cache,
-          the new tokens included. Must be given.
+        - **key** (Tensor) - :math:`(num\_blocks, page\_block\_size, N2, D1)`; the last two dimensions may be merged.
+          With `cache_layout` ``"BNSD"``: :math:`(num\_blocks, N2, page\_block\_size, D1)`. Same dtype as `query`.
+        - **value** (Tensor) - Same as `key` with D2 in place of D1.
+        - **block_table** (Tensor) - :math:`(B, max\_blocks)`, int32. Entry `i` of a sequence is the page of its rows
+          ``i * page_block_size`` to ``(i + 1) * page_block_size - 1`` in the cache. Entries for rows that no token sees
+          may hold any value.
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. New tokens per sequence,
+          not prefix sums; at most S each. With TND their sum is T. ``None`` means S per sequence (TND: 1).
+          Default: ``None``.
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor]) - :math:`(B)`. Rows per sequence in the cache,
+          including the new tokens. Required.
 
     Outputs:
-        - **attention_out** (Tensor) - the layout of `query` with D2 for D1, dtype of `query`. Zero for tokens that see
-          nothing and for the padded tokens beyond `actual_seq_qlen`.
-        - **softmax_max** (Tensor) - with `return_softmax_lse`: :math:`(B, S, N1, 8)`, in TND :math:`(T, N1, 8)`,
-          float32. Largest visible score after scaling, repeated 8 times; -inf for a token that sees nothing.
-        - **softmax_sum** (Tensor) - likewise. Sum of ``exp(score - softmax_max)``; 0 for a token that sees nothing.
+        - **attention_out** (Tensor) - Same layout as `query` with D2 in place of D1; same dtype as `query`. Zero for
+          tokens that see no row and for padding tokens beyond `actual_seq_qlen`.
+        - **softmax_max** (Tensor) - Only if `return_softmax_lse` is ``True``. :math:`(B, S, N1, 8)`, or
+          :math:`(T, N1, 8)` for TND, float32. Largest visible score after scaling, repeated 8 times; -inf for a token
+          that sees no row.
+        - **softmax_sum** (Tensor) - Same condition, shape and dtype as `softmax_max`. Sum of
+          ``exp(score - softmax_max)``; 0 for a token that sees no row.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: lengths beyond S or the block table, a page id that does not
-            exist. In PyNative mode it is raised when the result is read. On Ascend values are looked at in PyNative
-            mode, where MS_NSA_DEBUG=1 is set when the Cell is made; elsewhere wrong ones contribute nothing.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If lengths exceed S or the block table.
+        RuntimeError: If a page does not exist.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -122,28 +135,31 @@ def nsa_window_attention_infer(
     r"""
     Functional form of :class:`ms_nsa.NsaWindowAttentionInfer`.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
     Args:
-        query (Tensor): see `Inputs` of the Cell, as are the other tensors.
-        key (Tensor): paged cache of the keys.
-        value (Tensor): paged cache of the values.
-        scale_value (float): Factor of the scores; ``None``: ``1 / sqrt(D1)``.
-        head_num (int): N1.
-        key_value_head_num (int): N2.
-        window_size (int): Rows that a token sees, its own included.
-        page_block_size (int): Rows of a page.
-        layout (str, optional): ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
-        block_table (Tensor): :math:`(B, max\_blocks)`, int32. Must be given.
-        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New tokens of every sequence. Default:
-            ``None``, S each, in TND 1 each.
-        actual_seq_kvlen (Union[tuple, list, ndarray, Tensor]): Rows of every sequence. Must be given.
+        query (Tensor): See `Inputs` of the Cell, also for the other tensors.
+        key (Tensor): Paged cache of the keys.
+        value (Tensor): Paged cache of the values.
+        scale_value (float): Factor applied to the scores; ``None`` means ``1 / sqrt(D1)``.
+        head_num (int): Number of query heads, N1.
+        key_value_head_num (int): Number of key and value heads, N2.
+        window_size (int): Rows that a token sees, including its own.
+        page_block_size (int): Rows per page.
+        layout (str, optional): Layout of `query`: ``"BSH"``, ``"BSND"`` or ``"TND"``. Default: ``"BSND"``.
+        block_table (Tensor): :math:`(B, max\_blocks)`, int32. Required.
+        actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New tokens per sequence. ``None`` means S per
+            sequence (TND: 1). Default: ``None``.
+        actual_seq_kvlen (Union[tuple, list, ndarray, Tensor]): Rows per sequence. Required.
 
     Returns:
         Tensor, attention_out in the layout of `query`.
 
     Raises:
-        TypeError: As :class:`ms_nsa.NsaWindowAttentionInfer`.
-        ValueError: As :class:`ms_nsa.NsaWindowAttentionInfer`.
-        RuntimeError: As :class:`ms_nsa.NsaWindowAttentionInfer`.
+        TypeError: As raised by :class:`ms_nsa.NsaWindowAttentionInfer`.
+        ValueError: As raised by :class:`ms_nsa.NsaWindowAttentionInfer`.
+        RuntimeError: As raised by :class:`ms_nsa.NsaWindowAttentionInfer`.
 
     Supported Platforms:
         ``Ascend`` ``CPU``

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradient functions of primitives that have none: they say so, with as many parameters as Graph mode wants."""
+"""Gradient functions for primitives without a gradient. They raise an error; Graph mode fixes their parameters."""
 
 from mindspore import ops
 
@@ -10,7 +10,7 @@ def _refuse(operator, sentence):
 
 
 def second_order(operator):
-    """That of the gradient operator."""
+    """For the gradient operator of selected attention."""
 
     def bprop(
         grad,
@@ -35,7 +35,7 @@ def second_order(operator):
 
 
 def of_decoding(operator):
-    """That of the inference operator."""
+    """For the decoding operator of selected attention."""
 
     def bprop(query, key, value, topk_indices, atten_mask, block_table, actual_seq_qlen, actual_seq_kvlen, out, dout):
         return _refuse(operator, "gradients are not defined, those of NsaSelectAttention are")
@@ -44,7 +44,7 @@ def of_decoding(operator):
 
 
 def of_window_gradient(operator):
-    """That of the gradient of the sliding window."""
+    """For the gradient operator of sliding-window attention."""
 
     def bprop(
         grad,
@@ -67,7 +67,7 @@ def of_window_gradient(operator):
 
 
 def of_compressed_gradient(operator):
-    """That of the gradient of compressed attention."""
+    """For the gradient operator of compressed attention."""
 
     def bprop(
         grad,
@@ -91,7 +91,7 @@ def of_compressed_gradient(operator):
 
 
 def of_compression_gradient(operator):
-    """That of the gradient of compression."""
+    """For the gradient operator of compression."""
 
     def bprop(grad, input, weight, actual_seq_len, out, dout):
         return _refuse(operator, "gradients of the gradient are not defined")
@@ -100,7 +100,7 @@ def of_compression_gradient(operator):
 
 
 def of_choice_alone(operator):
-    """That of compressed attention without its output."""
+    """For compressed attention without `attention_out`."""
 
     def bprop(query, key, value, topk_mask, atten_mask, actual_seq_qlen, actual_seq_kvlen, out, dout):
         return _refuse(operator, "need_output must be True for gradients, got False")
@@ -109,9 +109,36 @@ def of_choice_alone(operator):
 
 
 def of_paged(operator):
-    """That of the family's operators for decoding, which have six inputs."""
+    """For the other decoding operators, which have six inputs."""
 
     def bprop(first, second, third, fourth, fifth, sixth, out, dout):
         return _refuse(operator, "gradients are not defined, those of the training operator are")
+
+    return bprop
+
+
+def of_projection_gradient(operator):
+    """That of the gradient of a projection."""
+
+    def bprop(grad, input, weight, out, dout):
+        return _refuse(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
+def of_page_slots(operator):
+    """That of the operator that says where rows go."""
+
+    def bprop(first, second, third, fourth, fifth, out, dout):
+        return _refuse(operator, "gradients are not defined")
+
+    return bprop
+
+
+def of_page_writer(operator):
+    """That of the page writer."""
+
+    def bprop(first, second, third, fourth, fifth, sixth, out, dout):
+        return _refuse(operator, "gradients are not defined")
 
     return bprop

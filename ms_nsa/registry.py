@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads op_info: one JSON file an operator, the single source of names, order, dtypes and limits.
+"""Reads op_info: one JSON file per operator, the single source of names, order, dtypes and limits.
 
-`inputs` holds what the CPU kernels take; on Ascend some are joined to one (`joined_on_ascend`). What has `devices` is
-for those devices only. An output with `if` is there where the attribute of that name is set; the CPU's kernel then has
-a name of its own, with the suffix that `suffixes` gives. The Ascend operator always has it, and fills it then. An
-attribute with `choices` travels to Ascend as the place of its value among them.
+`inputs` lists the inputs of the CPU kernels; on Ascend some are joined into one (`joined_on_ascend`). Entries with
+`devices` exist only on those devices. An output with `if` exists if the attribute of that name is set; the CPU kernel
+then has its own name, with a suffix from `suffixes`. The Ascend operator always has this output and fills it in that
+case. An attribute with `choices` is passed to Ascend as the index of its value in `choices`.
 """
 
 import functools
@@ -19,7 +19,7 @@ _FOLDERS = (_PACKAGE / "op_info", _PACKAGE.parent / "op_info")  # installed, sou
 
 @functools.cache
 def load(operator):
-    """The op_info of `operator` as a dict; not to be changed by the caller."""
+    """The op_info of `operator` as a dict, which the caller must not change."""
     for folder in _FOLDERS:
         path = folder / f"{operator}.json"
         if path.is_file():
@@ -54,18 +54,18 @@ def inputs(operator, device):
 
 
 def outputs(operator, device, values=None):
-    """The outputs of `operator` on "cpu" or "ascend", in order; without its attributes' values those always there."""
+    """The outputs of `operator` on "cpu" or "ascend", in order; without `values` only those always present."""
     listed, ascend = _on(device, load(operator)["outputs"]), device == "ascend"
     return [item for item in listed if ascend or "if" not in item or (values and values[item["if"]])]
 
 
 def with_all_outputs(operator, values):
-    """The attributes' values that give the outputs which the Ascend operator has."""
+    """The attribute values with which the CPU operator has all outputs of the Ascend operator."""
     return {**values, **{item["if"]: 1 for item in load(operator)["outputs"] if "if" in item}}
 
 
 def kernel_name(operator, values):
-    """The name under which the CPU's library has the kernel for these attributes."""
+    """The name of the kernel for these attributes in the CPU library."""
     suffixes = load(operator).get("suffixes", {})
     return operator + "".join(suffix for name, suffix in suffixes.items() if values[name])
 
@@ -80,6 +80,6 @@ def _on(device, listed):
 
 
 def ascend_values(operator, values):
-    """The values that the Ascend operator takes for its attributes, from the values by name."""
+    """The attribute values in the order and form that the Ascend operator takes, from the values by name."""
     chosen = ((attribute.get("choices"), values[attribute["name"]]) for attribute in attributes(operator, "ascend"))
     return tuple(choices.index(value) if choices else value for choices, value in chosen)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The environment report: ``python -m ms_nsa`` prints what this installation can do."""
+"""The environment report that ``python -m ms_nsa`` prints."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ def _ascend_rows():
 
 
 def report():
-    """The environment report: pairs of a name and a value."""
+    """The environment report as (name, value) pairs."""
     import mindspore
     import ml_dtypes
     import numpy

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Selected attention for training: the forward Cell, its bprop Cell and the functional form."""
+"""Selected attention for training: forward Cell, gradient Cell and functional form."""
 
 from mindspore import ops
 
@@ -13,60 +13,71 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
     r"""
     Gradient of :class:`ms_nsa.NsaSelectAttention` with respect to query, key and value.
 
-    The training Cell calls it by itself; as a Cell of its own it serves code that keeps the forward's results and
-    differentiates by hand. It sees exactly the rows that the forward saw, so its arguments must be the forward's.
+    The training Cell calls it automatically. Use it directly in code that keeps the results of the forward pass and
+    differentiates by hand. It sees exactly the rows that the forward pass saw, so its arguments must be the same.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
+        Rows outside a mask that is too small are then hidden.
 
     Args:
-        head_num (int): Number of query heads N1. N2, the number of key and value heads, must divide it; query head
-            `n` reads key and value head ``n // (N1 / N2)``.
-        scale_value (float, optional): Factor of the scores, applied before masking; 0 and negative values are valid.
-            Default: ``None``, ``1 / sqrt(D1)``.
-        select_block_size (int, optional): Rows of a selected block. Default: ``64``.
-        select_block_count (int, optional): Slots a token has in `topk_indices`. Default: ``16``.
-        sparse_mode (int, optional): Which rows a query sees, with query `s` and row `j` counted from the start of
-            their sequence. ``0``: all rows of its selected blocks. ``2``: rows with ``j <= s``. ``3``: rows with
-            ``j <= s + Sk - Sq``. The numbers are those of MindSpore's FlashAttentionScore. Default: ``0``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
+        head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
+            head `n` reads key and value head ``n // (N1 / N2)``.
+        scale_value (float, optional): Factor applied to the scores before masking; zero and negative values are valid.
+            ``None`` means ``1 / sqrt(D1)``. Default: ``None``.
+        select_block_size (int, optional): Rows per selected block. Default: ``64``.
+        select_block_count (int, optional): Slots per token in `topk_indices`. Default: ``16``.
+        sparse_mode (int, optional): Which rows query `s` sees; `s` and row `j` count from the start of their sequence,
+            whose query and key lengths are Sq and Sk. ``0``: all rows of the selected blocks. ``2``: rows with
+            ``j <= s``. ``3``: rows with ``j <= s + Sk - Sq``. The values mean the same as in MindSpore's
+            FlashAttentionScore. Default: ``0``.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
 
     Inputs:
-        - **grad** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`. Gradient of `attention_out`.
-        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. The tokens of all sequences, one
-          sequence after another.
-        - **key** (Tensor) - :math:`(T2, N2, D1)`, dtype of `query`.
-        - **value** (Tensor) - :math:`(T2, N2, D2)`, dtype of `query`.
-        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`, from the forward.
-        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward.
-        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward.
+        - **grad** (Tensor) - :math:`(T1, N1, D2)`, same dtype as `query`. Gradient of `attention_out`.
+        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. Tokens of all sequences,
+          concatenated.
+        - **key** (Tensor) - :math:`(T2, N2, D1)`, same dtype as `query`.
+        - **value** (Tensor) - :math:`(T2, N2, D2)`, same dtype as `query`.
+        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, same dtype as `query`, from the forward pass.
+        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward pass.
+        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward pass.
         - **topk_indices** (Tensor) - :math:`(T1, N2, select\_block\_count)`, int32 or int64. Block `i` holds rows
           ``i * select_block_size`` to ``(i + 1) * select_block_size - 1`` of the token's own sequence; the last block
-          ends with the sequence. A negative entry selects nothing, at any place. A block listed twice counts twice.
+          ends with the sequence. A negative entry selects nothing, wherever it is. A block listed twice counts twice.
           The order of the slots does not matter.
-        - **atten_mask** (Tensor, optional) - at least :math:`(max\ Sq, max\ Sk)`, bool or uint8. A non-zero element
-          at (query, row) drops the row for that query, in addition to `sparse_mode`. Default: ``None``.
-        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a
-          Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Sequences may be empty. Default:
-          ``None``, one sequence.
-        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. The same for the keys;
-          the last entry is T2. Default: ``None``, one sequence.
-        - **softmax_max_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_max`, of which
-          the lanes are summed. It reaches the largest score, the first one where several are equal.
-          Default: ``None``, zero.
-        - **softmax_sum_grad** (Tensor, optional) - The same of `softmax_sum`. It reaches every score, and the largest
-          one besides. Default: ``None``, zero.
+        - **atten_mask** (Tensor, optional) - At least :math:`(max\ Sq, max\ Sk)`, bool or uint8. A non-zero element at
+          (query, row) hides the row from that query, in addition to `sparse_mode`. Default: ``None``.
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a Tensor.
+          Inclusive prefix sums of the query lengths; the last is T1. Sequences may be empty. ``None`` means one
+          sequence. Default: ``None``.
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. Inclusive prefix sums of
+          the key lengths; the last is T2. ``None`` means one sequence. Default: ``None``.
+        - **softmax_max_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_max`; its 8 lanes
+          are summed. It flows to the largest score, or to the first of several equal ones. ``None`` means zero.
+          Default: ``None``.
+        - **softmax_sum_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_sum`; its 8 lanes
+          are summed. It flows to every score and, through `softmax_max`, to the largest one. ``None`` means zero.
+          Default: ``None``.
 
     Outputs:
-        - **dq** (Tensor) - :math:`(T1, N1, D1)`, dtype of `query`.
-        - **dk** (Tensor) - :math:`(T2, N2, D1)`, dtype of `query`. Zero for rows that no query sees.
-        - **dv** (Tensor) - :math:`(T2, N2, D2)`, dtype of `query`. Zero for rows that no query sees.
+        - **dq** (Tensor) - :math:`(T1, N1, D1)`, same dtype as `query`.
+        - **dk** (Tensor) - :math:`(T2, N2, D1)`, same dtype as `query`. Zero for rows that no query sees.
+        - **dv** (Tensor) - :math:`(T2, N2, D2)`, same dtype as `query`. Zero for rows that no query sees.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: prefix sums that decrease or do not end at T1 and T2, a mask that is
-            too small, an index that is not below ``ceil(Sk / select_block_size)``. In PyNative mode it is raised
-            when the result is read. On Ascend values are looked at in PyNative mode, where MS_NSA_DEBUG=1 is set
-            when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If prefix sums decrease, or do not end at T1 and T2.
+        RuntimeError: If a mask is too small.
+        RuntimeError: If an index is not below ``ceil(Sk / select_block_size)``.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -147,63 +158,73 @@ class NsaSelectAttentionGrad(cells.OperatorCell):
 
 class NsaSelectAttention(cells.OperatorCell):
     r"""
-    Selected attention for training: every query token attends to the key blocks selected for it.
+    Selected attention for training: each query token attends to the key blocks selected for it.
 
     .. math::
         attention\_out_{t,n} = softmax(scale\_value \cdot query_{t,n} \cdot K_{sel}^T) \cdot V_{sel}
 
-    where :math:`K_{sel}` and :math:`V_{sel}` are the visible rows of the blocks that `topk_indices` lists for token
-    `t` and key head ``n // (N1 / N2)``. Scores, softmax and sums are float32. Results are bitwise the same in every
-    run, for any number of threads and in any batch. The gradients of `attention_out` and of the statistics reach
-    `query`, `key` and `value`; ``softmax_max + log(softmax_sum)`` is the logarithm of the sum of exponentials.
+    where :math:`K_{sel}` and :math:`V_{sel}` are the visible rows of the blocks listed in `topk_indices` for token `t`
+    and key head ``n // (N1 / N2)``. Scores, softmax and sums are float32. Results are bitwise identical in every run,
+    for any number of threads and in any batch. Gradients of `attention_out`, `softmax_max` and `softmax_sum` flow to
+    `query`, `key` and `value`; ``softmax_max + log(softmax_sum)`` is the log-sum-exp of the scores.
 
-    The method is Native Sparse Attention (arXiv:2502.11089). The call follows
+    The method is Native Sparse Attention (arXiv:2502.11089). The signature follows
     ``torch_npu.npu_nsa_select_attention`` and ``mindspore.ops.nsa_select_attention``.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
+        Rows outside a mask that is too small are then hidden.
+
     Args:
-        head_num (int): Number of query heads N1. N2, the number of key and value heads, must divide it; query head
-            `n` reads key and value head ``n // (N1 / N2)``.
-        scale_value (float, optional): Factor of the scores, applied before masking; 0 and negative values are valid.
-            Default: ``None``, ``1 / sqrt(D1)``.
-        select_block_size (int, optional): Rows of a selected block. Default: ``64``.
-        select_block_count (int, optional): Slots a token has in `topk_indices`. Default: ``16``.
-        sparse_mode (int, optional): Which rows a query sees, with query `s` and row `j` counted from the start of
-            their sequence. ``0``: all rows of its selected blocks. ``2``: rows with ``j <= s``. ``3``: rows with
-            ``j <= s + Sk - Sq``. The numbers are those of MindSpore's FlashAttentionScore. Default: ``0``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
+        head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
+            head `n` reads key and value head ``n // (N1 / N2)``.
+        scale_value (float, optional): Factor applied to the scores before masking; zero and negative values are valid.
+            ``None`` means ``1 / sqrt(D1)``. Default: ``None``.
+        select_block_size (int, optional): Rows per selected block. Default: ``64``.
+        select_block_count (int, optional): Slots per token in `topk_indices`. Default: ``16``.
+        sparse_mode (int, optional): Which rows query `s` sees; `s` and row `j` count from the start of their sequence,
+            whose query and key lengths are Sq and Sk. ``0``: all rows of the selected blocks. ``2``: rows with
+            ``j <= s``. ``3``: rows with ``j <= s + Sk - Sq``. The values mean the same as in MindSpore's
+            FlashAttentionScore. Default: ``0``.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
 
     Inputs:
-        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. The tokens of all sequences, one
-          sequence after another.
-        - **key** (Tensor) - :math:`(T2, N2, D1)`, dtype of `query`.
-        - **value** (Tensor) - :math:`(T2, N2, D2)`, dtype of `query`.
+        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. Tokens of all sequences,
+          concatenated.
+        - **key** (Tensor) - :math:`(T2, N2, D1)`, same dtype as `query`.
+        - **value** (Tensor) - :math:`(T2, N2, D2)`, same dtype as `query`.
         - **topk_indices** (Tensor) - :math:`(T1, N2, select\_block\_count)`, int32 or int64. Block `i` holds rows
           ``i * select_block_size`` to ``(i + 1) * select_block_size - 1`` of the token's own sequence; the last block
-          ends with the sequence. A negative entry selects nothing, at any place. A block listed twice counts twice.
+          ends with the sequence. A negative entry selects nothing, wherever it is. A block listed twice counts twice.
           The order of the slots does not matter.
-        - **atten_mask** (Tensor, optional) - at least :math:`(max\ Sq, max\ Sk)`, bool or uint8. A non-zero element
-          at (query, row) drops the row for that query, in addition to `sparse_mode`. Default: ``None``.
-        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a
-          Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Sequences may be empty. Default:
-          ``None``, one sequence.
-        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. The same for the keys;
-          the last entry is T2. Default: ``None``, one sequence.
+        - **atten_mask** (Tensor, optional) - At least :math:`(max\ Sq, max\ Sk)`, bool or uint8. A non-zero element at
+          (query, row) hides the row from that query, in addition to `sparse_mode`. Default: ``None``.
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a Tensor.
+          Inclusive prefix sums of the query lengths; the last is T1. Sequences may be empty. ``None`` means one
+          sequence. Default: ``None``.
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. Inclusive prefix sums of
+          the key lengths; the last is T2. ``None`` means one sequence. Default: ``None``.
 
     Outputs:
-        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`. Zero for a query that sees no row.
-        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32, largest visible score after scaling, repeated 8
+        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, same dtype as `query`. Zero for a query that sees no row.
+        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32. Largest visible score after scaling, repeated 8
           times; -inf for a query that sees no row.
-        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32, sum of ``exp(score - softmax_max)``, repeated 8
+        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32. Sum of ``exp(score - softmax_max)``, repeated 8
           times; 0 for a query that sees no row.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: prefix sums that decrease or do not end at T1 and T2, a mask that is
-            too small, an index that is not below ``ceil(Sk / select_block_size)``. In PyNative mode it is raised
-            when the result is read. On Ascend values are looked at in PyNative mode, where MS_NSA_DEBUG=1 is set
-            when the Cell is made; elsewhere wrong ones contribute nothing, nor does what lies beyond the mask.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If prefix sums decrease, or do not end at T1 and T2.
+        RuntimeError: If a mask is too small.
+        RuntimeError: If an index is not below ``ceil(Sk / select_block_size)``.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -306,34 +327,37 @@ def nsa_select_attention(
     Functional form of :class:`ms_nsa.NsaSelectAttention`, called like ``torch_npu.npu_nsa_select_attention`` and
     ``mindspore.ops.nsa_select_attention``.
 
-    It differs from them where they are inconsistent: `atten_mask` is applied element by element, and no causal rule
-    holds without it; use the Cell with `sparse_mode` for one.
+    It differs from them where they are inconsistent: `atten_mask` is applied element by element, and without it there
+    is no causal rule. For a causal rule use the Cell with `sparse_mode`.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
 
     Args:
         query (Tensor): :math:`(T1, N1, D1)`, float16, bfloat16 or float32.
-        key (Tensor): :math:`(T2, N2, D1)`, dtype of `query`.
-        value (Tensor): :math:`(T2, N2, D2)`, dtype of `query`.
-        topk_indices (Tensor): :math:`(T1, N2, select\_block\_count)`, int32 or int64, block numbers inside the token's
-            own sequence; negative: nothing.
-        scale_value (float): Factor of the scores; ``None``: ``1 / sqrt(D1)``.
-        head_num (int): N1.
-        select_block_size (int): Rows of a selected block.
-        select_block_count (int): Slots of a token.
-        atten_mask (Tensor, optional): at least :math:`(max\ Sq, max\ Sk)`, bool or uint8, non-zero = drop. Default:
-            ``None``.
+        key (Tensor): :math:`(T2, N2, D1)`, same dtype as `query`.
+        value (Tensor): :math:`(T2, N2, D2)`, same dtype as `query`.
+        topk_indices (Tensor): :math:`(T1, N2, select\_block\_count)`, int32 or int64. Indices of blocks in the token's
+            own sequence; a negative entry selects nothing.
+        scale_value (float): Factor applied to the scores; ``None`` means ``1 / sqrt(D1)``.
+        head_num (int): Number of query heads, N1.
+        select_block_size (int): Rows per selected block.
+        select_block_count (int): Slots per token in `topk_indices`.
+        atten_mask (Tensor, optional): At least :math:`(max\ Sq, max\ Sk)`, bool or uint8. Non-zero elements hide rows.
+            Default: ``None``.
         actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the query lengths.
-            Default: ``None``, one sequence.
+            ``None`` means one sequence. Default: ``None``.
         actual_seq_kvlen (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the key lengths.
-            Default: ``None``, one sequence.
+            ``None`` means one sequence. Default: ``None``.
 
     Returns:
-        tuple of Tensor: attention_out :math:`(T1, N1, D2)` in the dtype of `query`, softmax_max and softmax_sum
-        :math:`(T1, N1, 8)` in float32.
+        tuple of Tensor: attention_out :math:`(T1, N1, D2)` with the dtype of `query`; softmax_max and softmax_sum
+        :math:`(T1, N1, 8)`, float32.
 
     Raises:
-        TypeError: As :class:`ms_nsa.NsaSelectAttention`.
-        ValueError: As :class:`ms_nsa.NsaSelectAttention`.
-        RuntimeError: As :class:`ms_nsa.NsaSelectAttention`.
+        TypeError: As raised by :class:`ms_nsa.NsaSelectAttention`.
+        ValueError: As raised by :class:`ms_nsa.NsaSelectAttention`.
+        RuntimeError: As raised by :class:`ms_nsa.NsaSelectAttention`.
 
     Supported Platforms:
         ``Ascend`` ``CPU``

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The number of threads of the CPU kernels, and where it comes from.
 
-MindSpore sets OMP_NUM_THREADS to 1 in C, when it is imported and again when it compiles a graph, unless the user has
-set it. Its own OpenMP runtime is loaded before that and does not see it, but another runtime that is loaded later does,
-and so do child processes, for which it looks like what the user gave. Therefore a child is told what that was.
+Unless the user has set OMP_NUM_THREADS, MindSpore sets it to 1 in C, when it is imported and whenever it compiles a
+graph. MindSpore's own OpenMP runtime is loaded earlier and does not see this value. A runtime loaded later does, and
+so do child processes, to which it looks like a value from the user. Therefore ms_nsa passes the user's own value to
+child processes in another variable.
 """
 
 import os
@@ -13,24 +14,24 @@ _MOST = 1024  # csrc/thread_number.h
 
 
 def given_to_openmp():
-    """What the user gave as OMP_NUM_THREADS, or None. Python's copy of the environment does not know what C set."""
+    """The user's OMP_NUM_THREADS, or None. Python's copy of the environment does not contain values set in C."""
     value = os.environ.get("OMP_NUM_THREADS")
-    if value == "1":  # or MindSpore's, in a parent process
+    if value == "1":  # may be the value that MindSpore set in a parent process
         value = os.environ.get(_GIVEN, value)
     return value or None
 
 
 def tell_children():
-    """Leaves what the user gave to child processes, in the environment that C, but not Python, sees here."""
+    """Passes the user's OMP_NUM_THREADS to child processes, without changing this process's os.environ."""
     os.putenv(_GIVEN, given_to_openmp() or "")
 
 
 def set_num_threads(num_threads):
     """
-    Sets the number of threads of the CPU kernels in this process, and in those that it starts from now on.
+    Sets the number of threads of the CPU kernels in this process and in child processes that it starts later.
 
-    It comes before the environment variables MS_NSA_NUM_THREADS and OMP_NUM_THREADS. Without any of them there is one
-    thread for each processor that the process may use. Results do not depend on it.
+    It takes precedence over the environment variables MS_NSA_NUM_THREADS and OMP_NUM_THREADS. Without any of the three
+    there is one thread per processor that the process may use. Results do not depend on the number of threads.
 
     Args:
         num_threads (int): The number of threads, from 1 to 1024.
@@ -60,7 +61,7 @@ def set_num_threads(num_threads):
 
 
 def described(number, source, processors):
-    """The environment report's sentence on the number of threads."""
+    """The entry for the number of threads in the environment report."""
     given = given_to_openmp()
     if source == "set":
         source = "ms_nsa.set_num_threads"

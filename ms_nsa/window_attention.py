@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sliding window for training: the forward Cell, its bprop Cell and the functional form."""
+"""Sliding-window attention for training: forward Cell, gradient Cell and functional form."""
 
 from mindspore import ops
 
@@ -13,45 +13,47 @@ class NsaWindowAttentionGrad(cells.OperatorCell):
     r"""
     Gradient of :class:`ms_nsa.NsaWindowAttention` with respect to query, key and value.
 
-    The training Cell calls it by itself; as a Cell of its own it serves code that keeps the forward's results and
-    differentiates by hand.
+    The training Cell calls it automatically. Use it directly in code that keeps the results of the forward pass and
+    differentiates by hand. In PyNative mode, a RuntimeError is raised when the result is read.
 
     Args:
-        head_num (int): Number of query heads N1. N2, the number of key and value heads, must divide it; query head
-            `n` reads key and value head ``n // (N1 / N2)``.
-        window_size (int): Rows that a query sees, its own included.
-        scale_value (float, optional): Factor of the scores; 0 and negative values are valid. Default: ``None``,
-            ``1 / sqrt(D1)``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
+        head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
+            head `n` reads key and value head ``n // (N1 / N2)``.
+        window_size (int): Rows that a query sees, including its own.
+        scale_value (float, optional): Factor applied to the scores; zero and negative values are valid. ``None`` means
+            ``1 / sqrt(D1)``. Default: ``None``.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
 
     Inputs:
-        - **grad** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`. Gradient of `attention_out`.
-        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. The tokens of all sequences, one
-          sequence after another.
-        - **key** (Tensor) - :math:`(T2, N2, D1)`, dtype of `query`.
-        - **value** (Tensor) - :math:`(T2, N2, D2)`, dtype of `query`.
-        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`, from the forward.
-        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward.
-        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward.
-        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a
-          Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Default: ``None``, one sequence.
-        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. The same for the raw
-          rows; the last entry is T2. Default: ``None``, as `actual_seq_qlen`.
-        - **softmax_max_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_max`, of which
-          the lanes are summed. Default: ``None``, zero.
-        - **softmax_sum_grad** (Tensor, optional) - The same of `softmax_sum`. Default: ``None``, zero.
+        - **grad** (Tensor) - :math:`(T1, N1, D2)`, same dtype as `query`. Gradient of `attention_out`.
+        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. Tokens of all sequences,
+          concatenated.
+        - **key** (Tensor) - :math:`(T2, N2, D1)`, same dtype as `query`.
+        - **value** (Tensor) - :math:`(T2, N2, D2)`, same dtype as `query`.
+        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, same dtype as `query`, from the forward pass.
+        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward pass.
+        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32, from the forward pass.
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a Tensor.
+          Inclusive prefix sums of the query lengths; the last is T1. ``None`` means one sequence. Default: ``None``.
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. Inclusive prefix sums of
+          the key lengths; the last is T2. ``None`` means the same as `actual_seq_qlen`. Default: ``None``.
+        - **softmax_max_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_max`; its 8 lanes
+          are summed. ``None`` means zero. Default: ``None``.
+        - **softmax_sum_grad** (Tensor, optional) - :math:`(T1, N1, 8)`, float32. Gradient of `softmax_sum`; its 8 lanes
+          are summed. ``None`` means zero. Default: ``None``.
 
     Outputs:
-        - **dq** (Tensor) - :math:`(T1, N1, D1)`, dtype of `query`.
-        - **dk** (Tensor) - as `key`. Zero for rows that no query sees.
-        - **dv** (Tensor) - as `value`. Zero for rows that no query sees.
+        - **dq** (Tensor) - :math:`(T1, N1, D1)`, same dtype as `query`.
+        - **dk** (Tensor) - Same shape and dtype as `key`. Zero for rows that no query sees.
+        - **dv** (Tensor) - Same shape and dtype as `value`. Zero for rows that no query sees.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: prefix sums that decrease or do not end at T1 and T2. In PyNative
-            mode it is raised when the result is read.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If prefix sums decrease, or do not end at T1 and T2.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -111,47 +113,50 @@ class NsaWindowAttentionGrad(cells.OperatorCell):
 
 class NsaWindowAttention(cells.OperatorCell):
     r"""
-    Sliding-window attention for training: every query attends to the last `window_size` rows up to its own.
+    Sliding-window attention for training: each query attends to the last `window_size` rows up to its own.
 
-    Query `s` of a sequence stands at row ``p = s + Sk - Sq`` and sees rows `j` with ``p - window_size < j <= p``: the
-    window counts the query's own row. Scores, softmax and sums are float32; results are bitwise the same in every run,
-    for any number of threads and in any batch. Gradients of all outputs reach `query`, `key` and `value`.
+    Query `s` of a sequence is at row ``p = s + Sk - Sq`` and sees the rows `j` with ``p - window_size < j <= p``; the
+    window includes the query's own row. Scores, softmax and sums are float32. Results are bitwise identical in every
+    run, for any number of threads and in any batch. Gradients of all outputs flow to `query`, `key` and `value`.
 
-    The window is the third branch of Native Sparse Attention (arXiv:2502.11089).
+    The window is the third branch of Native Sparse Attention (arXiv:2502.11089). In PyNative mode, a RuntimeError is
+    raised when the result is read.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
 
     Args:
-        head_num (int): Number of query heads N1. N2, the number of key and value heads, must divide it; query head
-            `n` reads key and value head ``n // (N1 / N2)``.
-        window_size (int): Rows that a query sees, its own included.
-        scale_value (float, optional): Factor of the scores; 0 and negative values are valid. Default: ``None``,
-            ``1 / sqrt(D1)``.
-        limits (str, optional): ``"auto"`` checks the limits of the device in use, ``"ascend"`` those that CANN
-            documents for its own operators, on any device. Default: ``"auto"``.
+        head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
+            head `n` reads key and value head ``n // (N1 / N2)``.
+        window_size (int): Rows that a query sees, including its own.
+        scale_value (float, optional): Factor applied to the scores; zero and negative values are valid. ``None`` means
+            ``1 / sqrt(D1)``. Default: ``None``.
+        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
+            CANN documents for its own operators, on any device. Default: ``"auto"``.
 
     Inputs:
-        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. The tokens of all sequences, one
-          sequence after another.
-        - **key** (Tensor) - :math:`(T2, N2, D1)`, dtype of `query`.
-        - **value** (Tensor) - :math:`(T2, N2, D2)`, dtype of `query`.
-        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a
-          Tensor. Inclusive prefix sums of the query lengths; the last entry is T1. Default: ``None``, one sequence.
-        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. The same for the raw
-          rows; the last entry is T2. Default: ``None``, as `actual_seq_qlen`.
+        - **query** (Tensor) - :math:`(T1, N1, D1)`, float16, bfloat16 or float32. Tokens of all sequences,
+          concatenated.
+        - **key** (Tensor) - :math:`(T2, N2, D1)`, same dtype as `query`.
+        - **value** (Tensor) - :math:`(T2, N2, D2)`, same dtype as `query`.
+        - **actual_seq_qlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`, int32 or int64 as a Tensor.
+          Inclusive prefix sums of the query lengths; the last is T1. ``None`` means one sequence. Default: ``None``.
+        - **actual_seq_kvlen** (Union[tuple, list, ndarray, Tensor], optional) - :math:`(B)`. Inclusive prefix sums of
+          the key lengths; the last is T2. ``None`` means the same as `actual_seq_qlen`. Default: ``None``.
 
     Outputs:
-        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, dtype of `query`. Zero for a query that sees nothing.
-        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32, largest visible score after scaling, repeated 8
-          times; -inf for a query that sees nothing.
-        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32, sum of ``exp(score - softmax_max)``, repeated 8
-          times; 0 for a query that sees nothing.
+        - **attention_out** (Tensor) - :math:`(T1, N1, D2)`, same dtype as `query`. Zero for a query that sees no row.
+        - **softmax_max** (Tensor) - :math:`(T1, N1, 8)`, float32. Largest visible score after scaling, repeated 8
+          times; -inf for a query that sees no row.
+        - **softmax_sum** (Tensor) - :math:`(T1, N1, 8)`, float32. Sum of ``exp(score - softmax_max)``, repeated 8
+          times; 0 for a query that sees no row.
 
     Raises:
-        TypeError: If an argument has a wrong type, or an input a wrong dtype.
-        ValueError: If an attribute, rank or extent does not fit, or breaks `limits`.
-        RuntimeError: If a value does not fit: prefix sums that decrease or do not end at T1 and T2. In PyNative
-            mode it is raised when the result is read. On Ascend values are
-            looked at in PyNative mode, where MS_NSA_DEBUG=1 is set when the Cell is made; elsewhere wrong ones
-            contribute nothing.
+        TypeError: If an argument has the wrong type.
+        TypeError: If an input has the wrong dtype.
+        ValueError: If an attribute, rank or extent is invalid.
+        ValueError: If an attribute or extent does not satisfy `limits`.
+        RuntimeError: If prefix sums decrease, or do not end at T1 and T2.
 
     Supported Platforms:
         ``Ascend`` ``CPU``
@@ -215,26 +220,29 @@ def nsa_window_attention(
     r"""
     Functional form of :class:`ms_nsa.NsaWindowAttention`.
 
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
     Args:
         query (Tensor): :math:`(T1, N1, D1)`, float16, bfloat16 or float32.
-        key (Tensor): :math:`(T2, N2, D1)`, dtype of `query`.
-        value (Tensor): :math:`(T2, N2, D2)`, dtype of `query`.
-        scale_value (float): Factor of the scores; ``None``: ``1 / sqrt(D1)``.
-        head_num (int): N1.
-        window_size (int): Rows that a query sees, its own included.
+        key (Tensor): :math:`(T2, N2, D1)`, same dtype as `query`.
+        value (Tensor): :math:`(T2, N2, D2)`, same dtype as `query`.
+        scale_value (float): Factor applied to the scores; ``None`` means ``1 / sqrt(D1)``.
+        head_num (int): Number of query heads, N1.
+        window_size (int): Rows that a query sees, including its own.
         actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the query lengths.
-            Default: ``None``, one sequence.
+            ``None`` means one sequence. Default: ``None``.
         actual_seq_kvlen (Union[tuple, list, ndarray, Tensor], optional): Inclusive prefix sums of the key lengths.
-            Default: ``None``, as `actual_seq_qlen`.
+            ``None`` means the same as `actual_seq_qlen`. Default: ``None``.
 
     Returns:
-        tuple of Tensor: attention_out :math:`(T1, N1, D2)` in the dtype of `query`, softmax_max and softmax_sum
-        :math:`(T1, N1, 8)` in float32.
+        tuple of Tensor: attention_out :math:`(T1, N1, D2)` with the dtype of `query`; softmax_max and softmax_sum
+        :math:`(T1, N1, 8)`, float32.
 
     Raises:
-        TypeError: As :class:`ms_nsa.NsaWindowAttention`.
-        ValueError: As :class:`ms_nsa.NsaWindowAttention`.
-        RuntimeError: As :class:`ms_nsa.NsaWindowAttention`.
+        TypeError: As raised by :class:`ms_nsa.NsaWindowAttention`.
+        ValueError: As raised by :class:`ms_nsa.NsaWindowAttention`.
+        RuntimeError: As raised by :class:`ms_nsa.NsaWindowAttention`.
 
     Supported Platforms:
         ``Ascend`` ``CPU``

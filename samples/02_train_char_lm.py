@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains a small language model with selected attention on the English text of Python's own documentation.
+"""Trains a small language model with native sparse attention on the English text of Python's own documentation.
 
 Then trains the same model with dense attention, from the same weights on the same batches, and compares the losses.
 The loss curves, the checkpoint and the sizes go to samples/out.
@@ -14,7 +14,7 @@ import time
 
 import mindspore as ms
 import numpy as np
-from char_lm import VOCABULARY, CharLM, Config, DenseAttention, SparseAttention, load_text, save_model
+from char_lm import VOCABULARY, CharLM, Config, DenseAttention, load_text, save_model, sparse_attention
 from matplotlib.figure import Figure
 from mindspore import nn, ops
 from tqdm import tqdm
@@ -53,7 +53,7 @@ class NextByteLoss(nn.Cell):
         self.model = model
 
     def construct(self, tokens):
-        logits = self.model(tokens[:, :-1])[0]
+        logits = self.model(tokens[:, :-1])
         return ops.cross_entropy(logits.reshape(-1, VOCABULARY), tokens[:, 1:].reshape(-1))
 
 
@@ -116,12 +116,15 @@ def main():
     ms.set_seed(args.seed)
     train_data, held_out_data = load_text()
 
-    sparse, dense = CharLM(config, SparseAttention), CharLM(config, DenseAttention)
-    start = {name: ms.Parameter(value.asnumpy()) for name, value in sparse.parameters_dict().items()}
+    sparse, dense = CharLM(config, sparse_attention), CharLM(config, DenseAttention)
+    names = dense.parameters_dict()  # those of the gates and of compression have no place there
+    start = {name: ms.Parameter(value.asnumpy()) for name, value in sparse.parameters_dict().items() if name in names}
     ms.load_param_into_net(dense, start)
     count = sum(value.size for value in sparse.trainable_params())
     rows = config.select_block_size * config.select_block_count
-    print(f"{len(train_data)} bytes of text, {count} weights, at most {rows} of {config.sequence} keys a token")
+    print(
+        f"{len(train_data)} bytes of text, {count} weights, at most {rows} of {config.sequence} keys selected per token"
+    )
 
     curves, results = {}, []
     for name, model in {"sparse": sparse, "dense": dense}.items():

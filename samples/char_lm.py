@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A byte-level decoder-only language model with selected attention: what samples 02 and 03 share.
+"""A byte-level decoder-only language model with native sparse attention: what samples 02 and 03 share.
 
-The layers, the rule that chooses the key blocks of every token, and attention for training: `SparseAttention` through
-ms_nsa, `DenseAttention` through MindSpore's own operators. Attention over a paged cache is in 03_paged_decode.py.
+Attention for training is ms_nsa's layer, or `DenseAttention` through MindSpore's own operators. 03_paged_decode.py has
+the layer over a paged cache.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import pydoc_data.topics
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
-from mindspore.common.initializer import Normal
+from mindspore.common.initializer import Normal, initializer
 
 import ms_nsa
 
@@ -32,9 +32,12 @@ class Config:
     select_block_size: int = 16
     select_block_count: int = 6
     local_blocks: int = 2  # a token's own block and the ones before it, always selected
+    compress_block_size: int = 8
+    compress_stride: int = 4
+    window_size: int = 48
 
     def __post_init__(self):
-        least, most, count = self.local_blocks + 2, self.blocks, self.select_block_count
+        least, most, count = self.local_blocks + 1, self.blocks, self.select_block_count
         if not least <= count <= most:
             raise ValueError(f"select_block_count must be from {least} to {most}, got {count}")
 
@@ -78,61 +81,6 @@ def load_weights(folder, model):
         parameter.set_data(weights[parameter.name])
 
 
-def choose_blocks(query, block_keys, positions, config):
-    """Chooses the blocks of keys that every token attends to.
-
-    Always the first block, the token's own and the ones right before it; the slots left go to the blocks that the
-    token's query scores highest. A block's key is the mean of its keys. A token sees complete blocks of the past only,
-    so that it chooses alike in training and in decoding, where the future is not there.
-
-    Args:
-        query (Tensor): [B, S, N1, D].
-        block_keys (Tensor): [B, config.blocks, N2, D].
-        positions (Tensor): int32 [B or 1, S], of the tokens in their sequences.
-
-    Returns:
-        Tensor, int32 [B, S, N2, select_block_count]; -1 is an empty slot.
-    """
-    query, block_keys = ops.stop_gradient(query), ops.stop_gradient(block_keys)
-    batch, tokens, head_num, head_dim = query.shape
-    kv_heads = block_keys.shape[2]
-
-    own = positions[:, :, None] // config.select_block_size
-    recent = own - ops.arange(config.local_blocks)
-    recent = ops.where(recent > 0, recent, -1)  # block 0 has its slot already, and a block listed twice counts twice
-    always = ops.concat([ops.zeros_like(own), recent], -1)[:, :, None, :]
-    always = ops.broadcast_to(always, (batch, tokens, kv_heads, config.local_blocks + 1))
-
-    block = ops.arange(config.blocks)
-    candidate = ops.logical_and(block > 0, block <= own - config.local_blocks)[:, None]
-    query = query.transpose(0, 2, 1, 3).reshape(batch, kv_heads, -1, head_dim)
-    scores = ops.matmul(query, block_keys.transpose(0, 2, 3, 1)) / head_dim**0.5
-    scores = scores.reshape(batch, head_num, tokens, config.blocks)
-    weights = ops.softmax(ops.where(candidate, scores, -1e9), -1)
-    weights = weights.reshape(batch, kv_heads, -1, tokens, config.blocks).sum(2)  # over the group of a kv head
-    weights = ops.where(candidate, weights, -1.0)
-    best_weights, best = ops.topk(weights, config.select_block_count - config.local_blocks - 1)
-    best = ops.where(best_weights >= 0, best, -1).transpose(0, 2, 1, 3)
-    return ops.concat([always.astype(ms.int32), best.astype(ms.int32)], -1)
-
-
-def block_means(key, config):
-    """Mean key of every block, [B, blocks, N2, D]; `choose_blocks` uses those of complete blocks."""
-    batch, tokens, heads, width = key.shape
-    key = ops.pad(key, (0, 0, 0, 0, 0, config.blocks * config.select_block_size - tokens))
-    return key.reshape(batch, config.blocks, config.select_block_size, heads, width).mean(2)
-
-
-def rotate(x, positions):
-    """Rotary position embedding of [B, S, N, D]."""
-    half = x.shape[-1] // 2
-    frequency = ms.Tensor(10000.0 ** -(np.arange(half) / half), ms.float32)
-    angle = positions[:, :, None, None] * frequency
-    cos, sin = ops.cos(angle), ops.sin(angle)
-    left, right = x[..., :half], x[..., half:]
-    return ops.concat([left * cos - right * sin, right * cos + left * sin], -1)
-
-
 class RMSNorm(nn.Cell):
     def __init__(self, width):
         super().__init__()
@@ -142,11 +90,43 @@ class RMSNorm(nn.Cell):
         return x * ops.rsqrt(ops.mean(x * x, -1, True) + 1e-6) * self.weight
 
 
-class Attention(nn.Cell):
-    """Projections around an `attend(query, key, value, positions, state)` that a subclass adds.
+def sizes_of(config):
+    """The arguments that the layer has in training and in decoding."""
+    return {
+        "hidden_size": config.width,
+        "head_num": config.head_num,
+        "key_value_head_num": config.key_value_head_num,
+        "key_head_dim": config.head_dim,
+        "compress_block_size": config.compress_block_size,
+        "compress_stride": config.compress_stride,
+        "select_block_size": config.select_block_size,
+        "select_block_count": config.select_block_count,
+        "local_blocks": config.local_blocks,
+        "window_size": config.window_size,
+    }
 
-    `attend` returns attention_out [B, S, N1, D] and the blocks chosen.
-    """
+
+def sparse_attention(config):
+    """The layer for training, with weights that suit this small model."""
+    layer = ms_nsa.NativeSparseAttention(**sizes_of(config))
+    for projection in (layer.to_query, layer.to_key, layer.to_value, layer.to_out):
+        weight = projection.weight
+        weight.set_data(initializer(Normal(0.7 * weight.shape[1] ** -0.5), weight.shape, weight.dtype))
+    return layer
+
+
+def rotate(x):
+    """Rotary position embedding of [B, S, N, D]."""
+    half = x.shape[-1] // 2
+    frequency = ms.Tensor(10000.0 ** -(np.arange(half) / half), ms.float32)
+    angle = ops.arange(x.shape[1]).astype(ms.float32)[:, None, None] * frequency
+    cos, sin = ops.cos(angle), ops.sin(angle)
+    left, right = x[..., :half], x[..., half:]
+    return ops.concat([left * cos - right * sin, right * cos + left * sin], -1)
+
+
+class DenseAttention(nn.Cell):
+    """Each token attends to every token up to itself; its weights have the names of those of the sparse layer."""
 
     def __init__(self, config):
         super().__init__()
@@ -156,53 +136,19 @@ class Attention(nn.Cell):
         self.to_value = linear(config.width, config.key_value_head_num * config.head_dim)
         self.to_out = linear(config.width, config.width)
 
-    def construct(self, x, positions, state):
-        heads = (*x.shape[:2], -1, self.config.head_dim)
-        query = rotate(self.to_query(x).reshape(heads), positions)
-        key = rotate(self.to_key(x).reshape(heads), positions)
-        value = self.to_value(x).reshape(heads)
-        attention_out, topk_indices = self.attend(query, key, value, positions, state)
-        return self.to_out(attention_out.reshape(x.shape)), topk_indices
-
-
-class SparseAttention(Attention):
-    """Each token attends to the blocks chosen for it; the sequences of a batch are packed for the operator.
-
-    A `state` that is not None replaces the choice.
-    """
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.select_attention = ms_nsa.NsaSelectAttention(
-            config.head_num,
-            select_block_size=config.select_block_size,
-            select_block_count=config.select_block_count,
-            sparse_mode=3,
-        )
-
-    def attend(self, query, key, value, positions, state):
-        batch, tokens = query.shape[:2]
-        ends = tuple([tokens * (sequence + 1) for sequence in range(batch)])
-        own_choice = choose_blocks(query, block_means(key, self.config), positions, self.config)
-        topk_indices = own_choice if state is None else state
-        attention_out = self.select_attention(
-            pack(query), pack(key), pack(value), pack(topk_indices), None, ends, ends
-        )[0]
-        return attention_out.reshape(query.shape), own_choice
-
-
-class DenseAttention(Attention):
-    """Each token attends to every token up to itself."""
-
-    def attend(self, query, key, value, positions, state):
-        batch, tokens, _, width = query.shape
-        query = query.transpose(0, 2, 1, 3).reshape(batch, key.shape[2], -1, width)
+    def construct(self, x):
+        batch, tokens, _ = x.shape
+        heads, width = self.config.key_value_head_num, self.config.head_dim
+        query = rotate(self.to_query(x).reshape(batch, tokens, -1, width))
+        key = rotate(self.to_key(x).reshape(batch, tokens, -1, width))
+        value = self.to_value(x).reshape(batch, tokens, -1, width)
+        query = query.transpose(0, 2, 1, 3).reshape(batch, heads, -1, width)
         key, value = key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3)
         scores = ops.matmul(query, key).reshape(batch, -1, tokens, tokens) / width**0.5
         hidden = ops.triu(ops.ones((tokens, tokens)), 1) * -1e9
-        weights = ops.softmax(scores + hidden, -1).reshape(batch, value.shape[1], -1, tokens)
+        weights = ops.softmax(scores + hidden, -1).reshape(batch, heads, -1, tokens)
         out = ops.matmul(weights, value).reshape(batch, -1, tokens, width)
-        return out.transpose(0, 2, 1, 3), ()
+        return self.to_out(out.transpose(0, 2, 1, 3).reshape(x.shape))
 
 
 class Layer(nn.Cell):
@@ -214,41 +160,33 @@ class Layer(nn.Cell):
         self.down = linear(4 * config.width, config.width)
         self.mlp_norm = RMSNorm(config.width)
 
-    def construct(self, x, positions, state):
-        attention_out, topk_indices = self.attention(self.attention_norm(x), positions, state)
-        x = x + attention_out
-        return x + self.down(ops.silu(self.up(self.mlp_norm(x)))), topk_indices
+    def construct(self, x, *pages):
+        x = x + self.attention(self.attention_norm(x), *pages)
+        return x + self.down(ops.silu(self.up(self.mlp_norm(x))))
 
 
 class CharLM(nn.Cell):
-    """Bytes in, logits of the next byte out, and the blocks that every layer chose.
+    """Bytes in, logits of the next byte out.
 
     Args:
         config (Config): the sizes.
-        attention (class): SparseAttention, DenseAttention or another subclass of Attention.
+        attention (callable): makes a layer's attention from the sizes.
     """
 
-    def __init__(self, config, attention=SparseAttention):
+    def __init__(self, config, attention=sparse_attention):
         super().__init__()
         self.embedding = nn.Embedding(VOCABULARY, config.width, embedding_table=Normal(0.5))
         self.layers = nn.CellList([Layer(config, attention) for _ in range(config.layers)])
         self.norm = RMSNorm(config.width)
         self.head = linear(config.width, VOCABULARY)
 
-    def construct(self, tokens, positions=None, states=None):
-        if positions is None:
-            positions = ops.arange(tokens.shape[1])[None]
-        x, choices = self.embedding(tokens), ()
-        for index, layer in enumerate(self.layers):
-            x, topk_indices = layer(x, positions, None if states is None else states[index])
-            choices += (topk_indices,)
-        return self.head(self.norm(x)), choices
+    def construct(self, tokens, *pages):
+        """`pages` are what attention over pages is given besides x."""
+        x = self.embedding(tokens)
+        for layer in self.layers:
+            x = layer(x, *pages)
+        return self.head(self.norm(x))
 
 
 def linear(inputs, outputs):
     return nn.Dense(inputs, outputs, weight_init=Normal(0.7 * inputs**-0.5), has_bias=False)
-
-
-def pack(x):
-    """[B, S, ...] to [B * S, ...]."""
-    return x.reshape(-1, *x.shape[2:])

@@ -28,7 +28,7 @@ struct SelectedRule {
   static __aicore__ inline Rows RowsOf(const AttentionParams& params, const Source& source,
                                        const Segment& segment, int64_t token, int32_t head) {
     const Token row{segment.row + token, 0, segment.index + token, segment.Visible(params, token),
-                    segment.kv_start};
+                    segment.kv_start,    0};
     return {params, source, row, head};
   }
 

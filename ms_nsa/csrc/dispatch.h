@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which implementation runs: one table of kernels per ISA, chosen once from what the processor and the
-// operating system support.
+// Chooses the implementation: there is one table of kernels per instruction set. It is chosen once, by what
+// the processor and the operating system support.
 #pragma once
 
 #include <string>
@@ -10,8 +10,8 @@
 
 namespace ms_nsa {
 
-// The table in use: MS_NSA_ISA if set, else the widest that this machine runs. Throws std::runtime_error for
-// an unknown or unsupported MS_NSA_ISA.
+// The current table: MS_NSA_ISA if set, else the widest that this machine supports. Throws std::runtime_error
+// for an unknown or unsupported MS_NSA_ISA.
 const KernelTable& Kernels();
 
 // Switches the table for the whole process (tests and benchmarks); same errors.

@@ -6,9 +6,9 @@
 
 namespace ms_nsa {
 
-// Sets it for the calling thread and restores the thread's own. MindSpore's graph threads flush subnormals,
-// and Python's thread may round in another direction: without this the thread that takes a row would change
-// its bits.
+// Sets it for the calling thread and restores the thread's own later. MindSpore's graph threads flush
+// subnormals, and Python's thread may use another rounding mode. Without this class, the bits of a row would
+// depend on the thread that computes it.
 class FloatEnvironment {
  public:
   FloatEnvironment() {

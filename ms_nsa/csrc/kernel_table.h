@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels of one instruction set, and the tables that this library may hold: which of them it does
+// The kernels of one instruction set, and the tables that the library may contain. Which ones it contains
 // depends on the target processor family.
 #pragma once
 
@@ -7,7 +7,7 @@
 
 namespace ms_nsa {
 
-// Kernels trust their parameters: call/ has checked every extent, length, index and page id before.
+// Kernels trust their parameters: call/ checks every extent, length, index and page id first.
 struct KernelTable {
   const char* isa;  // "scalar", "avx2", "avx512", "avx512bf16", "neon", "neonfp16" or "neonbf16"
   void (*packed_attention)(const PackedAttentionParams&);
@@ -17,6 +17,7 @@ struct KernelTable {
   void (*compress_grad)(const CompressGradParams&);
   void (*paged_compress)(const PagedCompressParams&);
   void (*compress_attention)(const CompressAttentionParams&);
+  void (*matrix_product)(const MatrixProductParams&);
 };
 
 extern const KernelTable kScalarKernels;

@@ -15,14 +15,14 @@ enum class SparseMode : int32_t {
   kRightDownCausal = 3  // kv row j is visible to query s when j <= s + Sk - Sq
 };
 
-// Which keys of its sequence a token sees, beside the causal rule.
+// Which keys of its sequence a token sees, in addition to the causal rule.
 enum class KeyRule : int32_t {
   kSelected,   // those of its blocks in topk_indices
   kWindow,     // the last window_size up to its own
   kCompressed  // keys are compressed rows: those whose windows of raw rows end at or before the token
 };
 
-// What the training forward and its gradient share. Layout TND: sequences lie one after another.
+// Shared by the training forward and its gradient. Layout TND: sequences are concatenated.
 struct PackedAttentionInputs {
   const void* query;            // [t1, n1, d1]
   const void* key;              // [t2, n2, d1]
@@ -69,7 +69,7 @@ struct PackedAttentionGradParams {
   void* dv;  // [t2, n2, d2]
 };
 
-// What decides about the blocks that compressed attention chooses, beside their importance.
+// What determines the blocks that compressed attention chooses, in addition to their importance.
 struct BlockChoice {
   int64_t block_size, block_count;  // select_block_size, select_block_count
   int64_t init_blocks, local_blocks;
@@ -166,6 +166,23 @@ struct CompressAttentionParams {
   int32_t* topk_indices;  // [t1, n2, block_count], ascending, then -1
   float* softmax_max;     // [t1, n1, kStatLanes], the value repeated
   float* softmax_sum;
+};
+
+// Which way the factors of a product lie: "rows" of a factor have the depth's elements one after another.
+enum class ProductOf : int32_t {
+  kRowsAndRows,       // a [rows, depth], b [columns, depth]
+  kRowsAndColumns,    // a [rows, depth], b [depth, columns]
+  kColumnsAndColumns  // a [depth, rows], b [depth, columns]
+};
+
+struct MatrixProductParams {
+  const void* a;
+  const void* b;
+  void* c;  // [rows, columns]
+  int64_t rows, columns, depth;
+  ProductOf of;
+  int64_t max_threads;
+  DType dtype;  // of all three
 };
 
 constexpr int64_t kStatLanes = 8;

@@ -18,11 +18,11 @@ class KernelRun {
 // Kernel runs that have ended since the library was loaded.
 int64_t EndedRuns();
 
-// Sleeps until more than `ended` runs have ended, or no kernel runs and `patience_ms` have passed: a call
-// that failed before its kernel never starts one.
+// Sleeps until more than `ended` runs have ended, or until no kernel runs and `patience_ms` have passed: a
+// call that fails early never starts a kernel.
 void AwaitRun(int64_t ended, int64_t patience_ms);
 
-// The same for a run of less than a millisecond: for a while it does not sleep, and takes part in the work
+// The same for a run of less than a millisecond: at first it does not sleep but helps with the work
 // (work_offer.h).
 void JoinRun(int64_t ended, int64_t patience_ms);
 

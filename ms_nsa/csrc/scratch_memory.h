@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scratch memory of the kernels, and the error where there is none.
+// Scratch memory of the kernels, and the error if it cannot be allocated.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ class OutOfMemory : public std::bad_alloc {
   size_t bytes_;
 };
 
-// Aligned to cache lines; to be freed by std::free. Throws OutOfMemory.
+// Aligned to cache lines. The caller frees it with std::free. Throws OutOfMemory.
 void* AllocateScratch(size_t bytes);
 
 }  // namespace ms_nsa

@@ -21,10 +21,10 @@ struct WorkKind {
 // What Python's thread does while a call runs.
 enum class Waiting { kReturn = 0, kJoin = 1, kSleep = 2 };
 
-// Of a call with so much work; negative work is not known.
+// For a call with this amount of work; negative work means that it is unknown.
 Waiting WaitingFor(int64_t work, WorkKind kind);
 
-// Most threads of a short call besides Python's.
+// Maximum number of threads of a short call, not counting Python's.
 int ShortCallThreads();
 
 }  // namespace ms_nsa

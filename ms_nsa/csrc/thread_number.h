@@ -11,7 +11,7 @@ constexpr int kMostThreads = 1024;
 // kMostThreads.
 int Threads();
 
-// For the whole process, unlike omp_set_num_threads, which tells no thread but its caller; 0 takes it back.
+// For the whole process, unlike omp_set_num_threads, which affects only its caller; 0 undoes it.
 void SetThreads(int number);
 
 // OMP_NUM_THREADS is not the user's: MindSpore sets it to 1 for itself, which other OpenMP runtimes and child

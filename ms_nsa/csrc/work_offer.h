@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lets a thread that waits for a kernel work on it meanwhile.
+// Lets a thread that waits for a kernel help with its work.
 #pragma once
 
 namespace ms_nsa {
 
-// While it lives, one other thread may run work(context), once, through TakeWork.
+// During its lifetime, one other thread may run work(context) once, through TakeWork.
 class WorkOffer {
  public:
   using Work = void (*)(void* context);
 
-  // work == nullptr offers nothing; nor is anything offered while another offer is open.
+  // Offers nothing if work == nullptr or another offer is open.
   WorkOffer(Work work, void* context);
-  ~WorkOffer();  // waits for the thread that has taken it
+  ~WorkOffer();  // waits for the thread that took the work
   WorkOffer(const WorkOffer&) = delete;
   WorkOffer& operator=(const WorkOffer&) = delete;
 
@@ -23,7 +23,7 @@ class WorkOffer {
   bool taken_ = false, done_ = false;
 };
 
-// Does the work that is offered; false if there is none.
+// Does the offered work; returns false if there is none.
 bool TakeWork();
 
 }  // namespace ms_nsa

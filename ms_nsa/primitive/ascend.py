@@ -15,10 +15,10 @@ from ms_nsa.registry import load
 
 
 class _AscendNode(nn.Cell):
-    """A graph of one operator of the vendor package; with its attributes, which MindSpore takes as inputs.
+    """A graph of one operator of the vendor package and its attributes, which MindSpore takes as inputs.
 
-    PyNative mode runs this graph: MindSpore takes inputs that are no tensors, or more than twelve tensors with the
-    outputs, in compiled graphs only.
+    PyNative mode runs this graph, because MindSpore accepts inputs that are not tensors, and more than twelve inputs
+    and outputs, only in compiled graphs.
     """
 
     def __init__(self, primitive, values):
@@ -43,7 +43,7 @@ class _AscendGradNode(_AscendNode):
 def join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key):
     """Prefix sums of the query lengths, then of the key lengths; empty if both are absent.
 
-    Where one is absent there is one sequence, of all tokens.
+    If one of them is absent, there is one sequence with all tokens.
     """
     if is_absent(actual_seq_qlen) and not is_absent(actual_seq_kvlen):
         actual_seq_qlen = actual_seq_kvlen * 0 + query.shape[0]
@@ -55,7 +55,7 @@ def join_lengths(actual_seq_qlen, actual_seq_kvlen, query, key):
 
 
 class AscendKernel(nn.Cell):
-    """An operator of the vendor package, called like the CPU's primitive and giving what it gives.
+    """An operator of the vendor package, with the same inputs and outputs as the CPU primitive.
 
     The operator has all of its outputs in every call, and one more, first_error. With MS_NSA_DEBUG a call in PyNative
     mode reads it, which waits for the kernel; a compiled graph has nobody to raise an error, and drops it.
@@ -79,7 +79,7 @@ class AscendKernel(nn.Cell):
 
 
 class _AscendForward(AscendKernel):
-    """A forward operator: a primitive whose attributes are inputs would owe gradients for them, a Cell does not.
+    """A forward operator as a Cell. For a primitive, MindSpore would ask for gradients of these inputs.
 
     Graph mode wants the parameters of `bprop` by name: there is a subclass for each number of inputs.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Cell does to the arguments that a user gives, before its primitive takes them. Graph mode parses it."""
+"""Converts the arguments of a Cell to inputs of its primitive. Graph mode parses this module."""
 
 import mindspore as ms
 import numpy as np
@@ -91,7 +91,7 @@ def as_lengths(operator, argument, lengths, absent):
 
 
 def as_indices(topk_indices):
-    """Turns int64 indices, which MindSpore's sorts give, into int32: what does not fit stays out of range."""
+    """Turns int64 indices, which MindSpore's sorts give, into int32. Values that do not fit stay out of range."""
     if topk_indices.dtype != ms.int64:
         return topk_indices
     return ops.cast(ops.clamp(topk_indices, -_LARGEST_INDEX - 1, _LARGEST_INDEX), ms.int32)
@@ -115,7 +115,7 @@ def is_absent(tensor):
 
 
 def row_template(tensor, ends, compress_block_size, compress_stride):
-    """A tensor with as many elements as the rows of `tensor` have windows; None while that is not known."""
+    """A tensor with one element per window of the rows of `tensor`; None while their number is unknown."""
     if ends is None:
         if not isinstance(tensor, ms.Tensor) or shapes_unknown((tensor,)) or tensor.ndim == 0:
             return None

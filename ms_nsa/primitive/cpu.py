@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The primitive of a CPU kernel, and how Python spends the time while it runs."""
+"""The primitive of a CPU kernel, and how Python waits while the kernel runs."""
 
 import functools
 
@@ -18,7 +18,7 @@ def cpu_function(operator, attributes):
 
 
 def _inference_of_calls(infer_shape, infer_dtype):
-    """What MindSpore asks a primitive for in every call in PyNative mode, by shapes and dtypes."""
+    """What MindSpore asks a primitive in every PyNative call; depends on shapes and dtypes."""
 
     @functools.lru_cache(maxsize=1024)
     def infer(shapes, dtypes):
@@ -28,11 +28,10 @@ def _inference_of_calls(infer_shape, infer_dtype):
 
 
 class CpuKernel(CopyableCustom):
-    """A primitive whose calls in PyNative mode know what was inferred before, and do not wait in a busy loop.
+    """A primitive that caches inference in PyNative mode and does not wait for results in a busy loop.
 
-    MindSpore's readers of a result do, which takes a processor away from a kernel that could use it. So Python sleeps
-    while a long kernel runs, and joins in the work of a shorter one. Very short calls return at once
-    (csrc/short_calls.h).
+    MindSpore reads results in a busy loop, which takes a processor away from the kernel. So Python sleeps while a long
+    kernel runs, and helps with the work of a shorter one. Very short calls return at once (csrc/short_calls.h).
     """
 
     def __init__(self, operator, attributes, infer_shape, infer_dtype, *args):
@@ -43,9 +42,9 @@ class CpuKernel(CopyableCustom):
         self._infer, self._last_answer = _inference_of_calls(infer_shape, infer_dtype), (None, None)
 
     def __infer__(self, *inputs):
-        """Of what MindSpore passes, which mixed precision has cast already; the last answer is kept, then the others.
+        """Infers from the inputs after casts of mixed precision, as MindSpore passes them. Tries the last answer first.
 
-        The types of tensors compare and hash slowly, those of elements are single objects.
+        Tensor types compare and hash slowly; element types are singletons.
         """
         asked = [tensor["shape"] for tensor in inputs], [tensor["dtype"].element_type() for tensor in inputs]
         known, answer = self._last_answer
@@ -64,7 +63,7 @@ class CpuKernel(CopyableCustom):
         return outputs
 
     def _find_wait(self, *known):
-        """The library's function that waits for the kernel of a call with these shapes of its inputs, or None."""
+        """The library function that waits for the kernel of a call with these input shapes, or None."""
         shapes = [op_reader.ABSENT] * len(load(self._operator)["inputs"])
         for index, shape in zip(self._work_inputs, known):
             shapes[index] = tuple(shape)

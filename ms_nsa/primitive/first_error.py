@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first value that breaks a rule, as the Ascend kernels leave it and as a sentence.
+"""The record of the first invalid value that an Ascend kernel found, and its error message.
 
-On the CPU a kernel raises. On Ascend it cannot: a wrong index, page or length contributes nothing, nor does what lies
-beyond a mask, and only where MS_NSA_DEBUG=1 was set when the Cell was built does the kernel leave a record of it, in an
-output that no user sees.
+A CPU kernel raises an error. An Ascend kernel cannot: it ignores invalid indices, pages and lengths, and rows outside a
+mask. If MS_NSA_DEBUG=1 was set when the Cell was created, the kernel also writes a record of the first one to an output
+that users do not see.
 """
 
 import os
@@ -11,13 +11,19 @@ import os
 SHAPE = (8,)  # int64, ms_nsa::FirstError of ascendc/common/first_error.h
 _VARIABLE = "MS_NSA_DEBUG"
 
-# The operators of compression, with the tensor that has a row for every window.
-_COMPRESSION = {"NsaCompress": "row_template", "NsaCompressGrad": "grad", "NsaCompressInfer": None}
 _READS = {"NsaSelectedAttentionInfer": "blocks are selected", "NsaCompressInfer": "rows are compressed"}
+
+# The tensor that has a row for every window.
+_WINDOW_ROWS = {
+    "NsaCompress": "row_template",
+    "NsaCompressGrad": "grad",
+    "NsaCompressAttention": "key",
+    "NsaCompressAttentionGrad": "key",
+}
 
 
 def wanted():
-    """Whether Cells that are built now look for wrong values on Ascend.
+    """Whether Cells created now report invalid values on Ascend.
 
     Raises:
         RuntimeError: If MS_NSA_DEBUG is neither 0 nor 1.
@@ -29,7 +35,7 @@ def wanted():
 
 
 def sentence(operator, record, layout=None):
-    """The sentence that the CPU's kernel raises for it.
+    """The error message that the CPU kernel would raise for a record.
 
     Args:
         operator (str): name of the operator.
@@ -41,8 +47,7 @@ def sentence(operator, record, layout=None):
     """
     rule, of_keys, *where, value, bound, _ = record
     lengths = ("actual_seq_qlen", "actual_seq_kvlen", "actual_seq_len")[of_keys]
-    compresses = operator in _COMPRESSION
-    most_new = "2^31 - 1" if compresses else "T" if layout == "TND" else "S"
+    most_new = "2^31 - 1" if operator == "NsaCompressInfer" else "T" if layout == "TND" else "S"
     most_rows = "2^31 - 1" if operator == "NsaCompressAttentionInfer" else "max_blocks * page_block_size"
     rows = most_rows if of_keys else most_new
     pages = f"hold page ids from 0 to {bound - 1} where {_READS.get(operator, 'rows are visible')}"
@@ -59,7 +64,7 @@ def sentence(operator, record, layout=None):
         f"topk_indices must be below ceil(Sk / select_block_size) = {bound}, got {value} at {place}",
         f"block_table must {pages}, got {value} at sequence {where[0]}, slot {where[1]}",
         f"atten_mask must cover [B, max Sq, max Sq] with max Sq = {where[0]}, got [{value}, {bound}]",
-        f"{_COMPRESSION.get(operator, 'key')} must have at least {bound} rows, got {value}",
+        f"{_WINDOW_ROWS.get(operator)} must have at least {bound} rows, got {value}",
         f"slot_mapping must have a slot for every new window: {bound} at sequence {where[0]}, got {value}",
         f"block_table must have pages for {where[0]} compressed rows, got {value} pages of {bound} rows",
         f"topk_mask must cover [max Sq, max blocks] = [{where[0]}, {where[1]}], got [{value}, {bound}]",
@@ -68,7 +73,7 @@ def sentence(operator, record, layout=None):
 
 
 def check(operator, record, layout=None):
-    """Raises RuntimeError with the sentence of the record, if it holds an error."""
+    """Raises RuntimeError if the record holds an error."""
     found = sentence(operator, record.asnumpy().tolist(), layout)
     if found:
         raise RuntimeError(found)

@@ -3,7 +3,7 @@
 
 
 def make_bprop(gradient):
-    """The gradient function of a primitive; made here because Graph mode wants a function, and those do not pickle."""
+    """The gradient function of a primitive. Made on demand: Graph mode needs a function, which cannot be pickled."""
     if gradient is None:
         return None
     make, given = gradient

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What MindSpore is told of an operator: inputs, outputs, attributes and every combination of dtypes."""
+"""Registers an operator with MindSpore: inputs, outputs, attributes and every combination of dtypes."""
 
 import itertools
 
@@ -49,7 +49,7 @@ def cpu_registration(operator, attributes):
 
 
 def ascend_registration(operator):
-    """Its attributes have no values here, since calls bring them as inputs behind the tensors."""
+    """The attributes have no values here, because calls pass them as inputs after the tensors."""
     registration = _registration(operator, load(operator)["ascend_name"], "ascend")
     for attribute in registry.attributes(operator, "ascend"):
         registration.attr(attribute["name"], "required", "int" if "choices" in attribute else attribute["type"])

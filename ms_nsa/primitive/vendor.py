@@ -32,7 +32,7 @@ def built_with():
 
 
 def installed_cann():
-    """Version of the CANN in use, or None where ASCEND_HOME_PATH names none."""
+    """Version of the CANN in use, or None if ASCEND_HOME_PATH does not point to one."""
     home = os.environ.get("ASCEND_HOME_PATH")
     path = pathlib.Path(home or "", "compiler", "version.info")
     return _version(path, "Version=") if home and path.is_file() else None
@@ -44,7 +44,7 @@ def chip():
 
 
 def problem():
-    """The sentence that says why the kernels cannot run here, or None."""
+    """Why the kernels cannot run here, as an error message, or None."""
     if folder() is None:
         rule = "hold Ascend kernels: install it from source where ASCEND_HOME_PATH names CANN"
         return f"ms_nsa: the installation must {rule}, got none in {_FOLDER}"
@@ -74,7 +74,7 @@ def activate():
 
 
 def wanted():
-    """True where the package is of use: it is there and MindSpore's device_target is Ascend."""
+    """True if the package exists and MindSpore's device_target is Ascend."""
     return folder() is not None and ms.get_context("device_target") == "Ascend"
 
 

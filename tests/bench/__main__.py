@@ -43,6 +43,11 @@ def selected_cases(options):
 
 
 def main(arguments=None):
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["layer"]:
+        from bench import layer
+
+        return layer.main(arguments[1:])
     options = parse(arguments)
     set_environment(options)
     cases = selected_cases(options)

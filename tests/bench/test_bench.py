@@ -245,3 +245,15 @@ def test_calls_beside_other_work_do_not_count(monkeypatch):
     times, peak = iter([0.5] * 3 + [2.0, 3.0, 4.0]), iter([100, 50, 100, 50])
     timing = measure.undisturbed(None, lambda: next(peak), repeats=1)
     assert (timing.seconds, timing.peak, timing.disturbed) == ([2.0, 3.0, 4.0], [100], True)
+
+
+def test_the_layer_against_dense_attention(tmp_path, capsys):
+    small = ("--head-num", "4", "--group", "2", "--head-dim", "16", "--hidden-size", "32", "--batch", "2")
+    from bench import __main__ as command
+
+    assert command.main(["layer", "--lengths", "64", "128", "--repeats", "1", *small, "--output", str(tmp_path)]) == 0
+    lines = (tmp_path / "layer.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 5 and lines[0].startswith("kind,scope,length")
+    assert all(float(line.split(",")[3]) > 0 for line in lines[1:])
+    assert (tmp_path / "layer.png").is_file()
+    assert "faster than dense from" in capsys.readouterr().out

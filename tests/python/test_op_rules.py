@@ -18,6 +18,7 @@ ATTRIBUTES = {
     "scale_value": 1.0,
     "debug": 0,
     "return_softmax_lse": 1,
+    "cache_layout": "BSND",
 }
 
 

@@ -7,6 +7,7 @@ import re
 import mindspore as ms
 import pytest
 
+import ms_nsa
 from support import readme_tables
 
 
@@ -48,3 +49,12 @@ def test_the_layer_runs(tmp_path, graph_mode, monkeypatch):
         assert layer.net(*inputs).shape == layer.mixed(*inputs).shape == x.shape
     ms.export(layer.net, *inputs, file_name=str(tmp_path / "model"), file_format="MINDIR")
     assert (tmp_path / "model.mindir").is_file()
+
+
+def test_the_whole_layer_runs():
+    text = (readme_tables.ROOT / "README.md").read_text(encoding="utf-8")
+    names = {"ms": ms, "ms_nsa": ms_nsa}
+    exec(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[3], names)
+    assert names["y"].shape == (1000, 256)
+    difference = names["decoded"].asnumpy() - names["y"].asnumpy()[:300]
+    assert abs(difference).max() < 1e-5

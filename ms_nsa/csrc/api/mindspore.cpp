@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// MindSpore's door: the only file that knows its calling convention. The functions that it finds by name are
-// those of op_info (exports.inc).
+// The interface for MindSpore: the only file that knows its calling convention. MindSpore finds the functions
+// by name; there is one set per operator of op_info (exports.inc).
 #include <memory>
 #include <new>
 #include <stdexcept>

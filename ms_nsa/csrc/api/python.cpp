@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Python's door: the C functions that it calls through ctypes, for the argument check before a call, and for
-// what this machine runs.
+// The interface for Python: C functions called through ctypes. They check arguments before a call and report
+// what this machine supports.
 #include <omp.h>
 
 #include <algorithm>
@@ -19,7 +19,7 @@
 namespace ms_nsa {
 namespace {
 
-// Attributes as checks.py writes them: "name=value" lines. What is not among them is 0 or empty.
+// Attributes as checks.py writes them: "name=value" lines. Missing attributes are 0 or empty.
 class LineAttributes : public AttributeSource {
  public:
   explicit LineAttributes(const char* text) {
@@ -49,7 +49,7 @@ class LineAttributes : public AttributeSource {
   std::map<std::string, std::string> values_;
 };
 
-// The output shapes one after another, each led by its rank, in `out` if it holds so many numbers.
+// Writes the output shapes to `out`, each preceded by its rank, if they fit.
 void Flatten(const Shapes& shapes, int64_t* out, int64_t capacity) {
   int64_t needed = 0;
   for (const Shape& shape : shapes) needed += 1 + static_cast<int64_t>(shape.size());
@@ -81,9 +81,9 @@ int Guard(const Action& action, char* message, int size) {
 
 using ms_nsa::Guard;
 
-// Those with a `message` return 0, or 1 with the error's sentence in it.
+// Functions with a `message` return 0, or 1 and write the error message to it.
 
-// On success `out`, which holds `capacity` numbers, has the output shapes, each led by its rank.
+// On success writes the output shapes, each preceded by its rank, to `out`, which holds `capacity` numbers.
 MS_NSA_EXPORT int MsNsaCheckShapes(const char* op, const char* attributes, int count, const int* ndims,
                                    const int64_t* extents, int64_t* out, int64_t capacity, char* message,
                                    int size) {
@@ -134,7 +134,7 @@ MS_NSA_EXPORT void MsNsaJoinRun(int64_t ended, int64_t patience_ms) {
   ms_nsa::JoinRun(ended, patience_ms);
 }
 
-// What Python's thread does while a call with so much work runs: 0 goes on, 1 joins, 2 sleeps; -1 for an
+// What Python's thread does during a call with this amount of work: 0 continues, 1 helps, 2 sleeps; -1 for an
 // unknown operator.
 MS_NSA_EXPORT int MsNsaWaiting(const char* op, int64_t work) {
   for (const ms_nsa::OperatorInfo& found : ms_nsa::Operators()) {

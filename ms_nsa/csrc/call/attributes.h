@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the attributes of a call come from: MindSpore's primitive, or the lines that Python writes.
+// Sources of the attributes of a call: MindSpore's primitive, or lines of text from Python.
 #pragma once
 
 #include <cstdint>

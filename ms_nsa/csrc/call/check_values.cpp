@@ -55,7 +55,7 @@ void CheckCovers(const char* op, const char* name, const char* extents, int64_t 
        Join("[", rows, ", ", cols, "]"));
 }
 
-// The fast scan decides, the slow one names the place.
+// The fast scan decides whether there is an error; the slow scan finds where.
 void CheckIndices(const char* op, const int32_t* indices, int64_t first_token, int64_t tokens, int64_t n2,
                   int64_t count, int64_t bound) {
   const int32_t* begin = indices + first_token * n2 * count;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compression of packed sequences, its gradient and its form over pages: values are checked, parameters
-// filled, the kernel runs.
+// Compression of packed sequences, its gradient and compression for decoding: checks values, fills the
+// parameters and runs the kernel.
 #include <cstring>
 #include <vector>
 
@@ -16,7 +16,7 @@
 namespace ms_nsa {
 namespace {
 
-// Of the forward and of the gradient; checks the lengths and that `rows` hold all windows.
+// For the forward and the gradient; checks the lengths, and that `rows` rows hold all windows.
 template <class Operator>
 int64_t Fill(const Operator& op, const char* rows_name, int64_t rows, CompressInputs* out) {
   out->input = op.input.data;

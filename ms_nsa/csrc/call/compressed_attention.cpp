@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention over compressed rows for training, with the choice of blocks, and its gradient: values are
-// checked, parameters filled, the kernel runs.
+// Compressed attention with the choice of blocks for training, and its gradient: checks values, fills the
+// parameters and runs the kernel.
 #include <algorithm>
 #include <vector>
 

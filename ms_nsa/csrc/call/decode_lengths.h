@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tokens of a decode call: how many every sequence has, and where they lie.
+// The tokens of a decode call: how many each sequence has, and where they are.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@ std::vector<int64_t> QueryLengths(const Operator& op) {
   return std::vector<int64_t>(op.B, op.layout == "TND" ? 1 : op.S);
 }
 
-// First token row of every sequence: in TND they lie one after another.
+// First token row of each sequence; in TND the sequences are concatenated.
 template <class Operator>
 std::vector<int64_t> QueryStarts(const Operator& op, const std::vector<int64_t>& q_len) {
   std::vector<int64_t> start(op.B, op.S);

@@ -13,7 +13,7 @@ class ArgumentError : public std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
-// In C++11, like all that ascendc/op_host takes from this folder.
+// C++11, like every file of this folder that ascendc/op_host includes.
 template <typename... Parts>
 std::string Join(const Parts&... parts) {
   std::ostringstream out(std::ios_base::out);  // GCC 8's library has no constructor without arguments

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the rules of op_info are made of where the build turns them into C++ (generate.py): arithmetic of
-// extents, of which some are unknown while a graph with dynamic shapes is compiled, and the comparisons of
-// whole shapes. In C++11, since CANN compiles ascendc/op_host so, which takes this file too.
+// Building blocks of the C++ code that the build generates from op_info (generate.py): arithmetic of extents,
+// some of which are unknown while a graph with dynamic shapes is compiled, and comparison of whole shapes.
+// C++11, because ascendc/op_host includes this file and CANN compiles it as C++11.
 #pragma once
 
 #include <algorithm>
@@ -49,7 +49,7 @@ inline int64_t Mul(int64_t a, int64_t b) {
   return AnyUnknown(a, b) || __builtin_mul_overflow(a, b, &product) ? kUnknown : product;
 }
 
-// Rounds down, as Python's; unknown by zero.
+// Rounds down, as in Python; division by zero gives unknown.
 inline int64_t Div(int64_t a, int64_t b) {
   if (AnyUnknown(a, b) || b == 0) return kUnknown;
   return a / b - (a % b != 0 && (a < 0) != (b < 0));
@@ -112,12 +112,12 @@ inline int64_t Size(const Tensor& tensor) {
 
 }  // namespace extent
 
-// Argument, rule and value are one text here, since op_info states them so.
+// Argument, rule and value are one text here, as in op_info.
 [[noreturn]] inline void FailRule(const char* op, const std::string& sentence) {
   throw ArgumentError(Join(op, ": ", sentence));
 }
 
-// Sizes and counts: products of two stay inside 64 bits.
+// Sizes and counts: the product of two fits in 64 bits.
 inline void CheckSize(const char* op, const char* name, int64_t got, int64_t least) {
   if (got < least) Fail(op, name, Join("be at least ", least), Join(got));
   if (got > INT32_MAX) Fail(op, name, Join("be at most ", INT32_MAX), Join(got));
@@ -156,7 +156,7 @@ inline void SplitInHalves(const Tensor& joined, Tensor& first, Tensor& second) {
   second.shape[0] = joined.shape[0] - first.shape[0];
 }
 
-// As MindSpore knows it: -1 for what is unknown.
+// As in MindSpore: -1 means unknown.
 inline Shape OutputShape(std::initializer_list<int64_t> extents) {
   Shape shape(extents);
   std::replace(shape.begin(), shape.end(), kUnknown, int64_t{-1});

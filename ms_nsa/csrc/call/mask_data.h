@@ -6,7 +6,7 @@
 
 namespace ms_nsa {
 
-// nullptr for an absent mask only: a given one without elements may come with no memory, and is checked.
+// nullptr only for an absent mask: a given mask without elements may have no memory, but it is checked.
 inline const uint8_t* MaskData(const Tensor& mask) {
   static constexpr uint8_t kNoElement = 0;
   if (mask.absent()) return nullptr;

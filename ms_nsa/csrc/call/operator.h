@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is the same for every operator: the structs that the build makes from op_info (op_info.h) are read,
-// checked and run here. An operator's own part is Run(Operator&).
+// The part that all operators share: fills, checks and runs the structs that the build generates from op_info
+// (op_info.h). The operator's own part is Run(Operator&).
 #pragma once
 
 #include <cmath>
@@ -44,7 +44,7 @@ inline bool Known(const std::vector<Tensor>& tensors) {
   return true;
 }
 
-// Output shapes of the CPU's operator; rules are checked where every extent is known.
+// Output shapes of the CPU operator; rules are checked if every extent is known.
 template <class Operator>
 Shapes ShapesOf(Operator& op, bool known) {
   op.BindExtents();
@@ -68,7 +68,7 @@ OperatorInfo OperatorOf() {
   return {Operator::kName, Operator::kInputs, &CheckShapesOf<Operator>, Operator::kWorkKind};
 }
 
-// Factor of the scores where a user gave none.
+// The default factor of the scores.
 template <class Operator>
 float ScaleOf(const Operator& op) {
   return op.default_scale ? static_cast<float>(1.0 / std::sqrt(static_cast<double>(op.D1))) : op.scale_value;

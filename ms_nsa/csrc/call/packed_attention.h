@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the packed operators that need no list of blocks share: parameters and value checks.
+// Shared by the packed operators without a list of blocks: parameters and checks of values.
 #pragma once
 
 #include <vector>
@@ -12,12 +12,12 @@ namespace ms_nsa {
 
 constexpr int64_t kKeysTogether = 64;  // that a kernel works on
 
-// Blocks of kKeysTogether keys that one token can see, when it sees `keys` that may begin anywhere.
+// Number of blocks of kKeysTogether keys that `keys` consecutive keys can touch, wherever they start.
 inline int64_t MostBlocks(int64_t keys) {
   return CeilDiv(keys, kKeysTogether) + 1;
 }
 
-// Query, key and value; query lengths are checked. Key lengths are those of the query where there are none.
+// Query, key and value; checks the query lengths. Absent key lengths are those of the query.
 template <class Operator>
 void FillPacked(const Operator& op, PackedAttentionInputs* out) {
   out->query = op.query.data;

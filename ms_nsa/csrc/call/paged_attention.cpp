@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Selected attention for decoding over a paged cache: values are checked, parameters filled, the kernel runs.
+// Selected attention for decoding over a paged cache: checks values, fills parameters, runs the kernel.
 #include <algorithm>
 #include <vector>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compressed attention and the sliding window over paged caches: values are checked, parameters filled, the
-// kernel runs.
+// Compressed attention and sliding-window attention over paged caches: checks values, fills the parameters
+// and runs the kernel.
 #include <algorithm>
 #include <vector>
 
@@ -71,7 +71,7 @@ void Run(NsaCompressAttentionInfer& op) {
   const std::vector<int64_t> q_len = QueryLengths(op), query_start = QueryStarts(op, q_len);
   CheckQueryLengths(op, q_len);
   Fill(op, q_len, query_start, &params);
-  // The cache's rows are windows; raw rows have no cache here, so that only int32 bounds their blocks.
+  // The rows of the cache are windows. Raw rows are not in the cache, so only int32 limits their blocks.
   const int64_t longest =
       CheckLengths(op.kName, "actual_seq_kvlen", params.kv_len, op.B, "2^31 - 1", INT32_MAX);
   const int64_t most = WindowCount(longest, op.compress_block_size, op.compress_stride);

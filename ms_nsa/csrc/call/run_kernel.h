@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The last step of every operator's Run: its kernel, with the threads that suit the length of the call.
+// The last step of every operator's Run: runs the kernel, with threads that suit the length of the call.
 #pragma once
 
 #include <algorithm>

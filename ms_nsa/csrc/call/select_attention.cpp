@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Selected attention for training and its gradient: values are checked, parameters filled, the kernel runs.
+// Selected attention for training and its gradient: checks values, fills parameters, runs the kernel.
 #include <vector>
 
 #include "../dispatch.h"
@@ -12,7 +12,7 @@
 namespace ms_nsa {
 namespace {
 
-// Of the forward and of the gradient, whose struct has the same names.
+// For the forward and the gradient, whose structs have the same names.
 template <class Operator>
 void Fill(const Operator& op, PackedAttentionInputs* out) {
   out->query = op.query.data;
@@ -23,7 +23,7 @@ void Fill(const Operator& op, PackedAttentionInputs* out) {
   out->atten_mask_cols = op.atten_mask.absent() ? 0 : op.atten_mask.shape[1];
   out->t1 = op.T1, out->n1 = op.N1, out->d1 = op.D1;
   out->t2 = op.T2, out->n2 = op.N2, out->d2 = op.D2;
-  // One sequence where no lengths are given.
+  // One sequence if no lengths are given.
   out->actual_seq_qlen = op.actual_seq_qlen.absent() ? &op.T1 : op.actual_seq_qlen.template as<int64_t>();
   out->actual_seq_kvlen = op.actual_seq_kvlen.absent() ? &op.T2 : op.actual_seq_kvlen.template as<int64_t>();
   out->batch = op.B;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tensor as a call brings it.
+// A tensor of a call.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@ namespace ms_nsa {
 using Shape = std::vector<int64_t>;
 using Shapes = std::vector<Shape>;
 
-// Rank of the empty tensor that stands for None (ms_nsa/primitive): far from any that an input may have, so
-// that every tensor a user gives is checked, an empty one too.
+// Rank of the empty tensor that stands for None (ms_nsa/primitive). No input may have this rank, so every
+// tensor that a user gives is checked, even an empty one.
 constexpr size_t kAbsentRank = 7;
 
 struct Tensor {

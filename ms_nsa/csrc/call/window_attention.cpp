@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sliding-window attention for training and its gradient: values are checked, parameters filled, the kernel
-// runs.
+// Sliding-window attention for training and its gradient: checks values, fills the parameters and runs the
+// kernel.
 #include <algorithm>
 
 #include "../dispatch.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many compressed rows sequences have.
+// The number of compressed rows of sequences.
 #pragma once
 
 #include <cstdint>

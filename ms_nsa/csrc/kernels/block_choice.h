@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which blocks of raw rows a token reads: their importance from the weights of the compressed rows, and the
-// choice of the most important ones.
+// Chooses the blocks of raw rows that a token reads: computes their importance from the weights of the
+// compressed rows, and selects the most important ones.
 #pragma once
 
 #include <cstring>
@@ -12,7 +12,7 @@
 namespace ms_nsa {
 namespace {
 
-// Rows that windows and blocks share, divided by the stride.
+// Number of rows that a window and a block share, divided by the stride.
 class BlockOverlap {
  public:
   static constexpr int64_t kMostLanes = 16;  // of a vector
@@ -95,7 +95,7 @@ class BlockOverlap {
   float* weight_;
 };
 
-// The largest of a list of numbers, ties to the smaller index, NaN above all numbers.
+// The largest elements of a list; ties go to the smaller index, NaN is above all numbers.
 class Largest {
  public:
   explicit Largest(Arena& arena, int64_t count)
@@ -204,7 +204,7 @@ class Largest {
   bool narrow_ = false;                                          // floor_ was found; there is no NaN
 };
 
-// Where a token stands: row `position` of its sequence, which may lie outside, and what it may choose from.
+// A token's position: row `position` of its sequence, which may be outside, and what it may choose from.
 struct Candidates {
   int64_t position, blocks;
   const uint8_t* forced;  // the token's row of topk_mask; nullptr: none
@@ -219,7 +219,7 @@ inline Candidates CandidatesOf(const PackedAttentionInputs& in, const BlockChoic
   return {position, rows <= 0 ? 0 : CeilDiv(rows, choice.block_size), forced};
 }
 
-// Chooses a token's blocks: the forced ones, the smaller first, then the most important.
+// Chooses a token's blocks: first the forced ones in ascending order, then the most important ones.
 class Chooser {
  public:
   Chooser(Arena& arena, const BlockChoice& choice) : choice_(choice), largest_(arena, choice.block_count) {}

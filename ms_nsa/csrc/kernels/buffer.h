@@ -42,7 +42,7 @@ class Buffer {
   T* data_;
 };
 
-// Hands out aligned pieces of one allocation. Run once with no memory to learn the size, then with it.
+// Hands out aligned pieces of one allocation. A first run without memory computes the size.
 class Arena {
  public:
   explicit Arena(char* base = nullptr) : base_(base) {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products for the rare tile that has both hidden keys and non-finite data: only visible pairs enter, because
-// 0 * NaN would carry what a row must not see into its result.
+// Products for the rare tile with both hidden keys and non-finite data: only visible pairs enter the product,
+// because 0 * NaN would bring hidden data into the result.
 #pragma once
 
 #include "../simd/element.h"

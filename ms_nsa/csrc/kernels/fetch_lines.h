@@ -7,15 +7,15 @@
 namespace ms_nsa {
 namespace {
 
-// GCC takes a function that only prefetches, and those that only call it, for functions without any effect
-// and drops their calls. One that holds this is kept.
+// GCC assumes that a function that only prefetches has no effect and removes calls of it and of its callers.
+// A function that contains this statement is kept.
 [[gnu::always_inline]] inline void KeepCalls() {
   __asm__ volatile("");
 }
 
-// Every line of a row, into the second-level cache: one that does not begin with a line ends in one more.
-// (MindSpore's tensors on the CPU begin 16 or 48 bytes into a line: without the last lines decode took 15 to
-// 20 % longer.)
+// Fetches every line of a row into the second-level cache. A row that is not aligned ends in one more line.
+// (MindSpore's CPU tensors begin 16 or 48 bytes into a line: without the last lines decode took 15 to 20 %
+// longer.)
 inline void FetchLines(const void* first, int64_t bytes) {
   KeepCalls();
   constexpr uintptr_t kLine = kAlignment;
@@ -25,8 +25,8 @@ inline void FetchLines(const void* first, int64_t bytes) {
   }
 }
 
-// About kBytes that are read or written soon, from within a loop that works through others: a burst of many
-// lines would hold that work up.
+// Fetches about kBytes that are needed soon, from within a loop that works on other data. A burst of many
+// lines would delay that work.
 template <int64_t kBytes>
 inline void FetchToRead(const void* first) {
   for (int64_t i = 0; i < kBytes; i += kAlignment)

@@ -14,7 +14,7 @@ struct Sequence {
   int64_t raw_len;  // rows that positions count; kv_len unless keys are compressed
 };
 
-// Which of the entries number i belongs to, if entry e has the numbers from start[e] to start[e + 1].
+// The entry that number i belongs to, if entry e has the numbers from start[e] to start[e + 1].
 inline int64_t EntryOf(const int64_t* start, int64_t entries, int64_t i) {
   int64_t low = 0, high = entries;
   while (high - low > 1) {
@@ -35,8 +35,8 @@ inline Sequence SequenceAt(const PackedAttentionInputs& in, int64_t b) {
   return {q, in.actual_seq_qlen[b] - q, kv, in.actual_seq_kvlen[b] - kv, raw[b] - Before(raw, b)};
 }
 
-// Tokens of a chunk. It depends on shapes alone, never on the number of threads: that keeps results bitwise
-// equal.
+// Tokens per chunk. It depends only on shapes, not on the number of threads; so results are bitwise
+// identical.
 inline int64_t ChunkTokens(const PackedAttentionInputs& in, const Sequence& seq, int64_t bytes_per_row) {
   const int64_t group = in.n1 / in.n2;
   const int64_t blocks = CeilDiv(seq.kv_len, in.select_block_size);
@@ -76,7 +76,7 @@ class ChunkList {
   int64_t max_tokens() const { return max_tokens_; }
   int64_t max_kv_len() const { return max_kv_len_; }
 
-  // Chunks of one head follow one another: threads that work side by side share its keys in the last-level
+  // Chunks of one head are consecutive, so concurrent threads share the keys of the head in the last-level
   // cache.
   Item At(int64_t i) const {
     const int64_t b = EntryOf(start_.get(), in_.batch, i), chunks = count(b);

@@ -6,6 +6,7 @@
 #include "../simd/float_dot.h"
 #include "decode/paged_compress.h"
 #include "decode/paged_decode.h"
+#include "matrix_product.h"
 #include "training/backward.h"
 #include "training/compress.h"
 #include "training/compress_grad.h"
@@ -89,9 +90,19 @@ struct Operators {
         return ms_nsa::CompressAttention<FloatDot<V, true>, Fp32<V>>(p);
     }
   }
+  static void MatrixProduct(const MatrixProductParams& p) {
+    switch (p.dtype) {
+      case DType::kFloat16:
+        return MultiplyMatrices<FloatDot<V, false>, Fp16<V>>(p);
+      case DType::kBFloat16:
+        return MultiplyMatrices<Bf16Dot, Bf16<V>>(p);
+      case DType::kFloat32:
+        return MultiplyMatrices<FloatDot<V, true>, Fp32<V>>(p);
+    }
+  }
   static constexpr KernelTable Table(const char* isa) {
-    return {isa,       &PackedAttention, &PackedAttentionGrad, &PagedAttention,
-            &Compress, &CompressGrad,    &PagedCompress,       &CompressAttention};
+    return {isa,           &PackedAttention, &PackedAttentionGrad, &PagedAttention, &Compress,
+            &CompressGrad, &PagedCompress,   &CompressAttention,   &MatrixProduct};
   }
 };
 

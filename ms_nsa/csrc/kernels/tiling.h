@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sizes of tiles, chunks and shares of work, each with its reason. What only one file's loops know stands
-// there: unrolled steps, panels of columns, rows that are fetched ahead. Register tiles are part of the
-// vector types (simd/*.h).
+// Sizes of tiles, chunks and shares of work that several files use, each with its reason. Sizes that only one
+// file uses are in that file: unrolled steps, panels of columns, rows that are prefetched. Register tiles are
+// in the vector types (simd/*.h).
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 namespace ms_nsa {
 namespace {
 
-// Keys of one tile: a row's visibility is one 64-bit word, and K and V of 64 keys at 192/128 (40 KB in bf16)
-// stay in the nearest caches while the rows stream by. Larger select blocks are several tiles.
+// Keys per tile: the visibility of a row is one 64-bit word, and K and V of 64 keys at 192/128 (40 KB in
+// bf16) stay in the nearest caches while the rows stream by. Larger select blocks are several tiles.
 constexpr int kKeyTile = 64;
 
 // Rows scored together in the forward: the packed keys are read from L1 by all of them before the packed

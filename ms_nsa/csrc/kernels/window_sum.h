@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The windows of a packed batch, and the one way in which their rows are summed, so that a compressed row has
-// the same bits in training, prefill and decode.
+// The windows of a packed batch, and the sum of their rows. All operators use this sum, so that a compressed
+// row has the same bits in training, prefill and decode.
 #pragma once
 
 #include "../simd/element.h"
@@ -10,11 +10,11 @@
 namespace ms_nsa {
 namespace {
 
-// The windows of all sequences, and tasks of neighbouring ones, which share rows.
+// The windows of all sequences, and tasks of adjacent windows, which share rows.
 class WindowList {
  public:
-  // Windows of a task, all of one sequence; the last task of a sequence, also of one without a window, has
-  // the rest of its rows.
+  // Windows of a task, all of one sequence. The last task of a sequence, even of one without windows, has the
+  // remaining rows.
   struct Task {
     int64_t sequence, first, end;
     bool last;

@@ -21,7 +21,7 @@ struct SavedScores {
   float* memory;
   int64_t rows, padded_heads;
 
-  // With a vector behind, since rows are read in whole vectors.
+  // With one more vector at the end, because rows are read in whole vectors.
   template <class V>
   static SavedScores Take(Arena& arena, int64_t items, int64_t rows, int64_t padded_heads) {
     return {arena.Take<float>(Size(items, rows, padded_heads) + V::kLanes), rows, padded_heads};
@@ -35,7 +35,7 @@ struct SavedScores {
 template <class V>
 class DecodeChoice {
  public:
-  // Of no use in a call without a choice.
+  // Not used in a call without a choice.
   DecodeChoice(Arena& arena, const PagedAttentionParams& p, int64_t windows, int64_t padded_heads)
       : p_(p),
         group_(p.n1 / p.n2),
@@ -54,7 +54,7 @@ class DecodeChoice {
     for (int64_t i = 0; i < overlap_.before(); ++i) weight_[i] = 0.0f;
   }
 
-  // Writes the item's indices, given its scores, of whole vectors, and what they gave.
+  // Writes the item's indices, given its scores (in whole vectors) and their softmax results.
   void Choose(const DecodeTask& item, const float* scores, const HeadResults& results) {
     const int64_t windows = VisibleRows(p_, item), position = PositionOf(p_, item);
     const Candidates candidates{position, position < 0 ? 0 : position / choice_.block_size + 1, nullptr};
@@ -90,7 +90,7 @@ class DecodeChoice {
     }
   }
 
-  // exp(score - max) / sum; a head that is not there has the score 0 and weighs nothing.
+  // exp(score - max) / sum; a missing head has score 0 and weight 0.
   typename V::Reg Weight(const float* score, int64_t i) const {
     return V::Mul(Exp<V, true>(V::Sub(V::Load(score), V::Load(max_ + i))), V::Load(inverse_ + i));
   }

@@ -8,14 +8,14 @@
 namespace ms_nsa {
 namespace {
 
-// What parts of the rows gave the query heads of one kv head.
+// Results of some of the rows for the query heads of one kv head.
 struct HeadResults {
   float* out;  // [head][width], not divided by the sum
   float* max;  // of the scaled scores
   float* sum;  // of exp(score - max); 0: no row was seen
 };
 
-// HeadResults of so many tasks.
+// HeadResults of several tasks.
 class ResultRecords {
  public:
   ResultRecords(float* memory, int64_t group, int64_t width)
@@ -37,7 +37,7 @@ inline void Clear(const HeadResults& results, int64_t group) {
   for (int64_t h = 0; h < group; ++h) results.sum[h] = 0.0f;
 }
 
-// Adds one head's results of the next part, which are the three last arguments.
+// Adds one head's results of the next part, which the last three arguments are.
 template <class V, bool kPrecise>
 inline void MergeHead(const HeadResults& to, int64_t head, int64_t width, const float* out, float max,
                       float sum) {

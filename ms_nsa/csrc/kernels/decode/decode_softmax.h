@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax of one row tile's scores. Keys and heads lie in the lanes: score[vector][key of the vector][head].
+// Softmax of the scores of one row tile. Keys and heads are in the lanes: score[vector][key of vector][head].
 #pragma once
 
 #include "../tiling.h"
@@ -8,7 +8,7 @@
 namespace ms_nsa {
 namespace {
 
-// How kHeads heads and a tile's rows lie in vectors.
+// The layout of kHeads heads and the rows of a tile in vectors.
 template <class Dot, int kHeads>
 struct ScoreLayout {
   static constexpr int kVectorKeys = Dot::Vec::kLanes / kHeads;
@@ -49,7 +49,7 @@ inline uint32_t RowBits(int64_t vector, int64_t count) {
   return bits;
 }
 
-// Scales the scores, hides what lies beyond count, and returns the lanes' maxima.
+// Scales the scores, hides rows from count on, and returns the maxima of the lanes.
 template <class Dot, int kHeads>
 inline typename Dot::Reg ScaleScores(float* score, int64_t vectors, int64_t count, float scale) {
   using V = typename Dot::Vec;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a task has found so far for the query heads of its kv head.
+// The intermediate results of a task for the query heads of its kv head.
 #pragma once
 
 #include "../../simd/exp.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Division of a decode call into items, one query token and kv head each, and of these into parts of the
-// selected blocks. Whether a task is an item or a part is a matter of speed only.
+// Divides a decode call into items (one query token at one kv head) and items into parts of the selected
+// blocks. Whether a task is an item or a part affects only speed, not results.
 #pragma once
 
 #include "../../params.h"
@@ -22,7 +22,7 @@ inline int64_t TokenRow(const PagedAttentionParams& p, const DecodeTask& task) {
   return p.query_start[task.sequence] + task.token;
 }
 
-// The raw row of its sequence at which the token stands; negative where the sequence is too short.
+// The position of the token among the raw rows of its sequence; negative if the sequence is too short.
 inline int64_t PositionOf(const PagedAttentionParams& p, const DecodeTask& task) {
   return p.kv_len[task.sequence] - p.q_len[task.sequence] + task.token;
 }
@@ -37,7 +37,7 @@ inline int64_t VisibleRowsFrom(const PagedAttentionParams& p, int64_t limit) {
   return p.key_rule == KeyRule::kWindow ? Max(0, limit - p.window_size) : 0;
 }
 
-// How many parts a token has whose selected blocks, `count` of them, hold so many rows.
+// Number of parts of a token whose `count` selected blocks have this many rows.
 inline int64_t PartsOf(int64_t count, int64_t rows) {
   return Max(1, Min(Min(count, kMaxParts), rows / kMinPartRows));
 }
@@ -52,7 +52,7 @@ class DecodeTasks {
     }
   }
 
-  // Makes tasks of parts where there are too few items for so many threads.
+  // Makes tasks from parts if there are too few items for the number of threads.
   void ShareOut(int64_t threads) {
     const int64_t rows = p_.select_block_count * Min(p_.select_block_size, max_kv_len_);
     if (threads > 1 && items() < kWholeItems * threads) max_parts_ = PartsOf(p_.select_block_count, rows);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tile of cache rows and few query heads: keys and values are read where they lie. The depth lies in the
-// lanes while products of keys are summed; lanes are added up afterwards.
+// A tile of cache rows and few query heads: keys and values are read in place. The lanes hold the depth while
+// the products of keys are summed; the lanes are added afterwards.
 #pragma once
 
 #include "decode_softmax.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tile of cache rows and many query heads: the arithmetic bounds it. The heads lie in the lanes while
-// elements of copied keys are broadcast, so there are no lanes to add up; values are read where they lie.
-// What only moves data is done in small pieces between the products, which hide it. (Values packed as the
+// A tile of cache rows and many query heads, which is bound by arithmetic. The lanes hold the heads while
+// elements of copied keys are broadcast, so no lanes have to be added. Values are read in place.
+// Data is moved in small pieces between the products, which hide the cost. (Values packed as the
 // operand of the common matrix product cost 4 % more, at once or between the products of the scores.)
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compression in decode: the windows that end within a sequence's new rows, read through its pages.
+// Compression in decode: the windows that end in the new rows of a sequence, read through its pages.
 #pragma once
 
 #include "../threads.h"
@@ -57,7 +57,7 @@ class PagedCompressor {
 
 template <class V, class E>
 void PagedCompress(const PagedCompressParams& p) {
-  constexpr int64_t kThreadBytes = 200000;  // for less, another thread does not pay
+  constexpr int64_t kThreadBytes = 200000;  // with less work another thread does not pay off
   const int64_t bytes = p.batch * p.slots * p.compress_block_size * p.n2 * p.d * sizeof(typename E::Storage);
   const Team team(Min(p.batch, CeilDiv(bytes, kThreadBytes)), p.max_threads);
   Arena sizing;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decode over a paged cache. Each task streams its visible rows through in tiles, with an online softmax;
-// while one tile is worked on the rows of the next, be it another task's, are fetched.
+// Decode over a paged cache. Each task processes its visible rows in tiles, with an online softmax. During
+// one tile the rows of the next tile are prefetched, even if it belongs to another task.
 #pragma once
 
 #include "../row_result.h"
@@ -14,7 +14,7 @@
 namespace ms_nsa {
 namespace {
 
-// Writes what an item's parts gave, merged.
+// Writes the merged results of an item's parts.
 template <class V, class E>
 class DecodeResults {
  public:
@@ -61,7 +61,7 @@ class DecodeResults {
   float* sums_;
 };
 
-// Heads is the way to work on a tile: FewHeads or ManyHeads. Tasks that are parts leave their results in
+// Heads is the algorithm for a tile, FewHeads or ManyHeads. Tasks that are parts write their results to
 // records, for MergeItem.
 template <class Dot, class E, class Heads>
 class DecodeWorker {
@@ -69,7 +69,7 @@ class DecodeWorker {
   using V = typename Dot::Vec;
   using S = typename E::Storage;
 
-  // Of a call with a choice, saved is where all items' scores go if tasks are parts.
+  // In a call with a choice, all items' scores are written to `saved` if tasks are parts.
   DecodeWorker(Arena& arena, const PagedAttentionParams& p, const DecodeTasks& tasks,
                const ResultRecords* records, const SavedScores* saved, int64_t windows)
       : p_(p),
@@ -230,7 +230,7 @@ void DecodeWith(const PagedAttentionParams& p, DecodeTasks& tasks) {
   });
 }
 
-// For the tokens that belong to no sequence.
+// For tokens that belong to no sequence.
 inline void ClearTokens(const PagedAttentionParams& p, int64_t element_bytes) {
   std::memset(p.attention_out, 0, p.tokens * p.n1 * p.d2 * element_bytes);
   if (p.choice != nullptr) {

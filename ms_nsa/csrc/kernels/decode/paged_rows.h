@@ -8,8 +8,8 @@
 namespace ms_nsa {
 namespace {
 
-// Rows of one task that are worked on together. Hidden rows are not among them, so nothing has to be masked
-// later and what they hold is never read.
+// Rows of one task that are processed together. They never include hidden rows, so nothing has to be masked
+// later and the contents of hidden rows are never read.
 template <class S>
 struct RowTile {
   DecodeTask task;
@@ -22,7 +22,7 @@ struct RowTile {
   const S* value[kDecodeRows];
 };
 
-// Walks through the selected blocks of one item, or of some of its parts.
+// Iterates over the selected blocks of one item, or of some of its parts.
 template <class S>
 class PagedRows {
  public:
@@ -36,7 +36,7 @@ class PagedRows {
     drop_ = p_.atten_mask == nullptr ? nullptr : MaskRow(task);
     table_ = p_.block_table + task.sequence * p_.max_blocks;
     count_ = p_.key_rule == KeyRule::kSelected ? SortBlocks(TokenRow(p_, task)) : AllBlocks();
-    // The parts follow from the blocks that are there: absent slots must not move their borders.
+    // The parts depend only on the present blocks: absent slots must not move their borders.
     parts_ = PartsOf(count_, count_ * Min(p_.select_block_size, limit_));
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fetching of rows that will be needed soon, at the pace of the work. What was measured on Zen 4: a core
-// keeps some hundred lines under way to L2 and drops further prefetches, and only 24 to L1 (12 against 8
-// GB/s); a prefetch to L2 whose page is not in the TLB is dropped, one to L1 is not.
+// Prefetches rows that will be needed soon, at the pace of the work. Measured on Zen 4: a core keeps about a
+// hundred lines in flight to L2, but only 24 to L1, and drops further prefetches (12 against 8 GB/s). A
+// prefetch to L2 is dropped if its page is not in the TLB; one to L1 is not.
 #pragma once
 
 #include "../fetch_lines.h"
@@ -12,7 +12,7 @@ namespace {
 template <class S>
 class ScatteredPrefetch {
  public:
-  // The rows are handed to the memory in so many equal portions.
+  // The rows are prefetched in `portions` equal portions.
   ScatteredPrefetch(const S* const* row, int64_t count, int64_t width, int64_t portions)
       : row_(row), end_(row + count), portion_(CeilDiv(count, Max(portions, 1))), bytes_(width * sizeof(S)) {}
 
@@ -34,14 +34,14 @@ struct RowList {
   int64_t count, width;
 };
 
-// Two lists of rows, evenly over an amount of work whose unit is the caller's.
+// Prefetches two lists of rows evenly over an amount of work, in the caller's unit.
 template <class S>
 class PacedPrefetch {
  public:
   PacedPrefetch(const RowList<S>& first, const RowList<S>& second, int64_t work)
       : first_(first), second_(second), count_(Max(first.count, second.count)), work_(work) {}
 
-  // Before so much work begins.
+  // Call before starting this much work.
   void Advance(int64_t work) {
     done_ += work;
     const int64_t stop = Min(count_ * done_ / work_, count_);
@@ -52,8 +52,8 @@ class PacedPrefetch {
   }
 
  private:
-  // Rows after which a row is asked for once more, as the core may have dropped some of its lines (3 to 7 %
-  // of decode at 16 heads a group; 4, 8, 16 and 32 rows differ by 1 %).
+  // Number of rows after which a row is requested again, because the core may have dropped some of its lines
+  // (3 to 7 % of decode at 16 heads per group; 4, 8, 16 and 32 rows differ by 1 %).
   static constexpr int64_t kAgain = 16;
 
   void Fetch(int64_t i) const {

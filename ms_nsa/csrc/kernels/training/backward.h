@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gradient of the training forward. Every (sequence, kv head) has one writer for each dK and dV row, chunks
-// of tokens follow one another in order, so there are no atomics and sums do not depend on the number of
+// Gradient of the training forward. For each (sequence, kv head), every dK and dV row has one writer, and the
+// chunks of tokens are processed in order. So there are no atomics, and sums do not depend on the number of
 // threads.
 #pragma once
 
@@ -41,7 +41,7 @@ class Backward {
   }
 
  private:
-  // Rows of key and value that are no sequence's.
+  // Rows of key and value that belong to no sequence.
   void ClearSpare() const {
     const int64_t used = Before(in_.actual_seq_kvlen, in_.batch), spare = (in_.t2 - used) * in_.n2;
     const int64_t element = sizeof(Storage);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One (key tile, rows) step of the gradient: five products around the softmax's gradient.
+// One (key tile, rows) step of the gradient: the gradient of the softmax and five matrix products.
 #pragma once
 
 #include "../careful.h"
@@ -55,7 +55,7 @@ class BackwardTile {
     }
   }
 
-  // Makes keys [tile.first_key, + tile.keys) of this sequence and head the current ones.
+  // Makes the keys [tile.first_key, + tile.keys) of this sequence and head current.
   void Open(const Sequence& seq, int64_t head, const KeyTile& tile, const KvGrads& grads) {
     const int64_t kv_row = (seq.kv_start + tile.first_key) * in_.n2 + head;
     key_stride_ = in_.n2 * in_.d1;

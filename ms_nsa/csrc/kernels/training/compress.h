@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compression of packed sequences: one row for every window.
+// Compression of packed sequences: one row per window.
 #pragma once
 
 #include "../fetch_lines.h"
@@ -9,7 +9,7 @@
 namespace ms_nsa {
 namespace {
 
-// How many vectors are taken at once, as a type.
+// The number of vectors processed at once, as a type.
 template <int kCount>
 struct Count {
   static constexpr int kValue = kCount;
@@ -58,7 +58,7 @@ inline void AddRows(const typename E::Storage* row, int64_t stride, int64_t rows
       [lanes = width - i](const S* from) { return E::Load(Tail<S, V::kLanes>(from, lanes).element); });
 }
 
-// Goes through the rows once, compress_stride of them at a time, and keeps the sums of all windows that hold
+// Processes the rows once, compress_stride rows at a time, and keeps the sums of all windows that contain
 // them.
 template <class V, class E>
 class Compressor {

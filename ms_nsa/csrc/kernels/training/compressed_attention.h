@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention over compressed rows and the choice of blocks. A tile of tokens keeps its whole rows of scores,
-// so that the maximum and the sum are known before any weight is used: the weights are computed once, for the
+// Attention over compressed rows and the choice of blocks. A tile of tokens keeps complete rows of scores, so
+// the maximum and the sum are known before any weight is used. The weights are computed once, both for the
 // values and for the importance of blocks. (An online softmax needs both corrected later: 4 to 9 % slower.)
 #pragma once
 
@@ -17,7 +17,7 @@ namespace {
 // keys, and are not slower beyond.
 constexpr int64_t kScoreRows = 96;
 
-// Bytes of the scores of one thread that are worth keeping that many rows together.
+// Maximum bytes of the scores of one thread for which this many rows are kept together.
 constexpr int64_t kScoreBytes = int64_t{32} << 20;
 
 // Bytes of operands that are packed before the tiles that need them run.
@@ -48,7 +48,7 @@ class TokenTiles {
 
   int64_t size() const { return start_[end_ - first_]; }
 
-  // A sequence's last tokens come first: they see most.
+  // The last tokens of a sequence come first, because they see the most keys.
   Item At(int64_t i) const {
     const int64_t pair = EntryOf(start_.get(), end_ - first_, i);
     const Sequence seq = SequenceAt(in_, (first_ + pair) / in_.n2);

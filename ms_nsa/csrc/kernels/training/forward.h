@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training forward. Per kv head and chunk of tokens the loop runs over kv blocks, not over tokens: a block is
-// packed once and serves all rows of the chunk that selected it, in register tiles, while their results stay
-// in cache.
+// Training forward. For each kv head and chunk of tokens, the loop runs over kv blocks, not over tokens. A
+// block is packed once and used, in register tiles, for all rows of the chunk that selected it; their results
+// stay in the cache.
 #pragma once
 
 #include <unistd.h>

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What keeps a row's score gradients balanced. Their exact sum is known: it is zero, or what softmax_sum's
-// gradient puts there. With 16-bit operands it is not: delta was summed from a rounded attention_out, and the
-// score gradients may be rounded themselves. Where all keys share a large element, dQ multiplies the surplus
-// by it; where one key has nearly all the weight, the surplus is most of that key's score gradient. So the
-// sum of what the products really saw is kept, and its surplus is taken back once per row: from the key that
-// has most of the weight, if there is one, by that weight, and by the rest from what all keys have in common.
+// Keeps the score gradients of a row balanced. Their exact sum is known: zero, or what the gradient of
+// softmax_sum contributes. With 16-bit operands the sum is off: delta is computed from a rounded
+// attention_out, and the score gradients may be rounded too. If all keys share a large element, dQ multiplies
+// this surplus by it; if one key has nearly all the weight, the surplus is most of that key's score gradient.
+// So the sum of the values that entered the products is kept, and its surplus is subtracted once per row: the
+// share of that weight from the key that has most of it, if there is one, and the rest from what all keys
+// have in common.
 #pragma once
 
 #include <cstring>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Softmax of rows whose scores arrive tile by tile: running maximum and sum, and the factor that corrects
-// what was accumulated under an older maximum.
+// results accumulated with an older maximum.
 #pragma once
 
 #include "../../simd/exp.h"

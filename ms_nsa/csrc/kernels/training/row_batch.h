@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The query rows (token x group) that meet one key tile, a bounded number at a time.
+// The query rows (token x group) that use one key tile, a bounded number at a time.
 #pragma once
 
 #include "inverse_index.h"
@@ -31,7 +31,7 @@ inline void ForEachKeyTile(int64_t block, int64_t block_size, int64_t kv_len, F 
     f(KeyTile{key, Min(kKeyTile, end - key)});
 }
 
-// Calls f(batch) until every row that sees something of the tile has been in one batch.
+// Calls f(batch) until every row that sees a key of the tile has been in one batch.
 template <int kRows, class F>
 inline void ForEachBatch(const PackedAttentionInputs& in, const ChunkList::Item& chunk,
                          const InverseIndex& index, int64_t block, const KeyTile& tile,

@@ -16,7 +16,7 @@ struct SavedStatistics {
   float* delta;    // sum of grad * attention_out, less what softmax_sum's gradient adds to every dP
 };
 
-// Gradient of one row's statistic, which users may put into any of its lanes; nullptr: zeros.
+// Gradient of one row's statistic, which may be in any of its lanes; nullptr: zeros.
 inline float LaneSum(const float* statistic_grad, int64_t at) {
   float sum = 0.0f;
   if (statistic_grad == nullptr) return sum;
@@ -68,8 +68,8 @@ struct GradRow {
   uint64_t visible_;
 };
 
-// In the masked variant scores and dp become P and dS in fp32; batches with repeated blocks need it. sums[r]
-// is where a row's score gradients are added up, if they are.
+// The masked variant leaves P and dS in fp32; batches with repeated blocks need it. The score gradients of
+// row r are added to sums[r] if they are summed at all.
 template <class Dot, bool kMasked, int kRows>
 inline void SoftmaxGrad(const RowBatch<kRows>& batch, int64_t vectors, float scale, float* scores, float* dp,
                         const SavedStatistics& saved, float* const* sums, const GradOperands<Dot>& out) {

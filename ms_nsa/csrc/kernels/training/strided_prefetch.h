@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fetches the next key tile's rows into the second-level cache, a few at a time, while the current tile is
-// computed. Rows of one head lie a whole token apart, which hardware prefetchers do not follow.
+// Prefetches the rows of the next key tile into the second-level cache, a few at a time, while the current
+// tile is computed. The rows of one head are a whole token apart, which hardware prefetchers do not follow.
 #pragma once
 
 #include "../fetch_lines.h"

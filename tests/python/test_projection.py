@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The projection and its gradient against float64; a row has the same bits among any others."""
+
+import mindspore as ms
+import ml_dtypes
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from ms_nsa.projection import NsaProject
+from support.run_cells import run_mode, to_array, to_arrays
+
+BARS = {np.float32: 2e-6, np.float16: 1e-3, ml_dtypes.bfloat16: 6e-3}
+
+
+@pytest.mark.parametrize("dtype", BARS, ids=lambda dtype: np.dtype(dtype).name)
+@pytest.mark.parametrize("sizes", [(1, 7, 5), (0, 8, 3), (300, 259, 130), (257, 64, 600)])
+def test_results_and_gradients(dtype, sizes):
+    tokens, inputs, outputs = sizes
+    rng = np.random.default_rng(sizes)
+    x, weight, grad = (rng.standard_normal(s).astype(dtype) for s in (sizes[:2], (outputs, inputs), (tokens, outputs)))
+    project = NsaProject()
+
+    def loss(x, weight):
+        return (project(x, weight).astype(ms.float32) * Tensor(grad).astype(ms.float32)).sum()
+
+    found = [to_array(project(Tensor(x), Tensor(weight)))]
+    if tokens:
+        found += to_arrays(ms.grad(loss, (0, 1))(Tensor(x), Tensor(weight)))
+    wide = [array.astype(np.float64) for array in (x, weight, grad)]
+    for array, right in zip(found, (wide[0] @ wide[1].T, wide[2] @ wide[1], wide[2].T @ wide[0])):
+        assert array.shape == right.shape and array.dtype == dtype
+        assert np.abs(array - right).max(initial=0) <= BARS[dtype] * np.abs(right).max(initial=0)
+    for rows in (1, 2, 63, 256):
+        if rows < tokens:
+            assert to_array(project(Tensor(x[:rows]), Tensor(weight))).tobytes() == found[0][:rows].tobytes()
+
+
+def test_in_a_graph(graph_mode):
+    x, weight = np.eye(3, 5, dtype=np.float32), np.arange(10, dtype=np.float32).reshape(2, 5)
+    with run_mode("graph"):
+        assert (NsaProject()(Tensor(x), Tensor(weight)).asnumpy() == weight[:, :3].T).all()
+    with pytest.raises(ValueError, match="NsaProject: K of weight must equal K of input = 5, got 4"):
+        NsaProject()(Tensor(x), Tensor(weight[:, :4]))
