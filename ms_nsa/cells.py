@@ -11,7 +11,7 @@ from ms_nsa.primitive import call_arguments, make
 
 
 class LengthsCell(nn.Cell):
-    """A Cell that is given lengths, in any form, in both modes."""
+    """A Cell that takes lengths in any form, in both modes."""
 
     _lengths, _lengths_at = (), ()  # names and positions of the lengths among the arguments
     _on_error = None  # called when a call in Graph mode raises

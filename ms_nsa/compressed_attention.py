@@ -14,21 +14,22 @@ class NsaCompressAttentionGrad(cells.OperatorCell):
     Gradient of :class:`ms_nsa.NsaCompressAttention` with respect to query, key and value.
 
     The training Cell calls it automatically. Use it directly in code that keeps the results of the forward pass and
-    differentiates by hand. The choice of blocks has no gradient. In PyNative mode, a RuntimeError is raised when the
-    result is read.
+    differentiates by hand. The choice of blocks has no gradient.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
 
     Args:
-        head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
-            head `n` reads key and value head ``n // (N1 / N2)``.
-        scale_value (float, optional): Factor applied to the scores; zero and negative values are valid. ``None`` means
-            ``1 / sqrt(D1)``. Default: ``None``.
+        head_num (int): Number of query heads, N1.
+        scale_value (float, optional): Same as in the forward pass. Default: ``None``.
         compress_block_size (int, optional): Raw rows per window, at least `compress_stride`. Default: ``32``.
         compress_stride (int, optional): Raw rows between the starts of consecutive windows. Default: ``16``.
-        sparse_mode (int, optional): Which windows query `s` sees; `s` counts from the start of its sequence. ``3``:
-            windows that end at or before raw row ``s + Sk - Sq``. ``2``: windows that end at or before raw row ``s``.
-            ``0``: all windows. Default: ``3``.
-        limits (str, optional): ``"auto"`` checks the limits of the current device. ``"ascend"`` checks the limits that
-            CANN documents for its own operators, on any device. Default: ``"auto"``.
+        sparse_mode (int, optional): Same as in the forward pass. Default: ``3``.
+        limits (str, optional): Same as in the forward pass. Default: ``"auto"``.
 
     Inputs:
         - **grad** (Tensor) - :math:`(T1, N1, D2)`, same dtype as `query`. Gradient of `attention_out`.
@@ -152,11 +153,15 @@ class NsaCompressAttention(cells.OperatorCell):
     `softmax_max` and `softmax_sum` flow to `query`, `key` and `value`.
 
     The method is Native Sparse Attention (arXiv:2502.11089). The signature follows
-    ``torch_npu.npu_nsa_compress_attention`` and ``mindspore.ops.nsa_compress_attention``. In PyNative mode, a
-    RuntimeError is raised when the result is read.
+    ``torch_npu.npu_nsa_compress_attention`` and ``mindspore.ops.nsa_compress_attention``.
 
     .. warning::
         Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
+        Rows outside a mask that is too small are then hidden.
 
     Args:
         head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
@@ -387,14 +392,7 @@ def nsa_compress_attention(
         (40, 8, 24) (40, 2, 3)
     """
     attributes = (
-        head_num,
-        scale_value,
-        compress_block_size,
-        compress_stride,
-        select_block_size,
-        select_block_count,
-        sparse_mode,
-        init_blocks,
-        local_blocks,
-    )
+        head_num, scale_value, compress_block_size, compress_stride, select_block_size, select_block_count, sparse_mode,
+        init_blocks, local_blocks,
+    )  # fmt: skip
     return _cell(*attributes)(query, key, value, topk_mask, atten_mask, actual_seq_qlen, actual_seq_kvlen)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compression for decoding over a paged cache of raw rows: Cell and functional form."""
 
+import mindspore as ms
 from mindspore import ops
 
 from ms_nsa import cells, checks, refused_gradients
+from ms_nsa.page_writer import NsaWritePages
 
 _INFER = "NsaCompressInfer"
 
@@ -101,10 +103,7 @@ class NsaCompressInfer(cells.OperatorCell):
 _cell = cells.cached(NsaCompressInfer)
 
 
-@ops.constexpr
-def _check_no_cache(cache):
-    if cache is not None:
-        checks.fail(ValueError, _INFER, "cache", "be None", type(cache).__name__)
+_writer = cells.cached(NsaWritePages)
 
 
 def nsa_compress_infer(
@@ -134,8 +133,9 @@ def nsa_compress_infer(
         page_block_size (int): Raw rows per page.
         block_table (Tensor): :math:`(B, max\_blocks)`, int32. Required.
         actual_seq_len (Union[tuple, list, ndarray, Tensor]): Raw rows per sequence. Required.
-        cache (Tensor, optional): Must be ``None``, because MindSpore's operators do not write to their inputs. The
-            caller writes `rows` to the non-negative `slots`. Default: ``None``.
+        cache (Parameter, optional): Cache of compressed rows, :math:`(num\_blocks, page\_block\_size, N2, D)` or
+            :math:`(slots, N2, D)`, dtype of `input`. `rows` are written to its non-negative `slots` in place, on the
+            CPU. ``None`` leaves that to the caller. Default: ``None``.
         actual_seq_qlen (Union[tuple, list, ndarray, Tensor], optional): New raw rows per sequence. ``None`` means 1 per
             sequence. Default: ``None``.
 
@@ -163,6 +163,11 @@ def nsa_compress_infer(
         >>> print(written)
         [[9]]
     """
-    _check_no_cache(cache)
     cell = _cell(compress_block_size, compress_stride, page_block_size)
-    return cell(input, weight, slot_mapping, block_table, actual_seq_len, actual_seq_qlen)
+    rows, slots = cell(input, weight, slot_mapping, block_table, actual_seq_len, actual_seq_qlen)
+    if cache is None:
+        return rows, slots
+    new = rows.astype(ms.float32).reshape((-1, *rows.shape[2:])).astype(rows.dtype)  # there is no Reshape in bfloat16
+    at = slots.reshape((-1,))
+    written = _writer("BSND")(cache, cache, new, new, at, at.astype(ms.int64))
+    return rows, ops.depend(slots, written)

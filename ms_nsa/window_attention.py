@@ -14,7 +14,14 @@ class NsaWindowAttentionGrad(cells.OperatorCell):
     Gradient of :class:`ms_nsa.NsaWindowAttention` with respect to query, key and value.
 
     The training Cell calls it automatically. Use it directly in code that keeps the results of the forward pass and
-    differentiates by hand. In PyNative mode, a RuntimeError is raised when the result is read.
+    differentiates by hand.
+
+    .. warning::
+        Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
 
     Args:
         head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query
@@ -119,11 +126,14 @@ class NsaWindowAttention(cells.OperatorCell):
     window includes the query's own row. Scores, softmax and sums are float32. Results are bitwise identical in every
     run, for any number of threads and in any batch. Gradients of all outputs flow to `query`, `key` and `value`.
 
-    The window is the third branch of Native Sparse Attention (arXiv:2502.11089). In PyNative mode, a RuntimeError is
-    raised when the result is read.
+    The window is the third branch of Native Sparse Attention (arXiv:2502.11089).
 
     .. warning::
         Ascend support is experimental: the kernels have been tested only on a host simulator, never on an NPU.
+
+    Note:
+        In PyNative mode, a RuntimeError is raised when the result is read. On Ascend, invalid values are reported only
+        in PyNative mode and only if MS_NSA_DEBUG=1 was set when the Cell was created; otherwise they are ignored.
 
     Args:
         head_num (int): Number of query heads, N1. It must be a multiple of N2, the number of key and value heads. Query

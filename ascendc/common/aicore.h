@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// These headers run on the NPU's scalar units and in host code: the device compiler wants the qualifier.
+// These headers run on the NPU's scalar units and in host code. The device compiler needs the qualifier.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the host tells the attention kernels: the bytes of this struct are the operators' tiling data.
+// The tiling data of the attention kernels: the host fills this struct and passes its bytes.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ struct AttentionParams {
   int32_t has_q_lens;      // 0: paged, S tokens a sequence (TND: one); training, one sequence
   int32_t has_kv_lens;     // 0: training, one sequence
   int32_t chunk_rows;      // kv rows of one pipeline step
-  int32_t segment_tokens;  // training: block-outer, so many tokens at a time; 0: token-outer
+  int32_t segment_tokens;  // training: block-outer, tokens per segment; 0: token-outer
   int32_t has_max_grad;    // gradient: softmax_max_grad is given
   int32_t has_sum_grad;    // likewise softmax_sum_grad
   int32_t statistics;      // forward: softmax_max and softmax_sum are wanted

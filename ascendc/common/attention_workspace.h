@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Workspace of the token-outer attention kernels: an area for each AIC with its two AIVs. Scores and weights
-// go from one to the other through GM, the only memory that they share; two slots each, for two steps in
-// flight.
+// Workspace of the token-outer attention kernels: one area per AIC with its two AIVs. They exchange scores
+// and weights through GM, the only memory that they share. Scores and weights have two slots each, for two
+// steps in flight.
 #pragma once
 
 #include "attention_params.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sets of bits in 64-bit words, by arithmetic that every compiler has.
+// Sets of bits in 64-bit words, in plain arithmetic without compiler builtins.
 #pragma once
 
 #include "aicore.h"

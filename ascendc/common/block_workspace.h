@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Workspace of the block-outer forward. What a segment leaves for later comes twice: while its results are
-// being combined, the next one's index and results are written. A unit is a kv head and a select block of the
-// segment's sequence; an entry is a token of the segment and one of its slots.
+// Workspace of the block-outer forward. Buffers that outlive a segment exist twice: while the results of one
+// segment are combined, the index and results of the next are written. A unit is one kv head and one select
+// block of the segment's sequence. An entry is one token of the segment and one of its slots.
 #pragma once
 
 #include "attention_workspace.h"
 
 namespace ms_nsa {
 
-// The AIC multiplies weights by values so many tiles after it made the scores: the AIVs take that long.
+// The AIC multiplies weights by values this many tiles after the scores: the AIVs need that long.
 constexpr int32_t kPreload = 2;
 constexpr int32_t kRing = kPreload + 1;    // tiles in flight
 constexpr int32_t kTileRows = 64;          // query rows of a tile: enough to keep loads of L0B off the bound

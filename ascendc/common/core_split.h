@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Splits units of work with known costs over cores, inside a unit too: all costs laid end to end are a line,
-// core c owns [c, c + 1) / cores of it, and the cuts snap to equal pieces of the unit they fall into.
+// Splits units of work with known costs over cores, also inside a unit. The costs laid end to end form a
+// line. Core c owns [c, c + 1) / cores of it. The cuts are rounded to equal pieces of the unit in which they
+// are.
 #pragma once
 
 #include "integers.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Debugging: looks for what first_error.h records; lengths first, then the mask's extents, then indices and
-// pages, token by token.
+// Debugging: finds the error that first_error.h records. Checks lengths first, then the extents of the mask,
+// then indices and pages, token by token.
 #pragma once
 
 #include "first_error.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Debugging: the first length, mask, index or page that the documented rules forbid. A kernel cannot raise;
-// it leaves this record in the output first_error, and Python raises with its words
+// Debugging: the first length, mask, index or page that breaks a documented rule. A kernel cannot raise an
+// error. It writes this record to the output first_error, and Python raises the error
 // (ms_nsa/primitive/first_error.py).
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Workspace of the gradient, by segments as in block_workspace.h: what a segment leaves for later comes
+// Workspace of the gradient, by segments as in block_workspace.h: buffers that outlive a segment exist
 // twice.
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What atten_mask's extents mean for a token: a query or kv row beyond them counts as dropped.
+// The effect of the extents of atten_mask on a token: a query or kv row beyond them is hidden.
 #pragma once
 
 #include "attention_params.h"

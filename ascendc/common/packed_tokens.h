@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Walks the token rows of packed sequences (training): layout TND with inclusive prefix sums.
+// Iterates over the token rows of packed sequences (training): layout TND with inclusive prefix sums.
 #pragma once
 
 #include "attention_params.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Walks the token rows of paged inference: which sequence each belongs to and how many kv rows it may see.
+// Iterates over the token rows of paged inference: the sequence of each, and how many kv rows it may see.
 #pragma once
 
 #include "attention_params.h"

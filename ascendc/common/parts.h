@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one core does: parts of units (a token and a kv head), and the pipeline steps of each part.
+// The work of one core: parts of units (a token and a kv head), and the pipeline steps of each part.
 #pragma once
 
 #include "core_split.h"

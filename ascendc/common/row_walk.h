@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Walks the kv rows that one token sees through one kv head, as runs that lie together in the cache.
+// Iterates over the kv rows that one token sees through one kv head, as runs that are contiguous in the
+// cache.
 #pragma once
 
 #include "attention_params.h"

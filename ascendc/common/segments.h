@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Segments: runs of tokens of one sequence that the block-outer forward handles together.
+// Segments: runs of tokens of one sequence that the block-outer kernels process together.
 #pragma once
 
 #include "packed_tokens.h"

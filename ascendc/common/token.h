@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A token row of query and what it may see.
+// A token row of query, and the kv rows that it may see.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tilings of the attention operators share.
+// Shared by the tilings of the attention operators.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the operators' registrations share: the step from CANN's contexts to the structs of op_info and to the
-// tilings, and back. CANN compiles op_host as C++11.
+// Shared by the registrations of the operators: converts CANN's contexts to the structs of op_info and calls
+// the tilings. CANN compiles op_host as C++11.
 #pragma once
 
 #include <cstdio>

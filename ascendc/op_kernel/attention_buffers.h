@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// UB of the token-outer attention kernels, cut by constant offsets.
+// UB of the token-outer attention kernels, divided at constant offsets.
 #pragma once
 
 #include "attention_workspace.h"
@@ -10,7 +10,7 @@ namespace ms_nsa {
 
 class AttentionBuffers {
  public:
-  // At least so many bytes, for what uses the room in turn with attention.
+  // At least this many bytes, for code that uses the memory in turn with attention.
   __aicore__ inline AttentionBuffers(AscendC::TPipe& pipe, int32_t in_bytes, int32_t out_bytes) {
     ub_.Init(pipe, Max(kInBytes, in_bytes), Max(kOutBytes, out_bytes));
   }

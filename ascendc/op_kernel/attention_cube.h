@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The AIC's half of token-outer attention: gathers the selected key and value rows straight into L1 and
+// The AIC's half of token-outer attention: gathers the selected key and value rows directly into L1 and
 // multiplies. Step s: load keys and values of s, scores(s) = query key^T, then products(s - 1) = weights(s -
 // 1) value, so that the AIVs turn scores into weights while the next loads run.
 #pragma once

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the cores of the block-outer forward exchange through GM.
+// Data that the cores of the block-outer forward exchange through GM.
 #pragma once
 
 #include "kernel_operator.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Debugging: leaves the first broken rule in the output first_error.
+// Debugging: writes the first broken rule to the output first_error.
 #pragma once
 
 #include "error_finder.h"

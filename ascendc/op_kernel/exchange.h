@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the AIC and the AIVs of a core exchange through GM, and the flags that order it.
+// Data that the AIC and the AIVs of a core exchange through GM, and the flags that order the exchange.
 #pragma once
 
 #include "attention_workspace.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the gradient's cores exchange through GM in one segment.
+// Data that the cores of the gradient exchange through GM in one segment.
 #pragma once
 
 #include "block_index.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops over a core's tiles, one for the AIC and one for its AIVs, which meet by two flags a tile.
+// The loops over a core's tiles, one for the AIC and one for its AIVs. Two flags per tile synchronize them.
 #pragma once
 
 #include "exchange.h"

@@ -11,15 +11,9 @@ import os
 SHAPE = (8,)  # int64, ms_nsa::FirstError of ascendc/common/first_error.h
 _VARIABLE = "MS_NSA_DEBUG"
 
+# The operators of compression, with the tensor that has a row for every window.
+_COMPRESSION = {"NsaCompress": "row_template", "NsaCompressGrad": "grad", "NsaCompressInfer": None}
 _READS = {"NsaSelectedAttentionInfer": "blocks are selected", "NsaCompressInfer": "rows are compressed"}
-
-# The tensor that has a row for every window.
-_WINDOW_ROWS = {
-    "NsaCompress": "row_template",
-    "NsaCompressGrad": "grad",
-    "NsaCompressAttention": "key",
-    "NsaCompressAttentionGrad": "key",
-}
 
 
 def wanted():
@@ -47,7 +41,8 @@ def sentence(operator, record, layout=None):
     """
     rule, of_keys, *where, value, bound, _ = record
     lengths = ("actual_seq_qlen", "actual_seq_kvlen", "actual_seq_len")[of_keys]
-    most_new = "2^31 - 1" if operator == "NsaCompressInfer" else "T" if layout == "TND" else "S"
+    compresses = operator in _COMPRESSION
+    most_new = "2^31 - 1" if compresses else "T" if layout == "TND" else "S"
     most_rows = "2^31 - 1" if operator == "NsaCompressAttentionInfer" else "max_blocks * page_block_size"
     rows = most_rows if of_keys else most_new
     pages = f"hold page ids from 0 to {bound - 1} where {_READS.get(operator, 'rows are visible')}"
@@ -64,7 +59,7 @@ def sentence(operator, record, layout=None):
         f"topk_indices must be below ceil(Sk / select_block_size) = {bound}, got {value} at {place}",
         f"block_table must {pages}, got {value} at sequence {where[0]}, slot {where[1]}",
         f"atten_mask must cover [B, max Sq, max Sq] with max Sq = {where[0]}, got [{value}, {bound}]",
-        f"{_WINDOW_ROWS.get(operator)} must have at least {bound} rows, got {value}",
+        f"{_COMPRESSION.get(operator, 'key')} must have at least {bound} rows, got {value}",
         f"slot_mapping must have a slot for every new window: {bound} at sequence {where[0]}, got {value}",
         f"block_table must have pages for {where[0]} compressed rows, got {value} pages of {bound} rows",
         f"topk_mask must cover [max Sq, max blocks] = [{where[0]}, {where[1]}], got [{value}, {bound}]",

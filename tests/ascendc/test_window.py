@@ -147,3 +147,17 @@ def test_large_scores(size):
     )
     arguments["value"] = np.full_like(arguments["value"], 3e38)
     check(arguments)
+
+
+def slowest(launched):
+    """Cycles of the launch, and of its busiest pipe."""
+    busiest = max(max(core["busy"].values()) for core in launched.timing["cores"])
+    return launched.timing["modelled_cycles"], busiest
+
+
+def test_the_window_reaches_its_bound():
+    """Modelled: at most 1.1 times the busiest pipe; 1.3 is the bar."""
+    arguments = arguments_of(np.random.default_rng(1), "bfloat16", [1024], [4096], n2=1, window=512)
+    cycles, busiest = slowest(run_window(arguments, checks=False)[-1])
+    assert cycles <= 1.1 * busiest
+    assert cycles <= 345_000

@@ -3,7 +3,7 @@
 
 Forward, forward with gradient, and one step of decoding; with projections ("layer") and without ("attention"). Dense
 attention is the best of this package's own kernels over all rows and, for attention alone, PyTorch's SDPA where PyTorch
-is installed. The realised share is the speed-up by the ratio of the FLOP. Peak memory is what the process grew by.
+is installed. The realised share is the speed-up by the ratio of the FLOP.
 """
 
 import argparse
@@ -22,23 +22,12 @@ import ms_nsa
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 SIZE, STRIDE, BLOCK, COUNT, WINDOW = 32, 16, 64, 16, 512  # the layer's defaults
 KINDS = "forward", "gradient", "decode"
-COLUMNS = (
-    "kind",
-    "scope",
-    "length",
-    "sparse_s",
-    "dense_s",
-    "dense_by",
-    "flop_ratio",
-    "realised",
-    "sparse_mb",
-    "dense_mb",
-)
+COLUMNS = "kind", "scope", "length", "sparse_s", "dense_s", "dense_by", "flop_ratio", "realised"
 PAGE = 64
 
 
 class Row(NamedTuple):
-    """One line of the table: seconds of both, and memory that their calls took."""
+    """One line of the table: seconds of both."""
 
     kind: str
     scope: str
@@ -47,8 +36,6 @@ class Row(NamedTuple):
     dense: float
     dense_by: str
     flop_ratio: float
-    sparse_mb: float
-    dense_mb: float
 
     @property
     def realised(self):
@@ -56,7 +43,7 @@ class Row(NamedTuple):
 
     def values(self):
         numbers = [f"{value:.4g}" for value in (self.sparse, self.dense)]
-        rest = [f"{value:.4g}" for value in (self.flop_ratio, self.realised, self.sparse_mb, self.dense_mb)]
+        rest = [f"{value:.4g}" for value in (self.flop_ratio, self.realised)]
         return [self.kind, self.scope, self.length, *numbers, self.dense_by, *rest]
 
 
@@ -99,24 +86,15 @@ def flop_ratio(kind, scope, length, o):
     return (projections + per_row * dense.sum()) / (projections + per_row * sparse.sum())
 
 
-def resident(field):
-    for line in pathlib.Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    return float("nan")
-
-
 def measure(call, repeats):
-    """Median seconds, and MB that the resident peak grew by."""
+    """Median seconds."""
     call()
-    before = resident("VmRSS")
-    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts anew
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), resident("VmHWM") - before
+    return statistics.median(seconds)
 
 
 def tensor(rng, dtype, *shape):
@@ -224,13 +202,13 @@ def rows_of(length, o):
             "layer": layer_calls(kind, length, o), "attention": attention_calls(kind, length, o),
         }  # fmt: skip
         for scope, calls in scopes.items():
-            (sparse, sparse_mb), (dense, dense_mb) = (measure(call, o.repeats) for call in calls)
+            sparse, dense = (measure(call, o.repeats) for call in calls)
             by, other = "ms_nsa", sdpa_call(kind, length, o) if scope == "attention" else None
             if other is not None:
-                seconds, memory = measure(other, o.repeats)
+                seconds = measure(other, o.repeats)
                 if seconds < dense:
-                    dense, dense_mb, by = seconds, memory, "PyTorch SDPA"
-            yield Row(kind, scope, length, sparse, dense, by, flop_ratio(kind, scope, length, o), sparse_mb, dense_mb)
+                    dense, by = seconds, "PyTorch SDPA"
+            yield Row(kind, scope, length, sparse, dense, by, flop_ratio(kind, scope, length, o))
 
 
 def break_even(rows, kind, scope):

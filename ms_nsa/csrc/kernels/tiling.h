@@ -17,9 +17,9 @@ constexpr int kKeyTile = 64;
 // values are.
 constexpr int kForwardRows = 48;
 
-// The next block's rows are fetched while the last so many rows of the current block are computed: fetched
-// earlier (96, 144, all along), the chunk's own rows push them out of L2 again. Handing the fetches out
-// between register tiles instead of batches gained nothing.
+// The next block's rows are fetched while the last rows of the current block, this many, are computed:
+// fetched earlier (96, 144, all along), the chunk's own rows push them out of L2 again. Handing the fetches
+// out between register tiles instead of batches gained nothing.
 constexpr int kPrefetchRows = kForwardRows;
 
 // The rows of a chunk with more bytes than twice L2, and at most so many, are fetched a batch ahead: 12 % of
@@ -58,7 +58,7 @@ constexpr int64_t kBackwardTasks = 4;
 // Cache rows that decode scores and then weighs together, at most...
 constexpr int kDecodeRows = 64;
 
-// ...and for so many query heads of a kv head.
+// ...and for this number of query heads per kv head.
 constexpr int64_t DecodeRows(int64_t group) {
   return group <= 8 ? 16 : kDecodeRows;
 }
@@ -66,13 +66,13 @@ constexpr int64_t DecodeRows(int64_t group) {
 // Rows of the weighted sum between handing out prefetches.
 constexpr int64_t kWeightedRows = 16;
 
-// Decode works through a token's rows in parts of at least so many, whose results are then merged. The parts
+// Decode processes a token's rows in parts of at least this many; then it merges the results. The parts
 // follow from the token's own rows, so that its result does not depend on what else is in the batch; merging
 // costs next to nothing.
 constexpr int64_t kMinPartRows = 256;
 constexpr int64_t kMaxParts = 32;
 
-// A thread takes whole tokens where there are so many for each thread, single parts otherwise.
+// A thread takes whole tokens if there are at least this many per thread, otherwise single parts.
 constexpr int64_t kWholeItems = 8;
 
 // A decode call that reads less from the cache than this (about 20 us) runs on one thread.

@@ -219,8 +219,8 @@ class Backward {
   const PackedAttentionInputs& in_;
   const ChunkList chunks_;
   const int64_t owners_;  // (sequence, kv head) pairs
-  // dQ is the sum of so many shares, block b belonging to share b % parts_, in this order. That follows from
-  // the heads alone, so that a sequence's gradient does not depend on the batch.
+  // dQ is the sum of parts_ shares, in order; block b belongs to share b % parts_. The number depends only on
+  // the heads, so that a sequence's gradient does not depend on the batch.
   const int64_t parts_;
   const bool shared_;  // an owner's parts are tasks of their own
   const int64_t max_rows_, dq_size_, dk_stride_, dv_stride_;

@@ -107,7 +107,7 @@ class OperandSums {
 // keys' share of the surplus matters: at 0.25 and 0.75 single elements became worse.
 constexpr float kTopWeight = 0.9f;
 
-// An element of the top key is large if it is at least so many times what the other keys, at the top key's
+// An element of the top key is large if it is at least this many times what the other keys, at the top key's
 // root mean square, could set against it with their weights.
 constexpr float kLargeElement = 4.0f;
 

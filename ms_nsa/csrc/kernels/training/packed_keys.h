@@ -10,7 +10,7 @@
 namespace ms_nsa {
 namespace {
 
-// Values of so many keys are one operand: their sums are loaded and stored once for all of them.
+// The values of this many keys are one operand: their sums are loaded and stored once for all of them.
 constexpr int64_t kValueTile = 2 * kKeyTile;
 
 // The (sequence, kv head) pairs [first, end) of a call, whose operands are in memory together.
