@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks the operators on a device against the float64 reference, times them, and writes a report to send back.
 
-The cases are those of the project's tests: training forward and gradient, and paged inference, with every edge that
-they know. The exit status is 1 if one of them is off.
+The cases of selected attention are those of the project's tests: training forward and gradient, and paged inference,
+with every edge that they know. The other operators run one ragged batch each. The exit status is 1 if anything is off.
 
     python samples/04_check_device.py                       # on an NPU
     python samples/04_check_device.py --device-target CPU   # the same on the CPU
@@ -22,6 +22,8 @@ import ms_nsa
 from ms_nsa import backend
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))  # the shared cases
+
+import device_family
 
 from support import ASCEND, BARS, DTYPES, NAMED_CASES, random_paged_case, random_select_case
 from support.run_cells import attributes_of, check, forward_inputs, run_training, same_bits
@@ -100,6 +102,23 @@ def check_cases(report, args, dtype):
     report.table("---", "---", "---", "---")
     for tensor, (ratio, name) in worst.items():
         report.table(tensor, f"{ratio:.2e}", f"{BARS[dtype][KINDS.get(tensor, tensor)].rms:.0e}", name)
+    report.add()
+
+
+def check_family(report, dtype):
+    """The other operators, one ragged batch each."""
+    report.add(f"## {dtype}: the other operators")
+    report.table("operator", "RMS error of each tensor, as a fraction")
+    report.table("---", "---")
+    try:
+        for operator, comparisons in device_family.comparisons(dtype):
+            for name, found in comparisons.items():
+                if found.failure:
+                    report.fail(f"{operator}, {dtype}", AssertionError(f"{name} {found.failure}"))
+            ratios = (f"{name} {found.rms_ratio:.2e}" for name, found in comparisons.items())
+            report.table(operator, ", ".join(ratios))
+    except Exception as error:  # as above
+        report.fail(f"the other operators, {dtype}", error)
     report.add()
 
 
@@ -191,7 +210,9 @@ def time_calls(report, args, dtype):
     decoding = f"B = {args.sequences}, kv {args.kv_length}, the same heads and blocks, pages of 128"
     report.table("call", "milliseconds", "shape")
     report.table("---", "---", "---")
-    for make, shape in ((training_call, training), (decoding_call, decoding)):
+    family = f"T = {args.tokens}, N2 = 4, G = 4, D 192/128, windows of 32 every 16, 16 blocks of 64, window 512"
+    others = (lambda args, dtype: device_family.timed_calls(args.tokens, dtype)), family
+    for make, shape in ((training_call, training), others, (decoding_call, decoding)):
         try:
             for name, call in make(args, dtype).items():
                 report.table(name, f"{milliseconds(call, args.repeats):.3f}", f"{shape}, {dtype}")
@@ -208,6 +229,7 @@ def main():
     environment(report, args.device_target)
     for dtype in args.dtypes:
         check_cases(report, args, dtype)
+        check_family(report, dtype)
         try:
             check_repeats(report, dtype)
             check_debugging(report, dtype)

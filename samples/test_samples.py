@@ -169,8 +169,12 @@ def test_device_check_writes_a_report(tmp_path):
     assert set(errors) == {"attention_out", "softmax_max", "softmax_sum", "dq", "dk", "dv"}
     assert all(0 < error < 6e-3 for error in errors.values())
     assert [row[0] for row in rows if "D 192/128" in row[-1] or "pages of 128" in row[-1]] == [
-        "forward", "gradient", "decode"
+        "forward", "gradient", "compression", "compressed attention", "window", "decode"
     ]  # fmt: skip
+    op_info = (SAMPLES.parent / "op_info").glob("*.json")
+    on_ascend = {path.stem for path in op_info if '"ascend_name"' in path.read_text()}
+    others = {row[0] for row in rows if row[0].startswith("Nsa")}
+    assert others == on_ascend - {"NsaSelectAttention", "NsaSelectAttentionGrad", "NsaSelectedAttentionInfer"}
     assert "bfloat16: five runs are bitwise the same" in report
     for kind in ("NsaSelectAttention", "NsaSelectedAttentionInfer"):
         assert f"bfloat16: {kind} names an index out of range" in report
