@@ -89,8 +89,8 @@ def test_batches_with_padding():
     for number, length in enumerate((20, 9)):
         other.cache.extend(number, length)
     found = other(Tensor(x), *other.cache.block_tables([0, 1]), (20, 9), [20, 9]).asnumpy()
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found[1, :9], expected[1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found[1, :9], expected[1], rtol=1e-5, atol=1e-5)
 
 
 def test_exported_models_decode(tmp_path):
