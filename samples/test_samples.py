@@ -107,6 +107,7 @@ def test_paged_decoding_generates_text_and_agrees_with_training(trained):
     assert [piece.split(" goes on:")[0] for piece in pieces[1:4]] == [repr("A"), repr(LONG_PROMPT), repr("def f(")]
     difference = float(re.search(r"largest difference (\S+)", stdout).group(1))
     assert 0 < difference < 1e-4
+    assert re.search(r"(100\.00|99\.\d\d)% the same", stdout)
     generated = [piece.split(" goes on:\n")[1].rstrip("\n") for piece in pieces[1:4]]
     assert all(20 < len(text) <= 40 for text in generated) and len(set(generated)) == 3
     assert "paged decoding equals training" in stdout
