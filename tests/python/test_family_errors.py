@@ -28,7 +28,10 @@ def in_graph_mode():
     """Of what is refused after the Cell was made and before it runs, one call per operator and rule; most are slow."""
     seen = set()
     for number, call in enumerate(CALLS):
-        made_before = call.attributes == GOOD[call.operator][0]  # otherwise its constructor may refuse, in no mode
+        # Wrong attributes are refused by the constructor, which knows no mode.
+        made_before = call.attributes == GOOD[call.operator][0]
+            call.attributes == GOOD[call.operator][0]
+        )  # wrong attributes fail in the constructor, before any mode
         if call.by_kernel or call.rule in seen or not made_before:
             continue
         seen.add(call.rule)
