@@ -30,8 +30,6 @@ def in_graph_mode():
     for number, call in enumerate(CALLS):
         # Wrong attributes are refused by the constructor, which knows no mode.
         made_before = call.attributes == GOOD[call.operator][0]
-            call.attributes == GOOD[call.operator][0]
-        )  # wrong attributes fail in the constructor, before any mode
         if call.by_kernel or call.rule in seen or not made_before:
             continue
         seen.add(call.rule)
