@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows into pages: where those of a call go, and the writer. MindSpore's scatter lacks bfloat16 on the CPU; on Ascend it
-writes (layer_on_ascend)."""
+"""Rows into pages: where those of a call go, and the writer. MindSpore's scatter lacks bfloat16 on the CPU; on Ascend
+it writes (layer_on_ascend)."""
 
 from ms_nsa import cells, checks, layer_on_ascend, refused_gradients
 
