@@ -52,7 +52,9 @@ def rendered(readme):
     block = f"<!-- op_info -->\n{table(readme)}\n<!-- /op_info -->"
     text = re.sub(r"<!-- op_info -->.*?<!-- /op_info -->", lambda _: block, text, flags=re.DOTALL)
     speed = f"<!-- speed -->\n{speed_table.text(readme)}\n<!-- /speed -->"
-    return re.sub(r"<!-- speed -->.*?<!-- /speed -->", lambda _: speed, text, flags=re.DOTALL)
+    text = re.sub(r"<!-- speed -->.*?<!-- /speed -->", lambda _: speed, text, flags=re.DOTALL)
+    family = f"<!-- family -->\n{speed_table.family_text(readme)}\n<!-- /family -->"
+    return re.sub(r"<!-- family -->.*?<!-- /family -->", lambda _: family, text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
