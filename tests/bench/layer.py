@@ -3,7 +3,8 @@
 
 Forward, forward with gradient, and one step of decoding; with projections ("layer") and without ("attention"). Dense
 attention is the best of this package's own kernels over all rows and, for attention alone, PyTorch's SDPA where PyTorch
-is installed. The realised share is the speed-up by the ratio of the FLOP.
+is installed. The realised share is the speed-up by the ratio of the FLOP. Memory is that of
+one call with projections, in a process of its own.
 """
 
 import argparse
@@ -18,12 +19,20 @@ import mindspore as ms
 import numpy as np
 
 import ms_nsa
+from bench import layer_memory
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 SIZE, STRIDE, BLOCK, COUNT, WINDOW = 32, 16, 64, 16, 512  # the layer's defaults
+SIZES = "head_num", "group", "head_dim", "hidden_size", "batch", "dtype"
 KINDS = "forward", "gradient", "decode"
-COLUMNS = "kind", "scope", "length", "sparse_s", "dense_s", "dense_by", "flop_ratio", "realised"
+COLUMNS = (
+    *("kind", "scope", "length", "sparse_s", "dense_s", "dense_by", "flop_ratio", "realised"),
+    *("sparse_mb", "dense_mb"),
+)
 PAGE = 64
+NOT_MEASURED = float("nan"), float("nan")
+LONG_CALL = 5  # seconds
+SDPA_LENGTH = 8192  # to which PyTorch is asked; its share of the best only falls with length
 
 
 class Row(NamedTuple):
@@ -36,6 +45,8 @@ class Row(NamedTuple):
     dense: float
     dense_by: str
     flop_ratio: float
+    sparse_mb: float
+    dense_mb: float
 
     @property
     def realised(self):
@@ -43,7 +54,7 @@ class Row(NamedTuple):
 
     def values(self):
         numbers = [f"{value:.4g}" for value in (self.sparse, self.dense)]
-        rest = [f"{value:.4g}" for value in (self.flop_ratio, self.realised)]
+        rest = [f"{value:.4g}" for value in (self.flop_ratio, self.realised, self.sparse_mb, self.dense_mb)]
         return [self.kind, self.scope, self.length, *numbers, self.dense_by, *rest]
 
 
@@ -87,8 +98,11 @@ def flop_ratio(kind, scope, length, o):
 
 
 def measure(call, repeats):
-    """Median seconds."""
+    """Median seconds; long calls are repeated once."""
+    start = time.perf_counter()
     call()
+    if time.perf_counter() - start > LONG_CALL:
+        repeats = 1
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -195,20 +209,36 @@ def sdpa_call(kind, length, o):
     return call
 
 
+def calls_of(kind, scope, length, o):
+    """Calls of the sparse and of the dense one."""
+    if kind == "decode":
+        return decode_calls(length, o)
+    return (layer_calls if scope == "layer" else attention_calls)(kind, length, o)
+
+
 def rows_of(length, o):
     """All lines of one length."""
     for kind in o.kinds:
-        scopes = {"layer": decode_calls(length, o)} if kind == "decode" else {
-            "layer": layer_calls(kind, length, o), "attention": attention_calls(kind, length, o),
-        }  # fmt: skip
-        for scope, calls in scopes.items():
-            sparse, dense = (measure(call, o.repeats) for call in calls)
-            by, other = "ms_nsa", sdpa_call(kind, length, o) if scope == "attention" else None
+        for scope in ("layer",) if kind == "decode" else ("layer", "attention"):
+            sparse, dense = (measure(call, o.repeats) for call in calls_of(kind, scope, length, o))
+            by, other = "ms_nsa", None
+            if scope == "attention" and length <= SDPA_LENGTH:
+                other = sdpa_call(kind, length, o)
             if other is not None:
                 seconds = measure(other, o.repeats)
                 if seconds < dense:
                     dense, by = seconds, "PyTorch SDPA"
-            yield Row(kind, scope, length, sparse, dense, by, flop_ratio(kind, scope, length, o))
+            extra = megabytes(kind, length, o) if scope == "layer" else NOT_MEASURED
+            yield Row(kind, scope, length, sparse, dense, by, flop_ratio(kind, scope, length, o), *extra)
+
+
+def megabytes(kind, length, o):
+    """Memory of a call of the sparse and of the dense layer."""
+    if kind == "decode" or o.no_memory:
+        return NOT_MEASURED
+    sizes = [word for name in SIZES for word in ("--" + name.replace("_", "-"), str(getattr(o, name)))]
+    extra = (layer_memory.in_fresh_process(kind, "layer", which, length, sizes) for which in ("sparse", "dense"))
+    return [size / 2**20 for size in extra]
 
 
 def break_even(rows, kind, scope):
@@ -222,15 +252,36 @@ def break_even(rows, kind, scope):
 def draw(rows, path):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4), layout="tight")
-    for axes, kind in zip(figure.subplots(1, 3), KINDS):
+    measured = {}
+    for kind in KINDS:
         chosen = [row for row in rows if (row.kind, row.scope) == (kind, "layer")]
-        for name in ("sparse", "dense"):
-            axes.plot([row.length for row in chosen], [getattr(row, name) for row in chosen], "o-", label=name)
-        axes.set(xlabel="tokens", ylabel="seconds", title=f"layer, {kind}", xscale="log", yscale="log")
+        measured[f"layer, {kind}", "seconds"] = [(row.length, row.sparse, row.dense) for row in chosen]
+        with_memory = [(row.length, row.sparse_mb, row.dense_mb) for row in chosen if row.sparse_mb > 0]
+        if kind == "gradient" and with_memory:
+            measured["layer, memory of a gradient", "MB"] = with_memory
+    figure = Figure(figsize=(3.6 * len(measured), 4), layout="tight")
+    for axes, ((title, unit), points) in zip(figure.subplots(1, len(measured)), measured.items()):
+        for at, name in enumerate(("sparse", "dense"), 1):
+            axes.plot([point[0] for point in points], [point[at] for point in points], "o-", label=name)
+        axes.set(xlabel="tokens", ylabel=unit, title=title, xscale="log", yscale="log")
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=110)
+
+
+def markdown(rows):
+    """The table of the README, of calls with projections."""
+    lines = ["| tokens | forward | gradient | decode, 8 sequences | memory of a gradient |", "| --- " * 5 + "|"]
+    for length in sorted({row.length for row in rows}):
+        found = {row.kind: row for row in rows if (row.length, row.scope) == (length, "layer")}
+        cells = [
+            f"{row.sparse * 1000:.3g} / {row.dense * 1000:.3g} ms, {row.realised:.0%}" if row else ""
+            for row in map(found.get, KINDS)
+        ]
+        gradient = found.get("gradient")
+        cells.append(f"{gradient.sparse_mb:.0f} / {gradient.dense_mb:.0f} MB" if gradient else "")
+        lines.append(f"| {length} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def parse(arguments):
@@ -244,6 +295,7 @@ def parse(arguments):
     parser.add_argument("--batch", type=int, default=8, help="sequences of decoding")
     parser.add_argument("--dtype", default="bfloat16", choices=("float16", "bfloat16", "float32"))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--no-memory", action="store_true", help="leave out the memory of calls")
     parser.add_argument("--output", type=pathlib.Path, default=RESULTS)
     return parser.parse_args(arguments)
 
@@ -261,4 +313,5 @@ def main(arguments=None):
     with (o.output / "layer.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *(row.values() for row in rows)])
     draw(rows, o.output / "layer.png")
+    print(markdown(rows))
     return 0

@@ -17,7 +17,7 @@ from bench.cases import BACKWARD, FORWARD, TrainingCase
 
 WORKSPACE_BYTES = 8 << 20
 # Memory that the C library keeps from freed arrays would hide what a call takes.
-_FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 _STATUS = pathlib.Path("/proc/self/status")
 
 
@@ -38,15 +38,15 @@ def memory_cases():
 def extra_in_fresh_process(case):
     """Bytes above inputs and outputs, measured in a process of its own."""
     command = [sys.executable, "-m", "bench.memory", case.operator, str(case.t1), str(case.t2)]
-    run = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **_FREE_AT_ONCE})
+    run = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **FREE_AT_ONCE})
     return json.loads(run.stdout.splitlines()[-1])["extra_bytes"]
 
 
-def _status_bytes(name):
+def status_bytes(name):
     return 1024 * int(re.search(rf"^{name}:\s*(\d+) kB", _STATUS.read_text(), flags=re.MULTILINE).group(1))
 
 
-def _reset_peak():
+def reset_peak():
     """Sets VmHWM to the present resident size."""
     pathlib.Path("/proc/self/clear_refs").write_text("5")
 
@@ -60,10 +60,10 @@ def extra_bytes(operator, t1, t2):
     case = TrainingCase("memory", operator, 4, t1=t1, t2=t2)
     made = inputs.select_inputs(case)
     call = operators.make_call(case, made)
-    _reset_peak()
-    before = _status_bytes("VmRSS")
+    reset_peak()
+    before = status_bytes("VmRSS")
     results = operators.as_arrays(call())
-    return _status_bytes("VmHWM") - before - sum(result.nbytes for result in results)
+    return status_bytes("VmHWM") - before - sum(result.nbytes for result in results)
 
 
 def main():

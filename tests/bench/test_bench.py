@@ -2,6 +2,7 @@
 """The benchmark itself: its counts, its gate, its peaks and what it writes, at sizes of milliseconds."""
 
 import csv
+import re
 import struct
 from dataclasses import replace
 
@@ -248,16 +249,28 @@ def test_calls_beside_other_work_do_not_count(monkeypatch):
     assert (timing.seconds, timing.peak, timing.disturbed) == ([2.0, 3.0, 4.0], [100], True)
 
 
+SMALL_LAYER = ("--head-num", "4", "--group", "2", "--head-dim", "16", "--hidden-size", "32", "--batch", "2")
+
+
 def test_the_layer_against_dense_attention(tmp_path, capsys):
-    small = ("--head-num", "4", "--group", "2", "--head-dim", "16", "--hidden-size", "32", "--batch", "2")
     from bench import __main__ as command
 
-    assert command.main(["layer", "--lengths", "64", "128", "--repeats", "1", *small, "--output", str(tmp_path)]) == 0
+    options = ("--repeats", "1", "--no-memory", *SMALL_LAYER, "--output", str(tmp_path))
+    assert command.main(["layer", "--lengths", "64", "128", *options]) == 0
     lines = (tmp_path / "layer.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * 5 and lines[0].startswith("kind,scope,length")
     assert all(float(line.split(",")[3]) > 0 for line in lines[1:])
     assert (tmp_path / "layer.png").is_file()
-    assert "faster than dense from" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "faster than dense from" in printed
+    assert re.search(r"^\| 128 \| \S+ / \S+ ms, \d+% \|", printed, flags=re.MULTILINE)
+
+
+def test_memory_of_the_layer_counts_its_results():
+    from bench import layer_memory
+
+    extra = layer_memory.in_fresh_process("forward", "layer", "sparse", 8192, SMALL_LAYER)
+    assert 8192 * 32 * 2 < extra < 200 << 20  # x in bfloat16, and what is made of it
 
 
 def test_the_family_against_its_peaks(tmp_path, monkeypatch):
