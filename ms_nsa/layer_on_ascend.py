@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the layer takes of MindSpore's own operators on Ascend, in the place of operators that only the CPU library has.
+"""MindSpore's own operators that the layer uses on Ascend instead of those that only the CPU library has.
 
-MindSpore's MatMul and scatter have all dtypes there. Nothing is checked and nothing raises, as in the kernels: a token
-or window without a page is written nowhere.
+MindSpore's MatMul and scatter support every dtype there. As in the kernels, nothing is checked and nothing raises: a
+token or window without a page is not written.
 """
 
 import mindspore as ms
@@ -17,7 +17,7 @@ def in_use():
 
 
 class Project(nn.Cell):
-    """In the place of NsaProject."""
+    """Replaces NsaProject."""
 
     def __init__(self):
         super().__init__()
@@ -28,7 +28,7 @@ class Project(nn.Cell):
 
 
 class PageSlots(nn.Cell):
-    """In the place of NsaPageSlots."""
+    """Replaces NsaPageSlots."""
 
     def __init__(self, layout, cache, compress_block_size, compress_stride):
         super().__init__()
@@ -58,7 +58,7 @@ class PageSlots(nn.Cell):
         )
 
     def _tokens(self, tokens, q_len):
-        """Of each token row its sequence, its number among the new ones there, and whether it is one of these."""
+        """For each token row: its sequence, its index among the new tokens of that sequence, and whether it is a new token."""
         batch = q_len.shape[0]
         if not self.packed:
             row = ops.arange(batch * tokens.shape[1]).astype(ms.int32)
@@ -71,11 +71,11 @@ class PageSlots(nn.Cell):
         return sequence, row - ops.gather(ends - q_len, sequence, 0), row < ends[batch - 1]
 
     def _windows(self, rows):
-        """Windows of that many rows."""
+        """The number of windows in that many rows."""
         return ops.maximum(rows - self.size + self.stride, 0) // self.stride
 
     def _slots(self, table, pages, sequence, row, real):
-        """Where rows of sequences lie; -1 for what is not real, and where the table has no page."""
+        """The slots of rows of sequences; -1 for what is not real, and where the table has no page."""
         columns = table.shape[1]
         block = row // self.page_rows
         at = sequence * columns + ops.clamp(block, 0, columns - 1)
@@ -86,7 +86,7 @@ class PageSlots(nn.Cell):
 
 
 class WritePages(nn.Cell):
-    """In the place of NsaWritePages."""
+    """Replaces NsaWritePages."""
 
     def __init__(self, cache_layout):
         super().__init__()
@@ -97,8 +97,8 @@ class WritePages(nn.Cell):
         return ops.depend(lengths, written)
 
     def _write(self, pages, rows, slots):
-        """A dropped row becomes another copy of the first that is not, or, without any, of what slot 0 holds: scatter
-        knows no row that is written nowhere, and equal ones in one place may come in any order."""
+        """Scatter cannot drop a row, so a dropped row writes what its slot gets anyway: it becomes a copy of the first
+        row that is kept, in the same slot, or, if none is kept, of what slot 0 holds already."""
         kept = slots >= 0
         some = kept.any()
         first = ops.argmax(kept.astype(ms.int32), 0).reshape((1,))

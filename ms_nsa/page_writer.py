@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows into pages: where those of a call go, and the writer. MindSpore's scatter lacks bfloat16 on the CPU; on Ascend
-it writes (layer_on_ascend)."""
+the layer uses it (layer_on_ascend)."""
 
 from ms_nsa import cells, checks, layer_on_ascend, refused_gradients
 
@@ -50,11 +50,11 @@ class NsaWritePages(cells.OperatorCell):
 
 
 def make_page_slots(layout, cache, compress_block_size, compress_stride):
-    """What finds the slots on the device in use."""
+    """The Cell that finds slots, for the device in use."""
     cell = layer_on_ascend.PageSlots if layer_on_ascend.in_use() else NsaPageSlots
     return cell(layout, cache, compress_block_size, compress_stride)
 
 
 def make_page_writer(cache_layout):
-    """What writes pages on the device in use."""
+    """The Cell that writes pages, for the device in use."""
     return layer_on_ascend.WritePages(cache_layout) if layer_on_ascend.in_use() else NsaWritePages(cache_layout)

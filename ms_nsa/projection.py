@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Projections of the layer: products with a weight in every dtype on the CPU, a row of which depends on no other row.
 
-MindSpore's own MatMul has neither: it lacks bfloat16 there, and a row's bits depend on the number of rows. On Ascend it
-multiplies all the same (layer_on_ascend).
+MindSpore's own MatMul has neither: it lacks bfloat16 there, and a row's bits depend on the number of rows. On Ascend the
+layer uses it nevertheless (layer_on_ascend).
 """
 
 import mindspore as ms
@@ -49,7 +49,7 @@ class NsaProject(cells.OperatorCell):
 
 
 def make_project():
-    """What multiplies on the device in use."""
+    """The product for the device in use."""
     return layer_on_ascend.Project() if layer_on_ascend.in_use() else NsaProject()
 
 
