@@ -58,7 +58,7 @@ class PageSlots(nn.Cell):
         )
 
     def _tokens(self, tokens, q_len):
-        """For each token row: its sequence, its index among the new tokens of that sequence, and whether it is a new token."""
+        """For each token row: its sequence, its index among the new tokens there, and whether it is one of them."""
         batch = q_len.shape[0]
         if not self.packed:
             row = ops.arange(batch * tokens.shape[1]).astype(ms.int32)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Projections of the layer: products with a weight in every dtype on the CPU, a row of which depends on no other row.
 
-MindSpore's own MatMul has neither: it lacks bfloat16 there, and a row's bits depend on the number of rows. On Ascend the
-layer uses it nevertheless (layer_on_ascend).
+MindSpore's own MatMul has neither: it lacks bfloat16 there, and a row's bits depend on the number of rows. On Ascend
+the layer uses it nevertheless (layer_on_ascend).
 """
 
 import mindspore as ms
