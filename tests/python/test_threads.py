@@ -3,7 +3,7 @@
 
 The calls at once come from threads of C++ and from a graph's independent nodes, not from Python threads: MindSpore 2.10
 itself gives wrong results or ends with a segmentation fault when two Python threads call any operators on the CPU at
-once, be it `Tensor.add` on tensors of their own, in PyNative and in Graph mode.
+once, even `Tensor.add` on tensors of their own, in PyNative and in Graph mode.
 """
 
 import ml_dtypes
