@@ -34,6 +34,7 @@ struct AttentionParams {
   int32_t statistics;      // forward: softmax_max and softmax_sum are wanted
   int32_t token_mask;      // paged: atten_mask is one of each sequence, over its new tokens
   int32_t heads_first;     // paged: a page is [N2, rows, D], not [rows, N2, D]
+  int32_t piece_tiles;     // gradient: what writing and adding a piece's gradients costs is spread over these
   float scale_value;
   float weight_scale;  // bfloat16: what the cube multiplies are weights times this, a power of 2, so that
                        // sums of values near the largest finite number stay finite

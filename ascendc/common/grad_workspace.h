@@ -17,8 +17,6 @@ constexpr int32_t kGrowing = (kL0cTotal - kPasses * kPassBytes) / 4;  // floats
 constexpr int32_t kL1Slots =
     kPreload + 2;  // one more than tiles in flight, so that loads wait for none of them
 
-constexpr int32_t kPieceTiles = 8;  // what writing and adding a piece's gradients costs is spread over these
-
 MS_NSA_FN int32_t StripsOf(const AttentionParams& p) {
   const int32_t most = Min(RoundDown(kGrowing / (p.d1 + p.d2), 16), kColumns);
   return CeilDiv(p.select_block_size, most);
@@ -26,14 +24,14 @@ MS_NSA_FN int32_t StripsOf(const AttentionParams& p) {
 
 MS_NSA_FN TileCut GradCut(const AttentionParams& p) {
   const int32_t strips = StripsOf(p);
-  return {RoundUp(CeilDiv(p.select_block_size, strips), 16), strips, kPieceTiles, true};
+  return {RoundUp(CeilDiv(p.select_block_size, strips), 16), strips, p.piece_tiles, true};
 }
 
 // Pieces that a segment may have: each begins a strip that somebody selects, or follows a full one.
 MS_NSA_FN int64_t MostPieces(const AttentionParams& p) {
   const int64_t entries = int64_t{p.segment_tokens} * p.kv_heads * p.select_block_count;
   const int64_t blocks = Min(p.kv_heads * p.max_blocks, entries);
-  return StripsOf(p) * (blocks + entries / (TokensOfTile(p) * kPieceTiles));
+  return StripsOf(p) * (blocks + entries / (TokensOfTile(p) * p.piece_tiles));
 }
 
 MS_NSA_FN bool HasStatisticsGrad(const AttentionParams& p) {
@@ -45,7 +43,7 @@ struct GradArea {    // of segments with this parity; what is of earlier segment
   int64_t counts;    // likewise, but kept one segment longer
   int64_t deltas;    // float [tokens][heads][8], grad times attention_out of each row
   int64_t tops;      // [tokens][heads][kTopFloats], if a statistic has a gradient: see statistics_grad.h
-  int64_t sums;      // float [entries][strips][group][d1], query gradients
+  int64_t sums;      // float [entries][strips][group][d1] in the rule's order, query gradients
   int64_t pieces;    // float [MostPieces][strip_rows][d1], then [strip_rows][d2], key and value gradients
   int64_t key_sums;  // float [kv_heads][kv_rows][d1], from earlier segments of a sequence
   int64_t value_sums;  // likewise [d2]

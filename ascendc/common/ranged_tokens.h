@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // For the gradient, what tokens of a segment see by the rules of dense_ranges.h, in terms of the block-outer
-// schedule: a block is a strip of key rows, a slot of a token one of the blocks that its range touches.
+// schedule: a block is a strip of key rows, a slot of a token one of the blocks that its range touches, the
+// same for all tokens: its number modulo the slots, as no range touches more blocks than there are slots.
 #pragma once
 
 #include "block_workspace.h"
@@ -27,13 +28,23 @@ class RangedSegmentWalk {
       if (!spans_.Next(span_)) return false;
       index_ = 0;
     }
-    const int64_t tokens = Min<int64_t>(params_.attention.segment_tokens, span_.q_len - index_);
+    const int64_t tokens = Min(MostTokens(), span_.q_len - index_);
     segment = {span_.row + index_, tokens, index_, span_.q_len, span_.key_len, span_.key_row, span_.raw_len};
     index_ += tokens;
     return true;
   }
 
  private:
+  // The last segments of all become smaller: what the cores still have to add of the very last, nothing
+  // hides.
+  MS_NSA_FN int64_t MostTokens() const {
+    const AttentionParams& p = params_.attention;
+    const bool last = p.tokens > p.segment_tokens && span_.row + span_.q_len == p.tokens;
+    if (!last) return p.segment_tokens;
+    const int64_t half = CeilDiv<int64_t>(span_.q_len - index_, 2), least = CeilDiv(p.segment_tokens, 4);
+    return Min<int64_t>(Max(half, least), p.segment_tokens);
+  }
+
   const DenseParams& params_;
   SpanWalk<Lengths> spans_;
   Span span_{};
@@ -87,12 +98,12 @@ class RangedIndex {
   }
   MS_NSA_FN uint64_t Word(int64_t unit, int32_t number) const {
     const int64_t block = unit % blocks_, stride = SlotStride(params_.attention),
-                  start = int64_t{number} * 64;
+                  start = int64_t{number} * 64, slot = block % params_.attention.select_block_count;
     const TokenRange tokens = TokensOfBlock(params_, segment_, block);
     uint64_t word = 0;
     for (int64_t token = Max(start / stride, tokens.first); token < tokens.end && token * stride < start + 64;
          ++token) {
-      const int64_t bit = token * stride + block - FirstBlock(params_, segment_, token) - start;
+      const int64_t bit = token * stride + slot - start;
       if (bit >= 0 && bit < 64) word |= uint64_t{1} << bit;
     }
     return word;

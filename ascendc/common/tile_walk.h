@@ -206,10 +206,10 @@ class TileWalk {
       left_ = 0;
       return false;
     }
-    const bool hides = tile.hidden != 0;
-    tile.first = fresh_ || hides || hid_;  // hidden rows are cleared in L1: nobody else can use those
+    const bool hides = tile.hidden != 0;  // hidden rows are cleared in L1: nobody else can use those
+    tile.first = hides || current_ != loaded_;
     if (tile.first) ++unit_ordinal_;
-    hid_ = hides;
+    loaded_ = hides ? -1 : current_;
     tile.ordinal = ordinal_++;
     tile.unit_ordinal = unit_ordinal_;
     Open(tile);
@@ -241,7 +241,8 @@ class TileWalk {
   int64_t piece_ = 0, last_piece_ = 0, left_ = 0;  // its next piece, the end of this core's, entries left
   int64_t piece_number_ = 0;
   int64_t ordinal_ = 0, unit_ordinal_ = -1;
-  bool fresh_ = false, hid_ = false;
+  int64_t loaded_ = -1;  // the unit whose key and value the tile before has, whole
+  bool fresh_ = false;
   int32_t word_number_ = 0;
   uint64_t word_ = 0;
 };

@@ -15,8 +15,13 @@ namespace {
 constexpr int64_t kSegmentBytes = int64_t{64} << 20, kMostSegmentBytes = int64_t{256} << 20;
 constexpr int64_t kSharingTokens = 512;
 
-// The parts of the last segment are added with the cubes idle.
-constexpr int64_t kFewestSegments = 8;
+// Between segments the cubes wait; the parts of the last, which is a quarter of one, are added with them
+// idle.
+constexpr int64_t kFewestSegments = 4;
+
+// Cores share a segment in pieces: of many small ones each gets about as many. What they add is hidden behind
+// MTE1.
+constexpr int32_t kPieceTiles = 4;
 
 constexpr int64_t kFlagBytes = 32, kFlagRows = 64;  // of key_check.h
 
@@ -67,6 +72,7 @@ Plan TileRangedGrad(const Operator& op, AttentionShapes shapes, DenseParams d, i
   d.kv_lens_given = !op.actual_seq_kvlen.absent();
   d.raw_rows = window ? op.T2 : op.T1;
   p.segment_tokens = SegmentTokens(d);
+  p.piece_tiles = kPieceTiles;
   p.max_blocks = MostBlocks(d);
   const GradArea area = GradAreaOf(p, 0);
   return MakePlan(d, aic_cores, area.cores + aic_cores * area.core_bytes);

@@ -20,6 +20,9 @@ constexpr int64_t kSharing = 4;  // tokens a block
 // tokens to share a block.
 constexpr int64_t kFewestSegments = 8, kSharingTokens = 128;
 
+// FIX and the AIVs' loads are the bound, to which pieces add.
+constexpr int32_t kPieceTiles = 8;
+
 int32_t SegmentTokens(const AttentionParams& p) {
   const int64_t token_bytes = int64_t{p.group} * p.d1 * 4 * p.kv_heads * p.select_block_count * StripsOf(p);
   const int64_t blocks = p.max_blocks / std::max<int64_t>(p.batch, 1);
@@ -44,6 +47,7 @@ Tiling TileSelectGrad(const SelectShapes& s, int32_t aic_cores) {
   tiling.params = PackedParams(s);
   AttentionParams& p = tiling.params;
   p.segment_tokens = SegmentTokens(p);
+  p.piece_tiles = kPieceTiles;
   tiling.block_dim = aic_cores;
   const GradArea area = GradAreaOf(p, 0);
   tiling.workspace_bytes = area.cores + tiling.block_dim * area.core_bytes;

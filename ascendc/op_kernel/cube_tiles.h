@@ -39,6 +39,29 @@ __aicore__ inline void LoadRows(const AscendC::LocalTensor<T>& tile,
     AscendC::DataCopy(tile[row * kCube], rows_in_gm[row * stride], copy);
 }
 
+// As LoadRows with a dense stride, to a tile of slabs: 16 rows after the other, each slab a zN of its own.
+// Such a tile goes to L0A in one instruction, and turned to L0B in one, where LoadLeft and LoadRight take one
+// for 16 rows.
+template <class T>
+__aicore__ inline void LoadSlabs(const AscendC::LocalTensor<T>& tile,
+                                 const AscendC::GlobalTensor<T>& rows_in_gm, int32_t rows, int32_t width,
+                                 int32_t stride) {
+  const int32_t whole = rows / kCube, rest = rows % kCube;
+  AscendC::Nd2NzParams copy;
+  copy.ndNum = whole;
+  copy.nValue = kCube;
+  copy.dValue = width;
+  copy.srcNdMatrixStride = kCube * stride;
+  copy.srcDValue = stride;
+  copy.dstNzC0Stride = kCube;
+  copy.dstNzNStride = 1;
+  copy.dstNzMatrixStride = kCube * width;
+  if (whole > 0) AscendC::DataCopy(tile, rows_in_gm, copy);
+  copy.ndNum = 1;
+  copy.nValue = rest;
+  if (rest > 0) AscendC::DataCopy(tile[whole * kCube * width], rows_in_gm[whole * kCube * stride], copy);
+}
+
 // Zeros rows [first, last) of a zN tile.
 template <class T>
 __aicore__ inline void ClearRows(const AscendC::LocalTensor<T>& tile, int32_t first, int32_t last,
@@ -81,7 +104,7 @@ __aicore__ inline void LoadLeft(const AscendC::LocalTensor<T>& l0a, const Ascend
 
 // The fractals of a zN tile in the same order, each turned. In L0A this is the transpose as zZ; in L0B it is
 // 16 columns after the other, each as an nZ of its own: one instruction, where LoadRight takes one for 16
-// rows.
+// rows. Those of a tile of slabs make the whole tile as nZ in L0B.
 template <class T>
 __aicore__ inline void LoadTurned(const AscendC::LocalTensor<T>& l0, const AscendC::LocalTensor<T>& tile,
                                   int32_t tile_rows, int32_t columns) {

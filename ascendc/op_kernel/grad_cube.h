@@ -138,9 +138,8 @@ class GradCube {
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kRows + slot);
     if (tile.first) LoadStrip(tile);
     AscendC::CrossCoreWaitFlag(kRowsReady);
-    LoadRows(QueryTile(slot), exchange_->queries[row * RowStride(p_.d1)], m, p_.d1, RowStride(p_.d1),
-             left_rows);
-    LoadRows(GradTile(slot), exchange_->grads[row * RowStride(p_.d2)], m, p_.d2, RowStride(p_.d2), left_rows);
+    LoadSlabs(QueryTile(slot), exchange_->queries[row * RowStride(p_.d1)], m, p_.d1, RowStride(p_.d1));
+    LoadSlabs(GradTile(slot), exchange_->grads[row * RowStride(p_.d2)], m, p_.d2, RowStride(p_.d2));
     ClearSecondRow(QueryTile(slot), m, p_.d1, left_rows);
     ClearSecondRow(GradTile(slot), m, p_.d2, left_rows);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kRows + slot);
@@ -184,7 +183,7 @@ class GradCube {
                                const L1Tile& left, const L1Tile& right, int32_t width) {
     const int32_t columns = RoundUp(tile.block_rows, kCube), m = tile.tokens * p_.group;
     AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kPass + pass_);
-    panels_.TimesTransposed(PassTile(), left, LeftRows(tile), right, columns, m, width);
+    panels_.SlabsTimesTransposed(PassTile(), left, LeftRows(tile), right, columns, m, width);
     Pass();
     StoreProduct(scores[TileOffset(tile)], PassTile(), LeftRows(tile), m, columns, cut_.strip_rows);
     Passed();
@@ -233,11 +232,13 @@ class GradCube {
   }
 
   __aicore__ inline void StoreQueryGrads(const Tile& tile, int32_t column, int32_t columns) {
-    for (int32_t i = 0; i < tile.tokens; ++i) {
+    for (int32_t i = 0, count = 0; i < tile.tokens; i += count) {
       const int32_t token = tile.entries[i] / SlotStride(p_), slot = tile.entries[i] % SlotStride(p_);
-      const int64_t place = QueryGradOf(p_, token, tile.head, slot, tile.strip);
+      const int64_t part = int64_t{slot} * StripsOf(p_) + tile.strip;
+      const int64_t place = Rule::FirstPart(p_, token, tile.head) + part * Rule::PartStep(p_);
+      count = Rule::kTokensTouch ? NeighboursOf(p_, tile, i, tile.tokens - i) : 1;
       StoreProduct(exchange_->sums[place * p_.group * p_.d1 + column], PassTile()[i * p_.group * kCube],
-                   LeftRows(tile), p_.group, columns, p_.d1);
+                   LeftRows(tile), count * p_.group, columns, p_.d1);
     }
   }
 

@@ -66,10 +66,4 @@ __aicore__ inline PiecePlace PlaceOfPiece(const AttentionParams& p, int64_t piec
   return {piece * rows * (p.d1 + p.d2), rows * p.d1};
 }
 
-// Where the query gradients of a slot lie in sums, in units of group * d1 floats.
-__aicore__ inline int64_t QueryGradOf(const AttentionParams& p, int64_t token, int32_t head, int32_t slot,
-                                      int32_t strip) {
-  return ((token * p.kv_heads + head) * p.select_block_count + slot) * StripsOf(p) + strip;
-}
-
 }  // namespace ms_nsa

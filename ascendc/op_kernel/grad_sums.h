@@ -28,8 +28,9 @@ class GradSums {
     const int64_t bands = segment.Blocks(p_) * p_.kv_heads * cut_.strips * Bands();
     item_ = Quota(items, core, cores);
     last_item_ = Quota(items, core + 1, cores);
-    band_ = Quota(bands, core, cores);
-    last_band_ = Quota(bands, core + 1, cores);
+    round_ = 0;
+    band_ = core;
+    bands_ = bands;
     unit_ = 0;
     piece_ = 0;
     pieces_ = Pieces(0);
@@ -39,7 +40,8 @@ class GradSums {
   // About how many steps there are.
   __aicore__ inline int64_t Steps() const {
     const int64_t entries = int64_t{p_.select_block_count} * cut_.strips;
-    return (last_item_ - item_) * CeilDiv<int64_t>(entries, kSums / (Heads() * p_.d1)) + last_band_ - band_;
+    return (last_item_ - item_) * CeilDiv<int64_t>(entries, kSums / (Heads() * p_.d1)) +
+           CeilDiv<int64_t>(bands_ - band_, BandStep());
   }
 
   // Loads a group of vectors and adds the one loaded before; false when there was nothing left to do.
@@ -112,9 +114,16 @@ class GradSums {
   __aicore__ inline int32_t Heads() const { return Min(p_.group, kSums / p_.d1); }
   __aicore__ inline int32_t Shares() const { return CeilDiv(p_.group, Heads()); }
 
+  // The AIVs take bands in turn, as it may be few strips that anybody sees, and start one further each time,
+  // so that all get keys and values.
+  __aicore__ inline int64_t BandStep() const { return AscendC::GetBlockNum() * kVectorCores; }
+  __aicore__ inline void NextBand() {
+    ++round_;
+    band_ = round_ * BandStep() + (AscendC::GetBlockIdx() + round_) % BandStep();
+  }
   __aicore__ inline int32_t Bands() const { return 2 * cut_.strip_rows / kBandRows; }
   __aicore__ inline int64_t Pieces(int64_t unit) const {
-    if (unit * Bands() >= last_band_) return 0;
+    if (unit * Bands() >= bands_) return 0;
     const typename Rule::Index index = Rule::IndexOf(source_, *segment_, exchange_->index);
     return PiecesOf(p_, cut_, CountOf(p_, cut_, *segment_, index, unit));
   }
@@ -161,38 +170,35 @@ class GradSums {
     group.width = p_.d1;
     group.place = (segment_->row * p_.kv_heads + pair) * p_.group + first;
     const int32_t capacity = kSums / (group.rows * p_.d1);
-    int32_t run = 0;  // parts side by side lie side by side
+    const int64_t start = Rule::FirstPart(p_, token, head);
+    int32_t run = 0;  // parts that follow one another are one copy
     for (; part_ < parts; ++part_) {
       const bool has = HasEntry(token, head, part_);
       if (has && group.vectors + run == capacity) break;
       if (has) {
         ++run;
       } else {
-        LoadParts(group, pair * parts + part_ - run, first, run);
+        LoadParts(group, start + (part_ - run) * Rule::PartStep(p_), first, run);
       }
     }
-    LoadParts(group, pair * parts + part_ - run, first, run);
+    LoadParts(group, start + (part_ - run) * Rule::PartStep(p_), first, run);
     group.last = part_ >= parts;
     if (group.last) ++item_;
   }
 
-  // Of `run` parts from `part` on, the query heads from `first` on.
+  // Of `run` parts, the first at place `part`, the query heads from `first` on.
   __aicore__ inline void LoadParts(Group& group, int64_t part, int32_t first, int32_t& run) {
     if (run == 0) return;
     const int32_t floats = group.rows * p_.d1, all = p_.group * p_.d1;
     const AscendC::GlobalTensor<float> from = exchange_->sums[part * all + first * p_.d1];
-    const Floats to = Sums(buffer_)[group.vectors * floats];
-    const AscendC::DataCopyParams copy{static_cast<uint16_t>(run),
-                                       static_cast<uint16_t>(floats / kBlockFloats),
-                                       static_cast<uint16_t>((all - floats) / kBlockFloats), 0};
-    AscendC::DataCopy(to, from, copy);
+    CopyPieces(Sums(buffer_)[group.vectors * floats], from, run, floats, Rule::PartStep(p_) * all);
     group.vectors += run;
     run = 0;
   }
 
   // Goes to the next band that has something to add or to hand on; outputs start as zeros.
   __aicore__ inline bool FindBand() {
-    for (; band_ < last_band_; ++band_) {
+    for (; band_ < bands_; NextBand()) {
       for (; unit_ < band_ / Bands(); pieces_ = Pieces(unit_)) {
         piece_ += pieces_;
         ++unit_;
@@ -233,7 +239,7 @@ class GradSums {
       AscendC::DataCopy(to, exchange_->pieces[at], floats);
     }
     group.last = part_ >= parts;
-    if (group.last) ++band_;
+    if (group.last) NextBand();
   }
 
   __aicore__ inline AscendC::GlobalTensor<float> CarryOf(const Group& group) const {
@@ -291,7 +297,7 @@ class GradSums {
   const Segment* segment_ = nullptr;
   const GradExchange<T>* exchange_ = nullptr;
   int64_t item_ = 0, last_item_ = 0;           // tokens and kv heads
-  int64_t band_ = 0, last_band_ = 0;           // 16 rows of a unit's keys or values
+  int64_t band_ = 0, bands_ = 0, round_ = 0;   // some rows of a unit's keys or values
   int64_t unit_ = 0, piece_ = 0, pieces_ = 0;  // of the band, its first piece and how many it has
   int32_t part_ = 0;                           // of the result at hand: loading goes on here
   int32_t buffer_ = 0, result_ = 0;

@@ -59,8 +59,7 @@ class GradWeights {
     CopyScores(Matrix(slot, kWeights), exchange_->scores[offset], rows, columns, kColumns, cut_.strip_rows);
     CopyScores(Matrix(slot, kScoreGrads), exchange_->weight_grads[offset], rows, columns, kColumns,
                cut_.strip_rows);
-    for (int32_t i = 0; i < tokens; ++i)
-      LoadStats(slot, i, tile.entries[first + i] / SlotStride(p_), tile.head);
+    LoadStats(tile, first, tokens, slot);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(slot);
   }
 
@@ -159,14 +158,19 @@ class GradWeights {
     return (tile.ordinal % kRing * kTileRows + first * p_.group) * cut_.strip_rows;
   }
 
-  __aicore__ inline void LoadStats(int32_t slot, int32_t number, int64_t token, int32_t head) {
-    const int32_t floats = p_.group * kBlockFloats, at = number * floats;
-    const int64_t place = (token * p_.kv_heads + head) * floats;
-    const int64_t start = segment_->row * p_.kv_heads * floats;
-    AscendC::DataCopy(Stat(slot, kMax)[at], max_[start + place], floats);
-    AscendC::DataCopy(Stat(slot, kSum)[at], sum_[start + place], floats);
-    AscendC::DataCopy(Stat(slot, kDelta)[at], exchange_->deltas[place], floats);
-    if (has_tops_) LoadTops(Stat(slot, kTops)[number * TopsStride()], place / kBlockFloats);
+  __aicore__ inline void LoadStats(const Tile& tile, int32_t first, int32_t tokens, int32_t slot) {
+    const int32_t floats = p_.group * kBlockFloats;
+    const int64_t stride = int64_t{p_.kv_heads} * floats, start = segment_->row * stride;
+    for (int32_t i = 0, count = 0; i < tokens; i += count) {
+      count = NeighboursOf(p_, tile, first + i, tokens - i);
+      const int64_t token = tile.entries[first + i] / SlotStride(p_);
+      const int64_t at = i * floats, place = token * stride + tile.head * floats;
+      CopyPieces(Stat(slot, kMax)[at], max_[start + place], count, floats, stride);
+      CopyPieces(Stat(slot, kSum)[at], sum_[start + place], count, floats, stride);
+      CopyPieces(Stat(slot, kDelta)[at], exchange_->deltas[place], count, floats, stride);
+      for (int32_t n = 0; has_tops_ && n < count; ++n)
+        LoadTops(Stat(slot, kTops)[(i + n) * TopsStride()], (place + n * stride) / kBlockFloats);
+    }
   }
 
   // Rows of the strip that the tile's tokens do not see get weight and gradient 0, whatever lies there.

@@ -40,6 +40,17 @@ class Panels {
     }
   }
 
+  // The same for a left tile of slabs, all columns at once: right_rows * width and left_rows * width are at
+  // most one panel.
+  __aicore__ inline void SlabsTimesTransposed(const AscendC::LocalTensor<float>& product, const Tile& left,
+                                              int32_t left_rows, const Tile& right, int32_t right_rows,
+                                              int32_t m, int32_t width) {
+    AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
+    LoadRightTransposed(Left(), left, left_rows, 0, width);  // slabs lie as zZ does
+    LoadRightTransposed(Right(), right, right_rows, 0, width);
+    Multiply(product, m, right_rows, width, false);
+  }
+
   // product [m, width] = left [m, inner] right [inner, width]; right is a tile of right_rows >= inner rows,
   // and what lies in it behind row `inner` does not matter.
   __aicore__ inline void Times(const AscendC::LocalTensor<float>& product, const Tile& left,
@@ -55,14 +66,15 @@ class Panels {
     }
   }
 
-  // product [left_columns, width] (+)= left [inner, left_columns]^T right [inner, width], as tiles of `rows`
-  // >= inner rows, of which those behind row `inner` do not matter. One panel: rows * width is at most one.
+  // product [left_columns, width] (+)= left [inner, left_columns]^T right [inner, width], as a zN tile and
+  // one of slabs, of `rows` >= inner rows, of which those behind row `inner` do not matter. One panel: rows *
+  // width is at most one.
   __aicore__ inline void AddTransposedTimes(const AscendC::LocalTensor<float>& product, const Tile& left,
                                             int32_t left_columns, const Tile& right, int32_t rows,
                                             int32_t width, int32_t inner, bool accumulate) {
     AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
     LoadTurned(Left(), left, rows, left_columns);
-    LoadRight(Right(), right, rows, width, 0, rows);
+    LoadTurned(Right(), right, rows, width);
     Multiply(product, left_columns, width, inner, accumulate);
   }
 

@@ -60,7 +60,8 @@ struct RangedRule {
 
   static __aicore__ inline int64_t BlockOf(const AttentionParams& params, const Source& source,
                                            const Segment& segment, int64_t token, int32_t, int32_t slot) {
-    const int64_t block = FirstBlock(source.params(), segment, token) + slot;
+    const int64_t count = params.select_block_count, first = FirstBlock(source.params(), segment, token);
+    const int64_t block = first + (slot - first % count + count) % count;
     return block < segment.Blocks(params) ? block : -1;
   }
 
@@ -68,6 +69,14 @@ struct RangedRule {
                                        int64_t token, int32_t) {
     return {source.params(), source, segment, token};
   }
+
+  // As SelectedRule's. Tokens that share a strip have the same slot of it and follow one another: their parts
+  // lie side by side, so that a tile's leave L0C as one.
+  static constexpr bool kTokensTouch = true;
+  static __aicore__ inline int64_t FirstPart(const AttentionParams& p, int64_t token, int32_t head) {
+    return head * PartStep(p) * p.select_block_count + token;
+  }
+  static __aicore__ inline int64_t PartStep(const AttentionParams& p) { return p.segment_tokens; }
 
   static constexpr bool kGaps = false;
   static __aicore__ inline bool Starts(const Source& source, const Segment& segment, int64_t block) {

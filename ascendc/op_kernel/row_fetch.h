@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The AIVs' rows of a tile's tokens on their way to the AIC: copies of few rows, at which its own copies into
-// L1 are slow, go through UB; the AIC then takes a tile in one copy.
+// L1 are slow, go through UB; the AIC then takes a tile in one copy. Tokens that follow one another are one
+// copy here too.
 #pragma once
 
 #include "exchange.h"
+#include "row_vector.h"
 #include "tile_loops.h"
 #include "unified_buffer.h"
 
@@ -36,12 +38,14 @@ class RowFetch {
     if (tokens == 0) return;
     const int32_t buffer = tile.ordinal % 2;
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_MTE2>(buffer);
-    for (int32_t i = 0; i < tokens; ++i) {
+    for (int32_t i = 0, count = 0; i < tokens; i += count) {
+      count = NeighboursOf(p_, tile, first + i, tokens - i);
       const int64_t token = segment.row + tile.entries[first + i] / SlotStride(p_);
       const int64_t row = (token * p_.kv_heads + tile.head) * p_.group;
       for (int32_t n = 0; n < kTensors; ++n) {
         const int32_t width = rows_[n].width, elements = p_.group * width;
-        AscendC::DataCopy(InUb(buffer, n)[i * elements], rows_[n].from[row * width], elements);
+        CopyPieces(InUb(buffer, n)[i * elements], rows_[n].from[row * width], count, elements,
+                   int64_t{p_.kv_heads} * elements);
       }
     }
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE3>(buffer);
@@ -72,6 +76,11 @@ class RowFetch {
   __aicore__ inline void SendRows(const Tile& tile, int32_t first, int32_t tokens, int32_t number) {
     const int32_t width = rows_[number].width, stride = RowStride(width);
     const int64_t row = tile.ordinal % kFetched * kTileRows + first * p_.group;
+    if (stride == width) {
+      AscendC::DataCopy(rows_[number].to[row * stride], InUb(tile.ordinal % 2, number),
+                        tokens * p_.group * width);
+      return;
+    }
     const uint32_t bytes = width * sizeof(T), gap = (stride - width) * sizeof(T);
     AscendC::DataCopyPad(rows_[number].to[row * stride], InUb(tile.ordinal % 2, number),
                          {static_cast<uint16_t>(tokens * p_.group), bytes, 0, gap, 0});

@@ -69,6 +69,18 @@ __aicore__ inline void FillPart(const AscendC::LocalTensor<E>& row, int64_t firs
   }
 }
 
+// `count` pieces of `elements` each, `stride` elements apart in GM, to UB side by side.
+template <class E>
+__aicore__ inline void CopyPieces(const AscendC::LocalTensor<E>& ub, const AscendC::GlobalTensor<E>& gm,
+                                  int32_t count, int32_t elements, int64_t stride) {
+  if (count == 1 || stride == elements) {
+    AscendC::DataCopy(ub, gm, count * elements);
+    return;
+  }
+  const uint32_t bytes = elements * sizeof(E), skip = (stride - elements) * sizeof(E);
+  AscendC::DataCopyPad(ub, gm, {static_cast<uint16_t>(count), bytes, skip, 0, 0}, {false, 0, 0, E{}});
+}
+
 // Folds `count` vectors of `floats`, one behind the other, onto the first.
 template <bool is_max>
 __aicore__ inline void FoldVectors(const Floats& vectors, int32_t count, int32_t floats) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "block_index.h"
+#include "grad_workspace.h"
 #include "row_walk.h"
 
 namespace ms_nsa {
@@ -31,6 +32,14 @@ struct SelectedRule {
                     segment.kv_start,    0};
     return {params, source, row, head};
   }
+
+  // Parts of a token's query gradients lie side by side in sums, as few tokens have a slot in common with the
+  // token before: place of the first part, in units of group * d1 floats, and how far it is to the next.
+  static constexpr bool kTokensTouch = false;
+  static __aicore__ inline int64_t FirstPart(const AttentionParams& p, int64_t token, int32_t head) {
+    return (token * p.kv_heads + head) * p.select_block_count * StripsOf(p);
+  }
+  static __aicore__ inline int64_t PartStep(const AttentionParams&) { return 1; }
 
   static constexpr bool kGaps = true;  // segments that select a block may lie apart
   static __aicore__ inline bool Starts(const Source&, const Segment& segment, int64_t) {

@@ -35,6 +35,16 @@ __aicore__ inline Share ShareOf(const Tile& tile) {
   return AscendC::GetSubBlockIdx() == 0 ? Share{0, half} : Share{half, tile.tokens - half};
 }
 
+// Of the tile's entries from `first` on, at most `most`: how many are of tokens that follow one another, so
+// that what belongs to them can be copied in one go.
+__aicore__ inline int32_t NeighboursOf(const AttentionParams& params, const Tile& tile, int32_t first,
+                                       int32_t most) {
+  const int32_t token = tile.entries[first] / SlotStride(params);
+  int32_t count = 1;
+  while (count < most && tile.entries[first + count] / SlotStride(params) == token + count) ++count;
+  return count;
+}
+
 // The next tile that has tokens; Worker sees to the others.
 template <class Tiles, class Worker>
 __aicore__ inline bool NextWithTokens(Tiles& tiles, Worker& worker, Tile& tile) {
@@ -46,8 +56,8 @@ __aicore__ inline bool NextWithTokens(Tiles& tiles, Worker& worker, Tile& tile) 
 }
 
 // Worker gives Load(tile), Weigh(tile) and Skip(tile), and Fetch(tile) and Send(tile) for the tile that lies
-// kAhead, also its, further on. Goes on with `other` work between tiles, evenly; its loads are queued behind
-// those of the tile, so that the AIC does not wait for them.
+// kAhead, also its, further on. Goes on with `other` work between tiles, evenly, when the tile's weights are
+// on their way: the AIC does not wait for it.
 template <class Tiles, class Worker, class Other>
 __aicore__ inline void WeighTiles(Tiles& tiles, Worker& worker, Other& other) {
   constexpr int32_t kAhead = Worker::kAhead, kTiles = kAhead + 1;
@@ -67,10 +77,10 @@ __aicore__ inline void WeighTiles(Tiles& tiles, Worker& worker, Other& other) {
     AscendC::CrossCoreWaitFlag(kScoresReady);
     worker.Load(tile);
     if (more) worker.Fetch(ahead);
-    for (; stepped * about < (number + 1) * steps; ++stepped) other.Step();
     worker.Weigh(tile);
     AscendC::CrossCoreSetFlag<2, PIPE_MTE3>(kWeightsReady);
     if (more) worker.Send(ahead);
+    for (; stepped * about < (number + 1) * steps; ++stepped) other.Step();
   }
 }
 

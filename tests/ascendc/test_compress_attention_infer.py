@@ -53,6 +53,13 @@ def test_random(seed, dtype):
     check(*call, aic_cores=CORES[seed % 4], seed=seed, preempt=7 * (seed % 2), debug=seed % 3 == 0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("seed", range(100, 160))
+def test_random_long(seed, dtype):
+    test_random(seed, dtype)
+
+
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_rules(rule):
     kv_lens = [1, rule[0] - 1, rule[0], rule[2] + 1, 1023]

@@ -126,6 +126,20 @@ def test_windows(window, dtype):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("rule, most", [({"window_size": 512}, 1.3), (COMPRESSED, 1.55)], ids=["window", "compressed"])
+def test_reaches_its_bound(rule, most):
+    """Modelled, a quarter of the heads on a quarter of the cores, against the busiest pipe, which is MTE1."""
+    arguments = make(np.random.default_rng(1), "bfloat16", [4096], [4096], n2=1, **rule)
+    for name in ("key", "value"):
+        arguments[name] = np.nan_to_num(arguments[name])
+    rows = arguments["query"].shape[:2]
+    ones = np.ones((*rows, 128), DTYPES["bfloat16"]), *np.ones((2, *rows, 8), np.float32)  # time only
+    launched = run_grad(arguments, ones[0], saved=ones, aic_cores=6, checks=False)[-1]
+    busiest = max(max(core["busy"].values()) for core in launched.timing["cores"])
+    assert launched.timing["modelled_cycles"] <= most * busiest
+
+
 @pytest.mark.parametrize("shape", [(40, 30), (90, 12)])
 def test_beyond_a_mask_all_is_dropped(shape):
     """Its elements there are not read either: the twin would say so."""

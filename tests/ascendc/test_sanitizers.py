@@ -18,7 +18,8 @@ SELECTION = [
     *(f"test_select.py::test_{order}_outer[1-float16]" for order in ("token", "block")),
     *(f"test_select.py::test_{order}_outer[5-bfloat16]" for order in ("token", "block")),
     *(f"test_select.py::test_groups[{schedule}-5]" for schedule in ("token", "block")),
-    *(f"test_{name}.py::test_random[5-float16]" for name in ("window", "compress_attention")),
+    *(f"test_{name}.py::test_random[5-{half}]" for name in ("window", "compress_attention") for half in HALVES),
+    *(f"test_{name}_infer.py::test_random[5-{half}]" for name in ("window", "compress_attention") for half in HALVES),
     *(f"test_ranged_grad.py::test_random[2-{half}-{rule}]" for half in HALVES for rule in ("window", "compressed")),
     *(f"test_compress{form}.py::test_random[5-{half}]" for form in ("", "_grad", "_infer") for half in HALVES),
 ]

@@ -39,6 +39,13 @@ def test_random(seed, dtype):
     check(*call, aic_cores=CORES[seed % 4], seed=seed, preempt=7 * (seed % 2), debug=seed % 3 == 0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("seed", range(100, 160))
+def test_random_long(seed, dtype):
+    test_random(seed, dtype)
+
+
 @pytest.mark.parametrize("d1,d2,group", [(16, 256, 32), (256, 256, 31), (192, 128, 4)])
 @pytest.mark.parametrize("form", ["BSND", "BNSD"])
 def test_sizes(d1, d2, group, form):

@@ -3,6 +3,7 @@
 MindSpore look at them. Its build makes of op_host what CANN's makes of it, by the rules of CANN's generators; of a
 kernel it only resolves the includes."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -13,8 +14,10 @@ import subprocess
 import sys
 
 from ascendc import cann
+from builds import one_builder
 
 HERE = pathlib.Path(__file__).resolve().parent
+OBJECTS = HERE.parents[2] / "build" / "ascendc"
 TWIN = HERE.parents[1] / "twin" / "include"
 VERSION = "9.1.0"
 C_TYPES = {"int": "int64_t", "float": "double"}
@@ -155,10 +158,26 @@ def _header(op):
 def _compile_host(project):
     """The library of op_host, from the project's flat folders only."""
     library = project / "build_out" / "libcust_opapi.so"
-    include = [f"-I{HERE / 'include'}", f"-I{project / 'op_kernel'}", f"-I{project / 'op_host'}"]
-    sources = map(str, [HERE.parent / "op_host.cpp", *sorted((project / "op_host").glob("*.cpp"))])
-    subprocess.run(["g++", "-std=c++11", "-O0", "-shared", "-fPIC", *include, *sources, "-o", str(library)], check=True)
+    include = [HERE / "include", project / "op_kernel", project / "op_host"]
+    sources = [HERE.parent / "op_host.cpp", *sorted((project / "op_host").glob("*.cpp"))]
+    headers = [path for folder in include for path in sorted(folder.rglob("*.h"))]
+    of_headers = b"".join(path.name.encode() + path.read_bytes() for path in headers)
+    objects = [_compile_source(source, of_headers, [f"-I{folder}" for folder in include]) for source in sources]
+    subprocess.run(["g++", "-shared", *map(str, objects), "-o", str(library)], check=True)
     return library
+
+
+def _compile_source(source, of_headers, include):
+    """Its object, from the build folder where the same was compiled before: most projects differ in little."""
+    digest = hashlib.sha256(source.read_bytes() + of_headers).hexdigest()[:16]
+    target = OBJECTS / f"package-{source.stem}-{digest}.o"
+    with one_builder(target):
+        if not target.exists():
+            partial = target.with_suffix(".tmp")
+            command = ["g++", "-std=c++11", "-O0", "-fPIC", "-c", *include, str(source), "-o", str(partial)]
+            subprocess.run(command, check=True)
+            partial.replace(target)
+    return target
 
 
 def _compile_kernel(source, binary):
@@ -174,6 +193,8 @@ def build(project):
     out = project / "build_out"
     vendor = out / "packages" / "vendors" / values["vendor_name"]
     out.mkdir()
+    for source in sorted((project / "op_kernel").glob("*.cpp")):
+        _compile_kernel(source, out / f"{source.stem}.o")
     library = _compile_host(project)
     ops = cann.registered(library)
     include, tbe = vendor / "op_api" / "include", vendor / "op_impl" / "ai_core" / "tbe"
@@ -186,12 +207,9 @@ def build(project):
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({name: _op_information(op) for name, op in here.items()}, indent=1))
         for name in here:
-            binary = out / f"{name}.o"
-            if not binary.exists():
-                _compile_kernel(project / "op_kernel" / f"{snake(name)}.cpp", binary)
             installed = tbe / "kernel" / chip / snake(name)
             installed.mkdir(parents=True)
-            shutil.copy(binary, installed)
+            shutil.copy(out / f"{snake(name)}.o", installed)
     (vendor / "op_api" / "lib").mkdir()
     shutil.copy(library, vendor / "op_api" / "lib")
     version_info = pathlib.Path(values["ASCEND_CANN_PACKAGE_PATH"]) / "compiler" / "version.info"
