@@ -10,10 +10,10 @@ import re
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = pathlib.Path(__file__).with_name("matrix.csv")
 SENTENCES = {
-    "README.md": "`.ci/matrix` runs the quickstart and a part of the tests on every pair. Cells name the compilers of "
-    "the wheels that passed; –: there is no such MindSpore.",
-    "README_CN.md": "`.ci/matrix` 在每种组合上运行快速入门与部分测试。格中为通过的安装包所用的编译器；"
-    "–：没有这样的 MindSpore。",
+    "README.md": "`.ci/matrix` runs the quickstart and a part of the tests on pairs of versions. Cells name the "
+    "compilers of the wheels that passed; –: there is no such MindSpore; empty: not tried yet.",
+    "README_CN.md": "`.ci/matrix` 在各种组合上运行快速入门与部分测试。格中为通过的安装包所用的编译器；"
+    "–：没有这样的 MindSpore；空：尚未试过。",
 }
 
 
