@@ -37,7 +37,7 @@ class NsaCache(nn.Cell):
         ValueError: If an argument does not fit.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import mindspore as ms

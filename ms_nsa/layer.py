@@ -76,7 +76,7 @@ class NativeSparseAttention(LayerCell):
             read.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np

@@ -9,7 +9,7 @@ from ms_nsa import checks, layer_checks
 from ms_nsa.cache import NsaCache
 from ms_nsa.layer_parts import NAME, LayerCell
 from ms_nsa.nsa_attention import gated_sum
-from ms_nsa.page_writer import NsaPageSlots, NsaWritePages
+from ms_nsa.page_writer import make_page_slots, make_page_writer
 from ms_nsa.paged_attention import NsaSelectedAttentionInfer
 from ms_nsa.paged_compressed_attention import NsaCompressAttentionInfer
 from ms_nsa.paged_compression import NsaCompressInfer
@@ -59,7 +59,7 @@ class NativeSparseAttentionInfer(LayerCell):
             raised when the result is read.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np
@@ -138,12 +138,12 @@ class NativeSparseAttentionInfer(LayerCell):
         heads = sizes["head_num"], sizes["key_value_head_num"]
         blocks, windows = (sizes["select_block_size"], sizes["select_block_count"]), cache.windows
         page = cache.page_block_size
-        self.write = NsaWritePages(layout)
+        self.write = make_page_writer(layout)
         self.pool = NsaCompressInfer(*windows, page, limits, layout)
         named = {"limits": limits, "cache_layout": layout}
         for tokens in _LAYOUTS:
             cells = (
-                NsaPageSlots(tokens, cache, *windows),
+                make_page_slots(tokens, cache, *windows),
                 NsaCompressAttentionInfer(
                     *heads, *blocks, page, *windows, scale_value, tokens, sizes["init_blocks"], sizes["local_blocks"],
                     **named,

@@ -13,7 +13,7 @@ from mindspore import nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from ms_nsa import cells, checks, layer_checks
-from ms_nsa.projection import NsaProject, Projection, Shared, rotate
+from ms_nsa.projection import Projection, Shared, make_project, rotate
 
 NAME = "NativeSparseAttention"
 _WEIGHTS = Normal(0.02)
@@ -64,7 +64,7 @@ class Compression(nn.Cell):
             mean = np.tile(np.eye(width) / rows, (rows, 1))
             noise = initializer(_WEIGHTS, (heads, rows * width, width), ms.float32).init_data().asnumpy()
             self.weight = ms.Parameter(ms.Tensor(mean + noise / rows, dtype))
-            self.project = NsaProject()
+            self.project = make_project()
         if not isinstance(compress, str):
             self.cell = compress
 

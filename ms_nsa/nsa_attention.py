@@ -76,7 +76,7 @@ class NsaAttention(cells.LengthsCell):
             PyNative mode it is raised when the result is read.
 
     Supported Platforms:
-        ``CPU``
+        ``Ascend`` ``CPU``
 
     Examples:
         >>> import numpy as np

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows into pages: where those of a call go, and the writer. MindSpore's scatter lacks bfloat16 on the CPU."""
+"""Rows into pages: where those of a call go, and the writer. MindSpore's scatter lacks bfloat16 on the CPU; on Ascend
+the layer uses it (layer_on_ascend)."""
 
-from ms_nsa import cells, checks, refused_gradients
+from ms_nsa import cells, checks, layer_on_ascend, refused_gradients
 
 _SLOTS = "NsaPageSlots"
 _WRITE = "NsaWritePages"
@@ -46,3 +47,14 @@ class NsaWritePages(cells.OperatorCell):
 
     def construct(self, key_pages, value_pages, key_rows, value_rows, slots, lengths):
         return self._call(key_pages, value_pages, key_rows, value_rows, slots, lengths)
+
+
+def make_page_slots(layout, cache, compress_block_size, compress_stride):
+    """The Cell that finds slots, for the device in use."""
+    cell = layer_on_ascend.PageSlots if layer_on_ascend.in_use() else NsaPageSlots
+    return cell(layout, cache, compress_block_size, compress_stride)
+
+
+def make_page_writer(cache_layout):
+    """The Cell that writes pages, for the device in use."""
+    return layer_on_ascend.WritePages(cache_layout) if layer_on_ascend.in_use() else NsaWritePages(cache_layout)

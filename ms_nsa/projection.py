@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Projections of the layer: products with a weight in every dtype on the CPU, a row of which depends on no other row.
 
-MindSpore's own MatMul has neither: it lacks bfloat16 there, and a row's bits depend on the number of rows.
+MindSpore's own MatMul has neither: it lacks bfloat16 there, and a row's bits depend on the number of rows. On Ascend
+the layer uses it nevertheless (layer_on_ascend).
 """
 
 import mindspore as ms
 from mindspore import nn, ops
 from mindspore.common.initializer import initializer
 
-from ms_nsa import cells, checks, refused_gradients
+from ms_nsa import cells, checks, layer_on_ascend, refused_gradients
 
 _FORWARD = "NsaProject"
 _GRAD = "NsaProjectGrad"
@@ -47,6 +48,11 @@ class NsaProject(cells.OperatorCell):
         return self._call(input, weight)
 
 
+def make_project():
+    """The product for the device in use."""
+    return layer_on_ascend.Project() if layer_on_ascend.in_use() else NsaProject()
+
+
 class Projection(nn.Cell):
     """x [T, inputs] to [T, outputs] in the dtype of x, whatever that of the parameters.
 
@@ -64,7 +70,7 @@ class Projection(nn.Cell):
         self.has_bias = bias_init is not None
         if self.has_bias:
             self.bias = ms.Parameter(initializer(bias_init, (outputs,), dtype))
-        self.project = NsaProject()
+        self.project = make_project()
 
     def construct(self, x):
         y = self.project(x, self.weight.astype(x.dtype))

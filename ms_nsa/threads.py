@@ -10,7 +10,7 @@ child processes in another variable.
 import os
 
 _GIVEN = "MS_NSA_GIVEN_OMP_NUM_THREADS"
-_MOST = 1024  # csrc/thread_number.h
+_MOST = 1024  # csrc/runtime/thread_number.h
 
 
 def given_to_openmp():

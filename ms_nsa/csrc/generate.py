@@ -315,7 +315,7 @@ HEADER = """// Generated from op_info by generate.py.
 #include "call/extents.h"
 #include "call/limits.h"
 #include "call/tensor.h"
-#include "short_calls.h"
+#include "runtime/short_calls.h"
 
 namespace ms_nsa {
 """

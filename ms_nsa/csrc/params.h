@@ -41,7 +41,7 @@ struct PackedAttentionInputs {
   int64_t window_size;                           // kWindow
   int64_t compress_block_size, compress_stride;  // kCompressed
   int64_t atten_mask_cols;                       // row stride of atten_mask; 0 without a mask
-  int64_t max_threads;                           // 0: no limit (thread_number.h)
+  int64_t max_threads;                           // 0: no limit (runtime/thread_number.h)
   float scale_value;
   DType dtype;  // of query, key, value, attention_out, grad, dq, dk, dv
   SparseMode sparse_mode;
@@ -104,7 +104,7 @@ struct PagedAttentionParams {
   int64_t compress_block_size, compress_stride;  // kCompressed
   int64_t atten_mask_rows;                       // 0 for one mask of all sequences
   int64_t atten_mask_cols;
-  int64_t max_threads;  // 0: no limit (thread_number.h)
+  int64_t max_threads;  // 0: no limit (runtime/thread_number.h)
   float scale_value;
   DType dtype;
   KeyRule key_rule;
@@ -125,7 +125,7 @@ struct CompressInputs {
   const int64_t* actual_seq_len;  // [batch], inclusive prefix sums of raw rows, last == t2
   int64_t batch, t2, n2, d;
   int64_t compress_block_size, compress_stride;
-  int64_t max_threads;  // 0: no limit (thread_number.h)
+  int64_t max_threads;  // 0: no limit (runtime/thread_number.h)
   DType dtype;          // of all tensors
 };
 

@@ -44,6 +44,10 @@ def selected_cases(options):
 
 def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["family"]:
+        from bench import family
+
+        return family.main(arguments[1:])
     if arguments[:1] == ["layer"]:
         from bench import layer
 

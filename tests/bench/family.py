@@ -1,43 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed of compression, compressed attention and the sliding window: ``cd tests && python -m bench.family``.
+"""Speed of compression, compressed attention and the sliding window: ``cd tests && python -m bench family``.
 
-FLOP count what is visible: the products with keys and with values, five products in the gradient.
-Compression is held against a copy of the same bytes, decoding against a streamed read of the rows that it loads. Peaks
-are measured in the same run, next to each case. `--layouts` compares the two layouts of a cache instead.
+The newest tokens of every forward result are held against the oracle first. FLOP count what is visible: the products
+with keys and with values, five products in the gradient. Compression is held against a copy of the same bytes, decoding
+against a loop that only loads the same rows. Peaks are measured in the same run, next to each case. `--layouts`
+compares the two layouts of a cache instead.
 """
 
 import argparse
+import csv
 import functools
+import pathlib
 import statistics
 import threading
 import time
-from typing import Callable, NamedTuple
+from types import SimpleNamespace
+from typing import Callable, NamedTuple, Optional
 
 import mindspore as ms
 import numpy as np
 
 import ms_nsa
-from bench import measure, operators, peaks
-from ms_nsa import backend
-from support import DTYPES
+from bench import calls, measure, operators, peaks
+from bench.gate import WrongResult
+from bench.run import environment
+from ms_nsa import family_reference
+from support import DTYPES, compare_tensor
+from support.compare_topk import check_topk_indices
+from support.family_terms import out_terms, window_terms
 from support.generators import random_array
+from support.run_cells import to_array
 
-N2, D1, D2, SIZE, STRIDE, WINDOW = 4, 192, 128, 32, 16, 512
+N2, D1, D2, SIZE, STRIDE, WINDOW, BLOCK, COUNT = 4, 192, 128, 32, 16, 512, 64, 16
+TOKENS, NEWEST = 16384, 8  # of a case; of what is held against the oracle
 BATCH, KV_LEN, PAGE = 64, 16384, 64  # of decoding
 ARITHMETIC, COPY = "multiply-adds", "a copy"
+DOT_BARS = {  # parts of the peak of bfloat16 products
+    "compressed attention": {"T=16384 G=4": 0.74, "T=16384 G=16": 0.76, "T=65536 G=4": 0.82},
+    "compressed attention, gradient": {"T=16384 G=4": 0.65},
+    "window": {"T=16384 G=4": 0.70},
+    "window, gradient": {"T=16384 G=4": 0.62},
+}
+FMA_BARS = {"avx2": 0.55, "avx512": 0.65, "avx512bf16": 0.65}  # of the peak of float32 products, forward alone
+COPY_BAR, ROWS_BAR = 0.60, 0.80
+CHOICE_BAR = 1.10  # time with a choice of blocks over time without
+WHOLE_SHARE, WHOLE_BAR = 0.75, 1.15
+BARE_CALL_BAR = 20e-6  # seconds
+COLUMNS = [
+    "date", "machine", "versions", "isa", "threads", "name", "p50_s", "value", "unit", "peak", "peak_value", "fraction",
+    "bar", "holds",
+]  # fmt: skip
 
 
 class Case(NamedTuple):
     """One line of the table."""
 
     name: str
+    sizes: str
     call: Callable  # starts one call
     work: float  # FLOP, or bytes
     peak: str = ARITHMETIC
+    dtype: str = "bfloat16"
+    row_loads: Optional[Callable] = None  # seconds of a loop that only loads the rows
 
 
-def tensor(rng, *shape):
-    return ms.Tensor(random_array(rng, shape, DTYPES["bfloat16"]))
+def tensor(rng, *shape, dtype="bfloat16"):
+    return ms.Tensor(random_array(rng, shape, DTYPES[dtype]))
 
 
 def visible_windows(tokens):
@@ -45,30 +73,84 @@ def visible_windows(tokens):
     return np.where(ends < SIZE, 0, (ends - SIZE) // STRIDE + 1).sum()
 
 
-def gradient(cell, query, key, value, outputs, rng):
+def visible_rows(topk):
+    """Rows of the chosen blocks, [T, N2, n], that the causal rule leaves to each query."""
+    after = np.arange(1, len(topk) + 1)[:, None, None] - BLOCK * topk.astype(np.int64)
+    return np.where(topk < 0, 0, np.clip(after, 0, BLOCK)).sum()
+
+
+def check_compressed(outputs, query, key, value, tokens):
+    """Raises WrongResult unless the newest tokens have the oracle's output and blocks."""
+    arguments = {
+        **_newest(query, key, value),
+        "compress_block_size": SIZE, "compress_stride": STRIDE, "select_block_size": BLOCK,
+        "select_block_count": COUNT, "actual_seq_qlen": (NEWEST,), "actual_seq_kvlen": (tokens,),
+        "sparse_mode": 3, "init_blocks": 1, "local_blocks": 2, "atten_mask": None, "topk_mask": None,
+    }  # fmt: skip
+    expected, *_ = family_reference.nsa_compress_attention(**arguments)
+    _check_output(outputs[0], expected, out_terms(arguments))
+    try:
+        check_topk_indices(to_array(outputs[1])[-NEWEST:], arguments, arguments["query"].dtype)
+    except AssertionError as error:
+        raise WrongResult(str(error)) from None
+
+
+def check_window(outputs, query, key, value):
+    """Raises WrongResult unless the newest tokens have the oracle's output."""
+    seen = WINDOW + NEWEST
+    arguments = {**_newest(query, key[-seen:], value[-seen:]), "window_size": WINDOW}
+    arguments |= {"actual_seq_qlen": (NEWEST,), "actual_seq_kvlen": (min(seen, len(key)),)}
+    expected, *_ = family_reference.nsa_window_attention(**arguments)
+    _check_output(outputs[0], expected, window_terms(arguments)["attention_out"])
+
+
+def _newest(query, key, value):
+    query, key, value = (to_array(each) for each in (query[-NEWEST:], key, value))
+    return {"query": query, "key": key, "value": value, "scale_value": D1**-0.5, "head_num": query.shape[1]}
+
+
+def _check_output(output, expected, terms):
+    found = to_array(output)[-NEWEST:]
+    failure = compare_tensor(found, expected, "out", found.dtype, terms).failure
+    if failure:
+        raise WrongResult(failure)
+
+
+def gradient(cell, query, key, value, outputs, rng, dtype):
     """The gradient Cell's call for what a forward Cell returned: attention_out first, the statistics last."""
     out, *_, top, total = outputs
-    grad = tensor(rng, *out.shape)
+    grad = tensor(rng, *out.shape, dtype=dtype)
     return lambda: cell(grad, query, key, value, out, top, total)
 
 
-def attention_cases(tokens, group):
-    rng = np.random.default_rng(0)
+def attention_cases(tokens, group, dtype="bfloat16", gradients=True):
+    """Compressed attention with and without a choice of blocks, the window, and the gradients of both."""
+    rng, made = np.random.default_rng(0), functools.partial(tensor, dtype=dtype)
     heads, rows = N2 * group, (tokens - SIZE) // STRIDE + 1
-    query, key, value = tensor(rng, tokens, heads, D1), tensor(rng, tokens, N2, D1), tensor(rng, tokens, N2, D2)
-    keys, values = tensor(rng, rows, N2, D1), tensor(rng, rows, N2, D2)
-    sizes, pairs = f"T={tokens} G={group}", visible_windows(tokens) * heads
-    seen = np.minimum(np.arange(1, tokens + 1), WINDOW).sum() * heads
-    chosen = ms_nsa.NsaCompressAttention(heads)
+    query, key, value = made(rng, tokens, heads, D1), made(rng, tokens, N2, D1), made(rng, tokens, N2, D2)
+    keys, values = made(rng, rows, N2, D1), made(rng, rows, N2, D2)
+    pairs, seen = visible_windows(tokens) * heads, np.minimum(np.arange(1, tokens + 1), WINDOW).sum() * heads
+    sizes = f"T={tokens} G={group}" + (f" {dtype}" if dtype != "bfloat16" else "")
+    case = functools.partial(Case, sizes=sizes, dtype=dtype)
+    chosen, window = (
+        ms_nsa.NsaCompressAttention(heads, select_block_count=COUNT),
+        ms_nsa.NsaWindowAttention(heads, WINDOW),
+    )
     alone = ms_nsa.NsaCompressAttention(heads, select_block_count=0)
-    window = ms_nsa.NsaWindowAttention(heads, WINDOW)
-    yield Case(f"compressed attention {sizes}", lambda: chosen(query, keys, values), 2 * pairs * (D1 + D2))
-    yield Case(f"the same without a choice {sizes}", lambda: alone(query, keys, values), 2 * pairs * (D1 + D2))
-    bprop = gradient(ms_nsa.NsaCompressAttentionGrad(heads), query, keys, values, chosen(query, keys, values), rng)
-    yield Case(f"its gradient {sizes}", bprop, 2 * pairs * (3 * D1 + 2 * D2))
-    yield Case(f"window {sizes}", lambda: window(query, key, value), 2 * seen * (D1 + D2))
-    bprop = gradient(ms_nsa.NsaWindowAttentionGrad(heads, WINDOW), query, key, value, window(query, key, value), rng)
-    yield Case(f"its gradient {sizes}", bprop, 2 * seen * (3 * D1 + 2 * D2))
+    forward, backward = 2 * (D1 + D2), 2 * (3 * D1 + 2 * D2)
+    check_compressed(chosen(query, keys, values), query, keys, values, tokens)
+    check_window(window(query, key, value), query, key, value)
+    yield case("compressed attention", call=lambda: chosen(query, keys, values), work=forward * pairs)
+    yield case("the same without a choice", call=lambda: alone(query, keys, values), work=forward * pairs)
+    yield case("window", call=lambda: window(query, key, value), work=forward * seen)
+    if gradients:
+        call = gradient(
+            ms_nsa.NsaCompressAttentionGrad(heads), query, keys, values, chosen(query, keys, values), rng, dtype
+        )
+        yield case("compressed attention, gradient", call=call, work=backward * pairs)
+        cell = ms_nsa.NsaWindowAttentionGrad(heads, WINDOW)
+        call = gradient(cell, query, key, value, window(query, key, value), rng, dtype)
+        yield case("window, gradient", call=call, work=backward * seen)
 
 
 def compression_cases(tokens):
@@ -76,9 +158,32 @@ def compression_cases(tokens):
     rows, weight = (tokens - SIZE) // STRIDE + 1, tensor(rng, SIZE, N2)
     raw, grad = tensor(rng, tokens, N2, D1), tensor(rng, rows, N2, D1)
     compress, bprop = ms_nsa.NsaCompress(), ms_nsa.NsaCompressGrad()
-    moved, row_bytes = tokens + rows, 2 * N2 * D1
-    yield Case(f"compression T={tokens}", lambda: compress(raw, weight), moved * row_bytes, COPY)
-    yield Case(f"its gradient T={tokens}", lambda: bprop(grad, raw, weight), (tokens + moved) * row_bytes, COPY)
+    sizes, moved, row_bytes = f"T={tokens}", tokens + rows, 2 * N2 * D1
+    yield Case("compression", sizes, lambda: compress(raw, weight), moved * row_bytes, COPY)
+    yield Case("compression, gradient", sizes, lambda: bprop(grad, raw, weight), (tokens + moved) * row_bytes, COPY)
+
+
+def whole_forward(tokens, group=4):
+    """The four operators of the forward pass, one after the other."""
+    rng, heads = np.random.default_rng(4), N2 * group
+    query, key, value = tensor(rng, tokens, heads, D1), tensor(rng, tokens, N2, D1), tensor(rng, tokens, N2, D2)
+    compress, chosen = ms_nsa.NsaCompress(), ms_nsa.NsaCompressAttention(heads, select_block_count=COUNT)
+    select, window = (
+        ms_nsa.NsaSelectAttention(heads, select_block_count=COUNT, sparse_mode=3),
+        ms_nsa.NsaWindowAttention(heads, WINDOW),
+    )
+    lengths = ms.Tensor([tokens], ms.int64)
+
+    def call():
+        topk = chosen(query, compress(key), compress(value))[1]
+        select(query, key, value, topk, None, lengths, lengths)
+        return window(query, key, value)
+
+    topk = chosen(query, compress(key), compress(value))[1].asnumpy()
+    seen = visible_windows(tokens) + np.minimum(np.arange(1, tokens + 1), WINDOW).sum()
+    return Case(
+        "all four, forward", f"T={tokens} G={group}", call, 2 * (D1 + D2) * (heads * seen + group * visible_rows(topk))
+    )
 
 
 def pages(rng, rows, width, cache_layout="BSND"):
@@ -87,50 +192,67 @@ def pages(rng, rows, width, cache_layout="BSND"):
     shape = (N2, PAGE) if cache_layout == "BNSD" else (PAGE, N2)
     values = random_array(rng, (1 << 20,), DTYPES["bfloat16"])  # over and over: what they are takes no time
     cache = np.resize(values, (BATCH * each, *shape, width))
-    return ms.Tensor(cache), ms.Tensor(rng.permutation(BATCH * each).reshape(BATCH, each).astype(np.int32))
+    return cache, rng.permutation(BATCH * each).reshape(BATCH, each).astype(np.int32)
 
 
-def decode_cases(group):
+def row_loads(machine, key, value, table, kv_len, first):
+    """Seconds of loops that load all rows of the blocks from `first` on; they are as long as a page."""
+    blocks = np.arange(first, table.shape[1], dtype=np.int32)
+    topk = np.broadcast_to(blocks, (BATCH, N2, len(blocks)))
+    sizes = SimpleNamespace(
+        n2=N2, d1=D1, d2=D2, kv_len=kv_len, page_block_size=PAGE, select_block_size=PAGE, select_block_count=len(blocks)
+    )
+    made, call = SimpleNamespace(key=key, value=value), {"topk_indices": topk, "block_table": table}
+    loads = [functools.partial(machine.row_loads, sizes, made, call, ahead) for ahead in measure.PREFETCH_DISTANCES]
+    return min(loads, key=lambda load: statistics.median(load() for _ in range(5)))
+
+
+def decode_cases(machine, group):
+    """Compressed attention over whole caches, and the window over their newest rows."""
     rng = np.random.default_rng(2)
     heads, rows = N2 * group, (KV_LEN - SIZE) // STRIDE + 1
-    query, lengths = tensor(rng, BATCH, 1, heads, D1), ms.Tensor([KV_LEN] * BATCH, ms.int64)
-    sizes, row_bytes = f"B={BATCH} kv={KV_LEN}", 2 * N2 * (D1 + D2) * BATCH
-    key, table = pages(rng, rows, D1)
-    value, _ = pages(rng, rows, D2)
-    chosen = ms_nsa.NsaCompressAttentionInfer(heads, N2, 64, 16, PAGE, SIZE, STRIDE)
-    call = functools.partial(chosen, query, key, value, table, None, lengths)
-    yield Case(f"compressed attention, decode G={group} {sizes}", call, rows * row_bytes, peaks.STREAM)
-    raw, raw_table = pages(rng, 2 * WINDOW, D1)
-    raw_value, _ = pages(rng, 2 * WINDOW, D2)
+    query, row_bytes = tensor(rng, BATCH, 1, heads, D1), 2 * N2 * (D1 + D2) * BATCH
+    chosen = ms_nsa.NsaCompressAttentionInfer(heads, N2, BLOCK, COUNT, PAGE, SIZE, STRIDE)
     window = ms_nsa.NsaWindowAttentionInfer(heads, N2, WINDOW, PAGE)
-    short = ms.Tensor([2 * WINDOW] * BATCH, ms.int64)
-    call = functools.partial(window, query, raw, raw_value, raw_table, None, short)
-    yield Case(f"window, decode G={group} B={BATCH}", call, WINDOW * row_bytes, peaks.STREAM)
-    compress, weight = ms_nsa.NsaCompressInfer(SIZE, STRIDE, PAGE), tensor(rng, SIZE, N2)
-    slots = ms.Tensor(np.arange(BATCH, dtype=np.int32)[:, None])
-    call = functools.partial(compress, raw, weight, slots, raw_table, short)
-    yield Case(f"compression, decode B={BATCH}", call, BATCH * SIZE * 2 * N2 * D1, peaks.STREAM)
+    for name, cell, length, cached, read in (
+        ("compressed attention, decode", chosen, KV_LEN, rows, rows),
+        ("window, decode", window, 2 * WINDOW, 2 * WINDOW, WINDOW),
+    ):
+        (key, table), (value, _) = pages(rng, cached, D1), pages(rng, cached, D2)
+        tensors = [ms.Tensor(array) for array in (key, value, table)]
+        call = functools.partial(cell, query, *tensors, None, ms.Tensor([length] * BATCH, ms.int64))
+        loads = row_loads(machine, key, value, table, cached, (cached - read) // PAGE)
+        sizes = f"B={BATCH} kv={length} G={group}"
+        yield Case(name, sizes, call, read * row_bytes, peaks.ROW_LOADS, row_loads=loads)
+
+
+def compression_decode():
+    """The call that compresses the windows that one new row per sequence completes, and its inputs."""
+    rng, rows = np.random.default_rng(3), 2 * WINDOW
+    raw, table = pages(rng, rows, D1)
+    slots, lengths = np.arange(BATCH, dtype=np.int32)[:, None], ms.Tensor([rows] * BATCH, ms.int64)
+    tensors = [ms.Tensor(raw), tensor(rng, SIZE, N2), ms.Tensor(slots), ms.Tensor(table), lengths]
+    return functools.partial(ms_nsa.NsaCompressInfer(SIZE, STRIDE, PAGE), *tensors), tensors
 
 
 def compare_layouts(repeats, group=4):
     """Selected attention over the same rows in both layouts, in turn."""
-    calls = {}
+    started = {}
     for cache_layout in ("BSND", "BNSD"):
         rng = np.random.default_rng(3)
         (key, table), (value, _) = pages(rng, KV_LEN, D1, cache_layout), pages(rng, KV_LEN, D2, cache_layout)
         query, lengths = tensor(rng, BATCH, 1, N2 * group, D1), ms.Tensor([KV_LEN] * BATCH, ms.int64)
-        blocks = [rng.permutation(KV_LEN // 64)[:16] for _ in range(BATCH * N2)]
-        topk = ms.Tensor(np.reshape(blocks, (BATCH, 1, N2, 16)).astype(np.int32))
-        cell = ms_nsa.NsaSelectedAttentionInfer(N2 * group, N2, 64, 16, PAGE, cache_layout=cache_layout)
-        calls[cache_layout] = functools.partial(cell, query, key, value, topk, table, None, lengths)
-    seconds = {cache_layout: [] for cache_layout in calls}
+        blocks = [rng.permutation(KV_LEN // BLOCK)[:COUNT] for _ in range(BATCH * N2)]
+        topk = ms.Tensor(np.reshape(blocks, (BATCH, 1, N2, COUNT)).astype(np.int32))
+        cell = ms_nsa.NsaSelectedAttentionInfer(N2 * group, N2, BLOCK, COUNT, PAGE, cache_layout=cache_layout)
+        tensors = [ms.Tensor(array) for array in (key, value)]
+        started[cache_layout] = functools.partial(cell, query, *tensors, topk, ms.Tensor(table), None, lengths)
+    seconds = {cache_layout: [] for cache_layout in started}
     for _ in range(20 * repeats):
-        for cache_layout, call in calls.items():
-            start = time.perf_counter()
-            operators.await_result(call())
-            seconds[cache_layout].append(time.perf_counter() - start)
+        for cache_layout, call in started.items():
+            seconds[cache_layout].append(measure.seconds_of(call))
     bsnd, bnsd = (statistics.median(each) for each in seconds.values())
-    moved = BATCH * N2 * 1024 * 2 * (D1 + D2) / 1e9
+    moved = BATCH * N2 * COUNT * BLOCK * 2 * (D1 + D2) / 1e9
     print(
         f"decode G={group} B={BATCH} kv={KV_LEN}: BSND {moved / bsnd:.1f} GB/s, BNSD {moved / bnsd:.1f} GB/s", end=", "
     )
@@ -154,35 +276,113 @@ class Copy:
         return 2 * sum(part.nbytes for part in self._from) / (time.perf_counter() - start) / 1e9
 
 
-def run(cases, repeats):
-    machine = peaks.Peaks(backend.threads(), backend.supported_isas())
-    name = peaks.arithmetic_peak(backend.current_isa(), "bfloat16")
-    samples = {COPY: Copy(backend.threads()), ARITHMETIC: lambda: machine.sample(name)}
-    samples[peaks.STREAM] = lambda: machine.sample(peaks.STREAM)
-    print(f"{backend.current_isa()}, {backend.threads()} threads; peaks: {name}, a copy, a streamed read")
-    for case in cases:
-        timing = measure.undisturbed(case.call, samples[case.peak], repeats)
-        seconds, peak = statistics.median(timing.seconds), statistics.median(timing.peak)
+class Table:
+    """Measures cases, prints a line for each and keeps it. Bars are meant for the default number of tokens."""
+
+    def __init__(self, repeats, with_bars):
+        self.environment, self.repeats, self._with_bars = environment(), repeats, with_bars
+        self.machine = peaks.Peaks(self.environment.threads, self.environment.supported_isas)
+        self._copy = Copy(self.environment.threads)
+        self.rows, self._seconds = [], {}
+
+    def add(self, case):
+        """Times a case between samples of its peak, and judges it."""
+        peak = case.peak if case.peak != ARITHMETIC else peaks.arithmetic_peak(self.environment.isa, case.dtype)
+        timing = measure.undisturbed(case.call, self._sampler(case, peak), self.repeats)
+        seconds, best = statistics.median(timing.seconds), statistics.median(timing.peak)
+        self._seconds[case.name, case.sizes] = seconds, best
         rate, unit = case.work / seconds / 1e9, "GFLOP/s" if case.peak == ARITHMETIC else "GB/s"
-        print(
-            f"{case.name:45} {seconds * 1e3:9.2f} ms {rate:7.1f} {unit:7} {rate / peak:5.0%} of {peak:.0f}", flush=True
+        self._keep(f"{case.name} {case.sizes}", seconds, rate, unit, peak, best, rate / best, self._bar(case, peak))
+
+    def _sampler(self, case, peak):
+        if case.row_loads:
+            return lambda: case.work / case.row_loads() / 1e9
+        return self._copy if peak == COPY else lambda: self.machine.sample(peak)
+
+    def _bar(self, case, peak):
+        """The smallest part of the peak that is good enough, or None."""
+        if peak in (COPY, peaks.ROW_LOADS):
+            return COPY_BAR if peak == COPY else ROWS_BAR
+        if peak == peaks.BF16_DOT:
+            return DOT_BARS.get(case.name, {}).get(case.sizes)
+        return FMA_BARS.get(self.environment.isa) if case.name in ("compressed attention", "window") else None
+
+    def add_choice(self, sizes):
+        """What choosing blocks costs: the call with it over the call without."""
+        chosen, alone = (
+            self._seconds[name, sizes][0] for name in ("compressed attention", "the same without a choice")
         )
+        self._limit(f"choice of blocks {sizes}", chosen / alone, "x", CHOICE_BAR)
+
+    def add_whole(self, case):
+        """Time of the whole forward pass over that of its FLOP at WHOLE_SHARE of the peak."""
+        self.add(case)
+        seconds, best = self._seconds[case.name, case.sizes]
+        ideal = case.work / (WHOLE_SHARE * best * 1e9)
+        self._limit(f"{case.name} {case.sizes}, over {WHOLE_SHARE:.0%} of the peak", seconds / ideal, "x", WHOLE_BAR)
+
+    def add_bare_call(self):
+        """What compression in decoding takes above a custom operator that does nothing."""
+        call, tensors = compression_decode()
+        bare = calls.bare_call("BareCompress", tensors, operators.await_result(call()))
+        above, _ = calls.seconds_above(call, bare, self.repeats)
+        self._limit(f"compression, decode B={BATCH}, above a bare call", above * 1e6, "us", BARE_CALL_BAR * 1e6)
+
+    def _limit(self, name, value, unit, limit):
+        self._keep(name, None, value, unit, "", None, None, limit)
+
+    def _keep(self, name, seconds, value, unit, peak, best, fraction, bar):
+        bar = bar if self._with_bars else None
+        holds = "" if bar is None else "holds" if (fraction >= bar if fraction else value <= bar) else "MISSES"
+        found = self.environment
+        versions = " ".join(f"{package}={version}" for package, version in found.versions.items())
+        start = [found.date, found.machine, versions, found.isa, found.threads]
+        self.rows.append(dict(zip(COLUMNS, [*start, name, seconds, value, unit, peak, best, fraction, bar, holds])))
+        time_text = f"{seconds * 1e3:9.2f} ms" if seconds else " " * 12
+        share = f"{fraction:5.0%} of {peak}, {best:.0f}" if fraction else ""
+        print(f"{name:60} {time_text} {value:7.1f} {unit:7} {share} {holds}", flush=True)
+
+    def write(self, folder):
+        """family.csv in that folder; every line carries the machine and the versions."""
+        with (folder / "family.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="python -m bench.family", description=__doc__.splitlines()[0])
-    parser.add_argument("--tokens", type=int, nargs="+", default=[16384])
+def measure_family(table, tokens, groups):
+    """All cases for sequences of `tokens`; compression and the whole forward pass have four times as many."""
+    for group in groups:
+        for case in attention_cases(tokens, group):
+            table.add(case)
+        table.add_choice(f"T={tokens} G={group}")
+    for dtype in ("float16", "float32"):
+        for case in attention_cases(tokens, groups[0], dtype, gradients=False):
+            table.add(case)
+    for case in attention_cases(4 * tokens, groups[0], gradients=False):
+        table.add(case)
+    table.add_choice(f"T={4 * tokens} G={groups[0]}")
+    table.add_whole(whole_forward(4 * tokens, groups[0]))
+    for case in compression_cases(4 * tokens):
+        table.add(case)
+    for group in groups:
+        for case in decode_cases(table.machine, group):
+            table.add(case)
+    table.add_bare_call()
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m bench family", description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", type=int, default=TOKENS)
     parser.add_argument("--groups", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--output", type=pathlib.Path, help="folder for family.csv")
     parser.add_argument("--layouts", action="store_true", help="compare the layouts of a cache in decoding")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.layouts:
         return compare_layouts(options.repeats)
-    cases = [case for tokens in options.tokens for group in options.groups for case in attention_cases(tokens, group)]
-    decoding = [case for group in options.groups for case in decode_cases(group)]
-    run([*cases, *compression_cases(4 * max(options.tokens)), *decoding], options.repeats)
-    return None
-
-
-if __name__ == "__main__":
-    main()
+    table = Table(options.repeats, options.tokens == TOKENS)
+    measure_family(table, options.tokens, options.groups)
+    if options.output:
+        table.write(options.output)
+    return 0

@@ -3,8 +3,8 @@
 
 Forward, forward with gradient, and one step of decoding; with projections ("layer") and without ("attention"). Dense
 attention is the best of this package's own kernels over all rows and, for attention alone, PyTorch's SDPA where PyTorch
-is installed. The realised share is the speed-up by the ratio of the FLOP. Memory is that of
-one call with projections, in a process of its own.
+is installed. The realised share is the speed-up divided by the ratio of the FLOP. Memory is that of one call with
+projections, in a process of its own.
 """
 
 import argparse

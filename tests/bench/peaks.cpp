@@ -280,3 +280,6 @@ EXPORT int BareForward(int, void**, int*, int64_t**, const char**, void*, void*)
 EXPORT int BareDecode(int, void**, int*, int64_t**, const char**, void*, void*) {
   return 0;
 }
+EXPORT int BareCompress(int, void**, int*, int64_t**, const char**, void*, void*) {
+  return 0;
+}

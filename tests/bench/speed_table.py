@@ -33,8 +33,8 @@ SENTENCES = {
 }
 
 
-def _rows():
-    files = sorted(RESULTS.glob("*.csv"))
+def _rows(pattern="*-threads.csv"):
+    files = sorted(RESULTS.glob(pattern))
     if not files:
         return []
     with files[0].open(newline="", encoding="utf-8") as file:
@@ -67,9 +67,9 @@ def _cells(row, readme):
 
 def _limit_cells(row, readme):
     at_most, at_least = LIMITS[readme][3:]
-    bound = at_least if row["unit"] == "x" else at_most
-    measured, bar = (f"{float(row[name]):.3g} {row['unit']}".rstrip() for name in ("value", "bar"))
-    return [row["name"], measured, _bar(row, f"{bound} {bar}", readme)]
+    bound = at_least if row["unit"] == "x" and "operator" in row else at_most
+    measured, bar = (row[name] and f"{float(row[name]):.3g} {row['unit']}".rstrip() for name in ("value", "bar"))
+    return [row["name"], measured, bar and _bar(row, f"{bound} {bar}", readme)]
 
 
 def _table(heading, rows):
@@ -109,3 +109,21 @@ def text(readme):
         name = dense[0]["name"].rsplit(" T=", 1)[0]
         lines += ["", dense_line.format(dense=name, all_rows=sentences[0], causal=sentences[1])]
     return "\n".join(lines)
+
+
+def family_text(readme):
+    """Machine line and table of the other operators in the language of `readme`; empty without results."""
+    rows = _rows("family.csv")
+    if not rows:
+        return ""
+    measured = [row for row in rows if row["fraction"]]
+    lines = [SENTENCES[readme][0].format(**rows[0]), ""]
+    lines += [*_table(HEADINGS[readme][:5], [_family_cells(row, readme) for row in measured]), ""]
+    lines += _table(LIMITS[readme][:3], [_limit_cells(row, readme) for row in rows if not row["fraction"]])
+    return "\n".join(lines)
+
+
+def _family_cells(row, readme):
+    bar = _bar(row, f"{float(row['bar']):.0%}", readme) if row["bar"] else ""
+    rate, share = f"{float(row['value']):.3g} {row['unit']}", f"{float(row['fraction']):.0%} of {row['peak']}"
+    return [row["name"], _time(float(row["p50_s"])), rate, share, bar]

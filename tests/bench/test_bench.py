@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import cases, inputs, measure, operators, peaks, peers, report, session, speed_table, work
+import ms_nsa
+from bench import cases, gate, inputs, measure, operators, peaks, peers, report, session, speed_table, work
 from bench.results import Check, Result
 from ms_nsa import backend
 
@@ -270,3 +271,33 @@ def test_memory_of_the_layer_counts_its_results():
 
     extra = layer_memory.in_fresh_process("forward", "layer", "sparse", 8192, SMALL_LAYER)
     assert 8192 * 32 * 2 < extra < 200 << 20  # x in bfloat16, and what is made of it
+
+
+def test_the_family_against_its_peaks(tmp_path, monkeypatch):
+    from bench import __main__ as command
+    from bench import family, speed_table
+
+    for name, size in {"N2": 1, "D1": 32, "D2": 16, "WINDOW": 64, "BATCH": 2, "KV_LEN": 512, "COUNT": 4}.items():
+        monkeypatch.setattr(family, name, size)
+    small = ("--tokens", "128", "--groups", "2", "--repeats", "1", "--output", str(tmp_path))
+    assert command.main(["family", *small]) == 0
+    monkeypatch.setattr(speed_table, "RESULTS", tmp_path)
+    text = speed_table.family_text("README.md")
+    assert text.count("| compressed attention T=") == 4 and "| choice of blocks T=512 G=2 |" in text
+    assert "| compression, decode B=2, above a bare call |" in text
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_wrong_result_of_the_family_blocks_the_speed(index, monkeypatch):
+    from bench import family
+
+    call = ms_nsa.NsaCompressAttention.__call__
+
+    def wrong(cell, *inputs):
+        outputs = list(call(cell, *inputs))
+        outputs[index] = outputs[index] + 1
+        return tuple(outputs)
+
+    monkeypatch.setattr(ms_nsa.NsaCompressAttention, "__call__", wrong)
+    with pytest.raises(gate.WrongResult):
+        next(family.attention_cases(128, 1))

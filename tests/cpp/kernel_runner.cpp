@@ -25,7 +25,7 @@
 #include <vector>
 
 #include "../../ms_nsa/csrc/dispatch.h"
-#include "../../ms_nsa/csrc/work_offer.h"
+#include "../../ms_nsa/csrc/runtime/work_offer.h"
 #include "guarded_buffer.h"
 
 #if defined(__x86_64__)

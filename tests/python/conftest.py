@@ -5,7 +5,18 @@ import pytest
 from mindspore._c_expression import GraphExecutor_, JitExecutor_
 
 from support import DTYPES
+from support.kernel_runner import ARM_ISAS, processor_flags
 from support.run_cells import MODES, run_mode
+
+
+@pytest.hookimpl(tryfirst=True)  # before the mark is looked at
+def pytest_collection_modifyitems(items):
+    """Elsewhere, kernels for Arm take minutes to compile and run under an emulator: they are in the long suite."""
+    if processor_flags() is None:
+        return
+    for item in items:
+        if hasattr(item, "callspec") and item.callspec.params.get("isa") in ARM_ISAS:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(params=MODES)

@@ -184,6 +184,7 @@ def test_supported_isas_are_those_of_the_processor():
     assert native_runner().isas() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "isas"), [("cortex-a72", ["neon"]), ("max", ARM_ISAS)])
 def test_supported_isas_of_arm_processors(model, isas):
     if missing_for_arm():
@@ -199,7 +200,7 @@ def test_unknown_isa_is_refused():
     assert message.strip() == f"ms_nsa: MS_NSA_ISA must be one of {names} on this machine, got sse9"
 
 
-@pytest.fixture(params=["native", "aarch64"])
+@pytest.fixture(params=["native", pytest.param("aarch64", marks=pytest.mark.slow)])
 def units(request):
     """Object files of the instruction-set units of a processor family, and what its tools' names begin with."""
     if request.param == "native":

@@ -10,22 +10,12 @@ CSRC, PACKAGE = ROOT / "ms_nsa" / "csrc", ROOT / "ms_nsa"
 
 # Rooms of csrc from the lowest up; files of no room are named. A file may include what is as low as itself.
 ROOMS = (
-    (
-        "float_environment.h",
-        "params.h",
-        "thread_number.",
-        "portable.cpp",
-        "scratch_memory.h",
-        "scratch_memory.cpp",
-        "work_offer.h",
-        "work_offer.cpp",
-    ),
+    ("params.h", "runtime/"),
     ("kernel_table.h",),
     ("simd/",),
     ("kernels/",),
     ("isa/",),
-    ("dispatch.h", "dispatch.cpp", "progress.h", "progress.cpp", "short_calls.h", "short_calls.cpp"),
-    ("long_call_team.h", "long_call_team.cpp"),
+    ("dispatch.",),
     ("call/", "op_info.h"),
     ("api/", "exports.inc"),
 )

@@ -8,14 +8,28 @@ import mindspore as ms
 import pytest
 
 import ms_nsa
-from support import readme_tables
+from support import matrix, readme_tables
 
 
 @pytest.mark.parametrize("readme", readme_tables.READMES)
 def test_tables_are_generated(readme):
     text = (readme_tables.ROOT / readme).read_text(encoding="utf-8")
-    assert "<!-- op_info -->" in text and "<!-- speed -->" in text
+    assert all(f"<!-- {part} -->" in text for part in ("op_info", "speed", "matrix"))
     assert text == readme_tables.rendered(readme), "run `python -m support.readme_tables` in the folder tests"
+
+
+def test_outcomes_of_versions_by_compiler(monkeypatch, tmp_path):
+    """What failed is named beside what passed; numbers of versions are not sorted as text."""
+    rows = ["3.9,2.10.0,GCC 12,passed", "3.9,2.10.0,clang 14,failed", "3.9,2.9.0,GCC 12,passed"]
+    rows.append("3.12,2.9.0,GCC 12,no MindSpore")
+    (tmp_path / "matrix.csv").write_text("\n".join(["python,mindspore,compiler,outcome", *rows]))
+    monkeypatch.setattr(matrix, "RESULTS", tmp_path / "matrix.csv")
+    assert matrix.table().splitlines() == [
+        "| Python | MindSpore 2.9.0 | MindSpore 2.10.0 |",
+        "| --- | --- | --- |",
+        "| 3.9 | GCC 12 | GCC 12, clang 14: failed |",
+        "| 3.12 | – |  |",
+    ]
 
 
 def test_both_languages_hold_the_same_code_and_pictures():

@@ -10,6 +10,7 @@ import re
 import ms_nsa
 from bench import speed_table
 from ms_nsa.registry import load
+from support import matrix
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README_CN.md")
@@ -46,12 +47,14 @@ def _rule(rule):
 
 
 def rendered(readme):
-    """Text of `readme` with its generated part brought up to date."""
-    text = (ROOT / readme).read_text(encoding="utf-8")
+    """Text of `readme` with its generated parts brought up to date."""
+    text = matrix.inserted(readme, (ROOT / readme).read_text(encoding="utf-8"))
     block = f"<!-- op_info -->\n{table(readme)}\n<!-- /op_info -->"
     text = re.sub(r"<!-- op_info -->.*?<!-- /op_info -->", lambda _: block, text, flags=re.DOTALL)
     speed = f"<!-- speed -->\n{speed_table.text(readme)}\n<!-- /speed -->"
-    return re.sub(r"<!-- speed -->.*?<!-- /speed -->", lambda _: speed, text, flags=re.DOTALL)
+    text = re.sub(r"<!-- speed -->.*?<!-- /speed -->", lambda _: speed, text, flags=re.DOTALL)
+    family = f"<!-- family -->\n{speed_table.family_text(readme)}\n<!-- /family -->"
+    return re.sub(r"<!-- family -->.*?<!-- /family -->", lambda _: family, text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

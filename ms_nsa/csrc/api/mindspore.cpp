@@ -6,9 +6,9 @@
 #include <stdexcept>
 
 #include "../call/operator.h"
-#include "../float_environment.h"
-#include "../progress.h"
-#include "../scratch_memory.h"
+#include "../runtime/float_environment.h"
+#include "../runtime/progress.h"
+#include "../runtime/scratch_memory.h"
 #include "custom_aot.h"
 #include "export.h"
 #include "op_info.h"

@@ -11,8 +11,8 @@
 
 #include "../call/operator.h"
 #include "../dispatch.h"
-#include "../progress.h"
-#include "../thread_number.h"
+#include "../runtime/progress.h"
+#include "../runtime/thread_number.h"
 #include "export.h"
 #include "op_info.h"
 

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "../short_calls.h"
+#include "../runtime/short_calls.h"
 #include "attributes.h"
 #include "extents.h"
 #include "tensor.h"

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "../long_call_team.h"
-#include "../short_calls.h"
-#include "../thread_number.h"
+#include "../runtime/long_call_team.h"
+#include "../runtime/short_calls.h"
+#include "../runtime/thread_number.h"
 
 namespace ms_nsa {
 

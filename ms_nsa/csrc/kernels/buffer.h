@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "../scratch_memory.h"
+#include "../runtime/scratch_memory.h"
 
 namespace ms_nsa {
 namespace {

@@ -6,9 +6,9 @@
 #include <omp.h>
 #endif
 
-#include "../float_environment.h"
-#include "../thread_number.h"
-#include "../work_offer.h"
+#include "../runtime/float_environment.h"
+#include "../runtime/thread_number.h"
+#include "../runtime/work_offer.h"
 #include "buffer.h"
 
 namespace ms_nsa {

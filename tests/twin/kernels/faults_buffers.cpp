@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every buffer of a cube core, with one step that leaves it, is off its alignment or reads what nothing
 // wrote. `fault N: rule` marks the line where fault N must be reported; fault 0 is the correct kernel.
+#include "fault.h"
 #include "kernel_operator.h"
 
 using namespace AscendC;
-
-struct FaultTiling {
-  uint32_t fault;
-  uint32_t unused;
-};
 
 constexpr uint32_t kSide = 32, kTile = kSide * kSide;
 constexpr uint32_t kWide = 64;  // elements of the bias, and of the scales

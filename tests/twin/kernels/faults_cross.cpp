@@ -2,14 +2,10 @@
 // Cube and vector cores hand tiles to each other through GM in both directions; one flag is missing, wrong or
 // too many, chosen by tiling. `fault N: rule` marks the line where fault N must be reported; fault 0 is
 // correct.
+#include "fault.h"
 #include "kernel_operator.h"
 
 using namespace AscendC;
-
-struct FaultTiling {
-  uint32_t fault;
-  uint32_t unused;
-};
 
 constexpr uint32_t kSide = 32, kTile = kSide * kSide, kHalf = kTile / 2, kRounds = 2;
 constexpr uint16_t kReady = 0, kTaken = 1, kBack = 2, kPair = 4, kAll = 5;

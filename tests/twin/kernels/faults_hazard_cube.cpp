@@ -1,27 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every ordered pair of pipes of a cube core that can meet on the same bytes, each with one missing flag or
 // barrier. `fault N: rule` marks the line where fault N must be reported; fault 0 is the correct kernel.
+#include "fault.h"
 #include "kernel_operator.h"
 
 using namespace AscendC;
 
-struct FaultTiling {
-  uint32_t fault;
-  uint32_t unused;
-};
-
 constexpr uint32_t kSide = 16, kTile = kSide * kSide;
 constexpr uint32_t kWide = 256;  // columns of a product of many fractals
 constexpr uint64_t kLine = 16;   // floats of a cache line
-// TPipe keeps M_MTE1 0 to 2 for itself on a cube core.
-constexpr int32_t kEvent = 3;
-
-template <HardEvent event>
-__aicore__ inline void Edge(bool kept) {
-  if (!kept) return;
-  SetFlag<event>(kEvent);
-  WaitFlag<event>(kEvent);
-}
 
 class HazardCube {
  public:

@@ -1,24 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every ordered pair of pipes of a vector core, each with one missing flag or barrier, chosen by tiling.
 // `fault N: rule` marks the line where fault N must be reported; fault 0 is the correct kernel.
+#include "fault.h"
 #include "kernel_operator.h"
 
 using namespace AscendC;
 
-struct FaultTiling {
-  uint32_t fault;
-  uint32_t unused;
-};
-
 constexpr uint32_t kTile = 256;
 constexpr uint64_t kLine = 16;  // floats of a cache line
-
-template <HardEvent event>
-__aicore__ inline void Edge(bool kept) {
-  if (!kept) return;
-  SetFlag<event>(0);
-  WaitFlag<event>(0);
-}
 
 class HazardVector {
  public:

@@ -2,14 +2,10 @@
 // GM shared by the vector cores of several blocks: order between cores, the scalar data cache, atomics. One
 // step is missing or wrong, chosen by tiling. `fault N: rule` marks where fault N must be reported; fault 0
 // is correct.
+#include "fault.h"
 #include "kernel_operator.h"
 
 using namespace AscendC;
-
-struct FaultTiling {
-  uint32_t fault;
-  uint32_t unused;
-};
 
 constexpr uint32_t kTile = 64;
 constexpr uint32_t kLine = 16;  // floats of a cache line

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One wrong operand or parameter of a vector API call, chosen by tiling. Most compile against the device
 // headers. `fault N: rule` marks the line where fault N must be reported; fault 0 is the correct kernel.
+#include "fault.h"
 #include "kernel_operator.h"
 
 using namespace AscendC;
-
-struct FaultTiling {
-  uint32_t fault;
-  uint32_t unused;
-};
 
 constexpr uint32_t kTile = 512;  // floats
 constexpr uint32_t kPart = 64;

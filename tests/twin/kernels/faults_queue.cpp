@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The queue protocol and the events of one core, each with one step left out or out of order, chosen by
 // tiling. `fault N: rule` marks the line where fault N must be reported; fault 0 is the correct kernel.
+#include "fault.h"
 #include "kernel_operator.h"
 
 using namespace AscendC;
-
-struct FaultTiling {
-  uint32_t fault;
-  uint32_t unused;
-};
 
 constexpr uint32_t kTile = 64;
 

@@ -28,7 +28,7 @@ GmAllocation::GmAllocation(std::string name, uint64_t bytes, uint64_t reserved_f
       map_(nullptr),
       begin_(nullptr),
       init_(bytes, initialised),
-      cells_((bytes + kGranule - 1) / kGranule) {
+      cells_(bytes) {
   void* map = mmap(nullptr, map_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (map == MAP_FAILED)
     throw std::runtime_error("twin: cannot map " + std::to_string(map_bytes_) + " bytes of GM");
@@ -45,23 +45,16 @@ GmAllocation::~GmAllocation() {
   munmap(map_, map_bytes_);
 }
 
-GmAllocation::Bytes& GmAllocation::Split(uint64_t granule) {
-  GmCell& cell = cells_[granule];
-  if (!cell.split) {
-    auto bytes = std::make_unique<Bytes>();
-    for (GmCell& b : *bytes) {
-      b = cell;
-      if (cell.more >= 0) {
-        b.more = -1;
-        const std::vector<Epoch> copy = overflow_[cell.more];
-        Overflow(b) = copy;
-      }
-    }
-    DropOverflow(cell);
-    split_[granule] = std::move(bytes);
-    cell.split = true;
+// Each byte gets an overflow list of its own, and the cell gives its up.
+void GmAllocation::CopyTo(Granules<GmCell>::Bytes& parts, GmCell& cell) {
+  parts.fill(cell);
+  for (GmCell& part : parts) {
+    if (cell.more < 0) break;
+    part.more = -1;
+    const std::vector<Epoch> copy = overflow_[cell.more];
+    Overflow(part) = copy;
   }
-  return *split_[granule];
+  DropOverflow(cell);
 }
 
 std::vector<Epoch>& GmAllocation::Overflow(GmCell& cell) {

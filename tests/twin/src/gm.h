@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "shadow.h"
@@ -45,21 +44,22 @@ class GmAllocation {
   InitBits& init() { return init_; }
 
   template <class Visit>
-  void ForEach(uint64_t offset, uint64_t bytes, bool overwrites, Visit visit);
+  void ForEach(uint64_t offset, uint64_t bytes, bool overwrites, Visit visit) {
+    const auto fill = [this](Granules<GmCell>::Bytes& parts, GmCell& cell) { CopyTo(parts, cell); };
+    cells_.ForEach(offset, bytes, overwrites, fill, visit);
+  }
   std::vector<Epoch>& Overflow(GmCell& cell);
   void DropOverflow(GmCell& cell);
 
  private:
-  using Bytes = std::array<GmCell, kGranule>;
-  Bytes& Split(uint64_t granule);
+  void CopyTo(Granules<GmCell>::Bytes& parts, GmCell& cell);
 
   std::string name_;
   uint64_t bytes_, reserved_, map_bytes_;
   uint8_t* map_;
   uint8_t* begin_;
   InitBits init_;
-  std::vector<GmCell> cells_;
-  std::unordered_map<uint64_t, std::unique_ptr<Bytes>> split_;
+  Granules<GmCell> cells_;
   std::vector<std::vector<Epoch>> overflow_;
   std::vector<int32_t> free_overflow_;
 };
@@ -74,30 +74,5 @@ class GlobalMemory {
   std::vector<std::unique_ptr<GmAllocation>> allocations_;
   GmAllocation* last_ = nullptr;
 };
-
-template <class Visit>
-void GmAllocation::ForEach(uint64_t offset, uint64_t bytes, bool overwrites, Visit visit) {
-  uint64_t at = offset;
-  const uint64_t end = offset + bytes;
-  while (at < end) {
-    const uint64_t granule = at / kGranule;
-    const uint64_t granule_end = (granule + 1) * kGranule;
-    const uint64_t stop = end < granule_end ? end : granule_end;
-    GmCell& cell = cells_[granule];
-    const bool whole = stop - at == kGranule || (at % kGranule == 0 && stop == bytes_);
-    if (whole && !cell.split) {
-      visit(cell, at, static_cast<uint32_t>(stop - at));
-    } else {
-      Bytes& cells = Split(granule);
-      for (uint64_t b = at; b < stop; ++b) visit(cells[b % kGranule], b, 1u);
-      if (whole && overwrites) {
-        cell = cells[0];
-        cell.split = false;
-        split_.erase(granule);
-      }
-    }
-    at = stop;
-  }
-}
 
 }  // namespace twin

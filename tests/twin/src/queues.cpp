@@ -39,17 +39,31 @@ void QueueFail(Core& core, const char* api, Site site, const std::string& text) 
   core.Fail(Rule::kQueue, api, Pipe::kS, site, std::string(api) + ": " + text);
 }
 
-int SlotOf(Core& core, const QueueState& q, const LocalRef& t, const char* api, Site site) {
-  const int slot = t.buffer;
-  if (slot < q.first_slot || slot >= q.first_slot + q.count) {
+// The slot of a tensor of the queue, or nullptr after a report.
+Slot* SlotOf(Core& core, const QueueState& q, const LocalRef& t, const char* api, Site site) {
+  if (t.buffer < q.first_slot || t.buffer >= q.first_slot + q.count) {
     QueueFail(core, api, site, "the tensor does not belong to this queue");
-    return -1;
+    return nullptr;
   }
-  if (core.slots[static_cast<size_t>(slot)].generation != t.generation) {
-    QueueFail(core, api, site, "the tensor was freed before");
-    return -1;
+  Slot& slot = core.slots[static_cast<size_t>(t.buffer)];
+  if (slot.generation == t.generation) return &slot;
+  QueueFail(core, api, site, "the tensor was freed before");
+  return nullptr;
+}
+
+// Flags between the two pipes of a queue have an id of their own; within one pipe there are none.
+int SetOwnEvent(Pipe src, Pipe dst, Site site) {
+  const int id = AllocEvent(src, dst, true, site);
+  SetEvent(src, dst, id, site);
+  return id;
+}
+
+void WaitOwnEvent(Pipe src, Pipe dst, int& id, Site site) {
+  if (src != dst) {
+    WaitEvent(src, dst, id, site);
+    ReleaseEvent(src, dst, id, site);
   }
-  return slot;
+  id = -1;
 }
 
 QueueState& Queue(Core& core, int queue, const char* api, Site site) {
@@ -227,13 +241,7 @@ LocalRef QueueAlloc(int queue, Site site) {
   }
   q.cursor = (chosen - q.first_slot + 1) % q.count;
   Slot& s = core.slots[static_cast<size_t>(chosen)];
-  if (s.free_event >= 0) {
-    if (q.producer != q.consumer) {
-      WaitEvent(q.consumer, q.producer, s.free_event, site);
-      ReleaseEvent(q.consumer, q.producer, s.free_event, site);
-    }
-    s.free_event = -1;
-  }
+  if (s.free_event >= 0) WaitOwnEvent(q.consumer, q.producer, s.free_event, site);
   s.state = SlotState::kAllocated;
   s.site = site;
   int live = 0;
@@ -249,24 +257,22 @@ LocalRef QueueAlloc(int queue, Site site) {
 void QueueEnque(int queue, const LocalRef& tensor, Site site) {
   Core& core = Current();
   QueueState& q = Queue(core, queue, "EnQue", site);
-  const int slot = SlotOf(core, q, tensor, "EnQue", site);
-  if (slot < 0) return;
-  Slot& s = core.slots[static_cast<size_t>(slot)];
-  if (s.state != SlotState::kAllocated && s.state != SlotState::kDequeued) {
+  Slot* slot = SlotOf(core, q, tensor, "EnQue", site);
+  if (!slot) return;
+  if (slot->state != SlotState::kAllocated && slot->state != SlotState::kDequeued) {
     QueueFail(core, "EnQue", site, "the tensor must come from AllocTensor or DeQue");
     return;
   }
   if (static_cast<int>(q.waiting.size()) >= q.depth) {
     QueueFail(core, "EnQue", site, "the queue has depth " + std::to_string(q.depth) + " and is full");
   }
-  s.state = SlotState::kEnqueued;
-  q.waiting.push_back(slot);
+  slot->state = SlotState::kEnqueued;
+  q.waiting.push_back(tensor.buffer);
   if (q.producer == q.consumer) {
     Barrier(q.producer, site);
     return;
   }
-  s.ready_event = AllocEvent(q.producer, q.consumer, true, site);
-  SetEvent(q.producer, q.consumer, s.ready_event, site);
+  slot->ready_event = SetOwnEvent(q.producer, q.consumer, site);
 }
 
 LocalRef QueueDeque(int queue, Site site) {
@@ -280,31 +286,25 @@ LocalRef QueueDeque(int queue, Site site) {
   q.waiting.pop_front();
   Slot& s = core.slots[static_cast<size_t>(slot)];
   s.state = SlotState::kDequeued;
-  if (q.producer != q.consumer) {
-    WaitEvent(q.producer, q.consumer, s.ready_event, site);
-    ReleaseEvent(q.producer, q.consumer, s.ready_event, site);
-  }
-  s.ready_event = -1;
+  WaitOwnEvent(q.producer, q.consumer, s.ready_event, site);
   return RefOf(core, slot);
 }
 
 void QueueFree(int queue, const LocalRef& tensor, Site site) {
   Core& core = Current();
   QueueState& q = Queue(core, queue, "FreeTensor", site);
-  const int slot = SlotOf(core, q, tensor, "FreeTensor", site);
-  if (slot < 0) return;
-  Slot& s = core.slots[static_cast<size_t>(slot)];
-  if (s.state == SlotState::kFree || s.state == SlotState::kEnqueued) {
-    QueueFail(core, "FreeTensor", site,
-              s.state == SlotState::kFree ? "the tensor is free already" : "the tensor is still enqueued");
+  Slot* slot = SlotOf(core, q, tensor, "FreeTensor", site);
+  if (!slot) return;
+  if (slot->state == SlotState::kFree || slot->state == SlotState::kEnqueued) {
+    QueueFail(
+        core, "FreeTensor", site,
+        slot->state == SlotState::kFree ? "the tensor is free already" : "the tensor is still enqueued");
     return;
   }
-  s.state = SlotState::kFree;
-  ++s.generation;
-  Poison(core, s);
-  if (q.producer == q.consumer) return;
-  s.free_event = AllocEvent(q.consumer, q.producer, true, site);
-  SetEvent(q.consumer, q.producer, s.free_event, site);
+  slot->state = SlotState::kFree;
+  ++slot->generation;
+  Poison(core, *slot);
+  if (q.producer != q.consumer) slot->free_event = SetOwnEvent(q.consumer, q.producer, site);
 }
 
 bool QueueFull(int queue) {

@@ -3,17 +3,6 @@
 
 namespace twin {
 
-LocalShadow::Bytes& LocalShadow::Split(uint32_t granule) {
-  LocalCell& cell = cells_[granule];
-  if (!cell.split) {
-    auto bytes = std::make_unique<Bytes>();
-    bytes->fill(cell);
-    split_[granule] = std::move(bytes);
-    cell.split = true;
-  }
-  return *split_[granule];
-}
-
 namespace {
 uint32_t MaskOf(uint32_t first, uint64_t count) {
   return count >= 32 ? ~0u << first : ((1u << count) - 1u) << first;

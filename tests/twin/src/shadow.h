@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shadow of one on-chip memory: who last wrote and read each byte, and which bytes are initialised.
-// One cell per 32-byte granule; a granule that is accessed in part is split into one cell per byte.
+// Shadow of a memory: who last wrote and read each byte, and which bytes are initialised.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "twin/abi.h"
@@ -14,6 +15,57 @@
 namespace twin {
 
 constexpr uint32_t kGranule = 32;
+
+// One cell per 32-byte granule of a memory; a granule that is accessed in part is split into one cell per
+// byte.
+template <class Cell>
+class Granules {
+ public:
+  using Bytes = std::array<Cell, kGranule>;
+
+  explicit Granules(uint64_t bytes) : bytes_(bytes), cells_((bytes + kGranule - 1) / kGranule) {}
+
+  // Calls visit(cell, byte address, length) for every cell under [addr, addr + bytes); fill(bytes, cell)
+  // gives the bytes of a granule that is split the state of its cell.
+  template <class Fill, class Visit>
+  void ForEach(uint64_t addr, uint64_t bytes, bool overwrites, Fill fill, Visit visit) {
+    const uint64_t end = addr + bytes;
+    for (uint64_t at = addr, stop = 0; at < end; at = stop) {
+      const uint64_t granule = at / kGranule;
+      stop = std::min(end, (granule + 1) * kGranule);
+      const bool whole = at % kGranule == 0 && (stop - at == kGranule || stop == bytes_);
+      Cell& cell = cells_[granule];
+      if (whole && !cell.split) {
+        visit(cell, at, static_cast<uint32_t>(stop - at));
+        continue;
+      }
+      Bytes& parts = Split(granule, fill);
+      for (uint64_t b = at; b < stop; ++b) visit(parts[b % kGranule], b, 1u);
+      if (whole && overwrites) {
+        cell = parts[0];
+        cell.split = false;
+        split_.erase(granule);
+      }
+    }
+  }
+
+ private:
+  template <class Fill>
+  Bytes& Split(uint64_t granule, Fill fill) {
+    Cell& cell = cells_[granule];
+    if (!cell.split) {
+      auto parts = std::make_unique<Bytes>();
+      fill(*parts, cell);
+      split_[granule] = std::move(parts);
+      cell.split = true;
+    }
+    return *split_[granule];
+  }
+
+  uint64_t bytes_;
+  std::vector<Cell> cells_;
+  std::unordered_map<uint64_t, std::unique_ptr<Bytes>> split_;
+};
 
 struct LocalCell {
   uint32_t write_seq = 0;
@@ -24,18 +76,17 @@ struct LocalCell {
 
 class LocalShadow {
  public:
-  explicit LocalShadow(uint32_t bytes) : cells_(bytes / kGranule) {}
+  explicit LocalShadow(uint32_t bytes) : cells_(bytes) {}
 
   // Calls visit(cell, byte address, length) for every cell under [addr, addr + bytes).
   template <class Visit>
-  void ForEach(uint64_t addr, uint64_t bytes, bool overwrites, Visit visit);
+  void ForEach(uint64_t addr, uint64_t bytes, bool overwrites, Visit visit) {
+    const auto fill = [](Granules<LocalCell>::Bytes& parts, const LocalCell& cell) { parts.fill(cell); };
+    cells_.ForEach(addr, bytes, overwrites, fill, visit);
+  }
 
  private:
-  using Bytes = std::array<LocalCell, kGranule>;
-  Bytes& Split(uint32_t granule);
-
-  std::vector<LocalCell> cells_;
-  std::unordered_map<uint32_t, std::unique_ptr<Bytes>> split_;
+  Granules<LocalCell> cells_;
 };
 
 // Bit per byte: initialised or not.
@@ -51,30 +102,5 @@ class InitBits {
  private:
   std::vector<uint32_t> words_;
 };
-
-template <class Visit>
-void LocalShadow::ForEach(uint64_t addr, uint64_t bytes, bool overwrites, Visit visit) {
-  uint64_t at = addr;
-  const uint64_t end = addr + bytes;
-  while (at < end) {
-    const uint32_t granule = static_cast<uint32_t>(at / kGranule);
-    const uint64_t granule_end = (uint64_t{granule} + 1) * kGranule;
-    const uint64_t stop = end < granule_end ? end : granule_end;
-    const bool whole = stop - at == kGranule;
-    LocalCell& cell = cells_[granule];
-    if (whole && !cell.split) {
-      visit(cell, at, kGranule);
-    } else {
-      Bytes& cells = Split(granule);
-      for (uint64_t b = at; b < stop; ++b) visit(cells[b % kGranule], b, 1u);
-      if (whole && overwrites) {
-        cell = cells[0];
-        cell.split = false;
-        split_.erase(granule);
-      }
-    }
-    at = stop;
-  }
-}
 
 }  // namespace twin
