@@ -35,11 +35,13 @@ class Rotary(nn.Cell):
 
     def __init__(self, width, theta):
         super().__init__()
-        self.frequency = ms.Tensor(theta ** (-np.arange(width // 2) / (width // 2)), ms.float32)
+        half = width // 2
+        self.frequency = ms.Tensor(np.tile(theta ** (-np.arange(half) / half), 2), ms.float32)
+        self.sign = ms.Tensor(np.repeat([-1.0, 1.0], half), ms.float32)
 
     def construct(self, x, positions):
         angle = positions.astype(ms.float32).reshape(-1, 1, 1) * self.frequency
-        return rotate(x, ops.cos(angle), ops.sin(angle))
+        return rotate(x, ops.cos(angle), ops.sin(angle) * self.sign)
 
 
 class Compression(nn.Cell):

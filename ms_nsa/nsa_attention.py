@@ -16,10 +16,10 @@ _NAME = "NsaAttention"
 
 def gated_sum(branches, gates):
     """The branches [T, N1, D2] times their gates [T, N1, 3], in float32."""
-    gates = gates.astype(ms.float32)
-    total = branches[0].astype(ms.float32) * gates[..., 0:1]
-    total = total + branches[1].astype(ms.float32) * gates[..., 1:2]
-    return total + branches[2].astype(ms.float32) * gates[..., 2:3]
+    of_compressed, of_selected, of_window = ops.Split(-1, 3)(gates.astype(ms.float32))
+    total = branches[0].astype(ms.float32) * of_compressed
+    total = total + branches[1].astype(ms.float32) * of_selected
+    return total + branches[2].astype(ms.float32) * of_window
 
 
 class NsaAttention(cells.LengthsCell):

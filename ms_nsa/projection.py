@@ -97,8 +97,8 @@ class Shared(nn.Cell):
         return (total.astype(x.dtype),)
 
 
-def rotate(x, cos, sin):
-    """x [T, N, D] in float32, of which elements i and i + D / 2 turn by angles with cos and sin [T, 1, D / 2]."""
-    half = x.shape[-1] // 2
-    left, right = x[..., :half], x[..., half:]
-    return ops.concat((left * cos - right * sin, right * cos + left * sin), -1)
+def rotate(x, cos, signed_sin):
+    """Turns elements i and i + D / 2 of x [T, N, D], in float32, by an angle: its cosine, and its sine, negative in the
+    left half, [T, 1, D]. In as few calls as it takes, because a step of decoding consists of small ones."""
+    left, right = ops.Split(-1, 2)(x)
+    return x * cos + ops.concat((right, left), -1) * signed_sin
