@@ -139,12 +139,12 @@ def test_the_schedule_follows_the_bytes():
 
 
 def test_block_outer_reaches_its_bound():
-    """Modelled, a quarter of the benchmark's heads on a quarter of the cores: the slowest core takes at most 1.4
+    """Modelled, a quarter of the benchmark's heads on a quarter of the cores: the slowest core takes at most 1.3
     times its busiest pipe, and all that the cubes load is a fraction of the selected keys and values."""
     case = case_of("bfloat16", [4096], [4096], n2=1, styles=("ascending",))
     launched = run_select(case, aic_cores=6, checks=False)[-1]
     busiest = max(max(core["busy"].values()) for core in launched.timing["cores"])
-    assert launched.timing["modelled_cycles"] <= 1.4 * busiest
-    assert launched.timing["modelled_cycles"] <= 975_000  # 979 036 with one mask of the index at a time
+    assert launched.timing["modelled_cycles"] <= 1.3 * busiest
+    assert launched.timing["modelled_cycles"] <= 900_000  # below 975 000 before scores and weights were one burst
     selected = 16 * 64 * (192 + 128) * 2
     assert launched.timing["bytes"]["GM->L1"] <= 0.1 * 4096 * selected
