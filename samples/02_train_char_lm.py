@@ -18,6 +18,7 @@ from char_lm import VOCABULARY, CharLM, Config, DenseAttention, load_text, save_
 from matplotlib.figure import Figure
 from mindspore import nn, ops
 from tqdm import tqdm
+from training import TrainStep, learning_rates
 
 
 def parse_arguments():
@@ -37,14 +38,6 @@ def windows(data, starts, sequence):
     return ms.Tensor(data[starts[:, None] + np.arange(sequence + 1)])
 
 
-def learning_rates(peak, steps):
-    """Linear warm-up, then a cosine down to a tenth."""
-    warmup = max(steps // 20, 1)
-    rise = peak * np.arange(1, warmup + 1) / warmup
-    fall = peak * (0.55 + 0.45 * np.cos(np.pi * np.arange(steps - warmup + 1) / max(steps - warmup, 1)))
-    return np.concatenate([rise, fall]).tolist()
-
-
 class NextByteLoss(nn.Cell):
     """Mean cross entropy, in nats a byte, of predicting each byte from the ones before."""
 
@@ -57,26 +50,12 @@ class NextByteLoss(nn.Cell):
         return ops.cross_entropy(logits.reshape(-1, VOCABULARY), tokens[:, 1:].reshape(-1))
 
 
-class TrainStep(nn.Cell):
-    """Updates the weights of the model from one batch; returns its loss before."""
-
-    def __init__(self, model, optimizer):
-        super().__init__(auto_prefix=False)
-        self.optimizer = optimizer
-        self.value_and_grad = ms.value_and_grad(NextByteLoss(model), None, optimizer.parameters)
-
-    def construct(self, tokens):
-        loss, gradients = self.value_and_grad(tokens)
-        self.optimizer(ops.clip_by_global_norm(gradients, 1.0))
-        return loss
-
-
 def train(name, model, data, args):
     """Trains the model in place; returns the loss of every step."""
     rng = np.random.default_rng(args.seed)
     rates = learning_rates(args.learning_rate, args.steps)
     optimizer = nn.AdamWeightDecay(model.trainable_params(), rates, beta2=0.95, weight_decay=0.05)
-    step = TrainStep(model, optimizer)
+    step = TrainStep(NextByteLoss(model), optimizer)
     losses = []
     progress = tqdm(range(args.steps), desc=name, mininterval=1)
     for _ in progress:

@@ -108,7 +108,11 @@ def sizes_of(config):
 
 def sparse_attention(config):
     """The layer for training, with weights that suit this small model."""
-    layer = ms_nsa.NativeSparseAttention(**sizes_of(config))
+    return widen(ms_nsa.NativeSparseAttention(**sizes_of(config)))
+
+
+def widen(layer):
+    """Gives the layer weights that suit small models: its own are for large ones."""
     for projection in (layer.to_query, layer.to_key, layer.to_value, layer.to_out):
         weight = projection.weight
         weight.set_data(initializer(Normal(0.7 * weight.shape[1] ** -0.5), weight.shape, weight.dtype))

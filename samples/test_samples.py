@@ -152,6 +152,27 @@ def test_paged_decoding_names_wrong_arguments(trained, arguments, message):
     assert message in stderr
 
 
+@pytest.mark.slow
+def test_sparse_attention_recalls_what_a_window_forgets(tmp_path):
+    arguments = ("--out", tmp_path, "--test-lengths", 1024, 4096)
+    code, stdout, stderr = run(SAMPLES / "05_long_context.py", *arguments)
+    assert code == 0, stdout + stderr
+    row = re.compile(r"^(sparse|dense|window) +(\d+) +([\d.]+)% +([\d.]+)% +[\d.]+$", flags=re.MULTILINE)
+    within, beyond = {}, {}
+    for name, tokens, near, far in row.findall(stdout):
+        within[name, tokens], beyond[name, tokens] = float(near), float(far)
+    assert len(beyond) == 6 and min(within.values()) > 95
+    assert min(value for (name, _), value in beyond.items() if name != "window") > 90
+    assert max(beyond["window", "1024"], beyond["window", "4096"]) < 10
+    assert "150/150" in stderr and (tmp_path / "long_context.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_recall_fails_without_training(tmp_path):
+    short = ("--train-lengths", 256, "--steps", 1, "--test-lengths", 256, "--test-sequences", 1, "--pynative")
+    code, stdout, stderr = run(SAMPLES / "05_long_context.py", "--out", tmp_path, *short)
+    assert code == 1 and "NOT as it should be" in stdout, stderr
+
+
 def test_two_processes_equal_one(tmp_path):
     processes = ("--worker_num=2", "--local_worker_num=2", f"--log_dir={tmp_path}", "--join=True")
     port = ("--master_port", 10000 + os.getpid() % 20000)
