@@ -40,5 +40,5 @@ def sanitized(compiler: str) -> dict[str, str]:
 
 
 def run_tests(*selection: str, **environment: str) -> None:
-    done = run_python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *selection, **environment)
+    done = run_python("-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", *selection, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
