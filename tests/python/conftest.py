@@ -29,6 +29,12 @@ def dtype(request):
     return DTYPES[request.param]
 
 
+@pytest.fixture(params=["bfloat16", *(pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "float32"))])
+def dtype_in_graph_mode(request):
+    """All dtypes, of which the fast suite has one: compiling a graph takes longer than the rest of a test."""
+    return DTYPES[request.param]
+
+
 @pytest.fixture(params=[*(("pynative", dtype) for dtype in DTYPES), ("graph", "bfloat16")], ids="-".join)
 def setting(request):
     """Mode and dtype, for properties that a second dtype would not test any better in Graph mode."""

@@ -22,6 +22,7 @@ from support.kernel_runner import (
     missing_for_arm,
     native_runner,
     processor_flags,
+    unit_objects,
 )
 
 DTYPES = [np.dtype(name) for name in (np.float16, ml_dtypes.bfloat16, np.float32)]
@@ -209,7 +210,7 @@ def units(request):
         pytest.skip(f"not installed: {', '.join(missing_for_arm())}")
     else:
         build, tools = arm_runner().build, ARM_COMPILER.removesuffix("g++")
-    objects = list((build / "csrc").glob("**/isa/*.o"))
+    objects = unit_objects(build)
     assert objects
     return objects, tools
 

@@ -51,8 +51,8 @@ def test_named_cases(name, dtype):
 
 
 @pytest.mark.parametrize("name", IN_GRAPH_MODE)
-def test_named_cases_in_graph_mode(name, dtype):
-    run_cells.check(PAGED_CASES[f"paged_{name}"](dtype), "graph")
+def test_named_cases_in_graph_mode(name, dtype_in_graph_mode):
+    run_cells.check(PAGED_CASES[f"paged_{name}"](dtype_in_graph_mode), "graph")
 
 
 @pytest.mark.parametrize("seed", range(40))

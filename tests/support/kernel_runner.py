@@ -91,12 +91,29 @@ def processor_flags():
     return set(lines[0].split(":")[1].split()) if lines else None
 
 
+def built_kernels():
+    """The archive of kernels that the installation left in this tree, or None if a source is newer."""
+    archive, sources = ROOT / "build" / "cpu" / "libms_nsa_kernels.a", ROOT / "ms_nsa" / "csrc"
+    if not archive.is_file():
+        return None
+    newest = max(path.stat().st_mtime for path in sources.rglob("*") if path.suffix in {".h", ".cpp", ".txt"})
+    return archive if archive.stat().st_mtime > newest else None
+
+
+def unit_objects(folder):
+    """Object files of the instruction-set units that the runner in `folder` consists of."""
+    archive = built_kernels() if folder.name.endswith("native") else None
+    return list((archive.parent if archive else folder / "csrc").glob("**/isa/*.o"))
+
+
 def build(family, target="kernel_runner"):
     """Incremental, in build/, so that only the first run of the tests pays for it."""
     folder = ROOT / "build" / f"cpp_tests_{family}"
     configure = ["cmake", "-S", str(ROOT / "tests" / "cpp"), "-B", str(folder), "-G", "Ninja"]
     if family == "aarch64":
         configure.append(f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'tests' / 'cpp' / 'aarch64.cmake'}")
+    elif built_kernels():
+        configure.append(f"-DMS_NSA_KERNELS={built_kernels()}")
     with one_builder(folder):
         (folder / "CMakeCache.txt").unlink(missing_ok=True)  # it may name tools of another environment
         for command in (configure, ["cmake", "--build", str(folder), "--target", target]):
