@@ -76,6 +76,7 @@ def test_quickstart_agrees_with_the_reference():
     assert all(0 < error < 2e-3 for error in errors)
 
 
+@pytest.mark.slow
 def test_quickstart_fails_when_a_result_is_off(tmp_path):
     change = """
 from ms_nsa import reference
@@ -130,7 +131,9 @@ ms_nsa.NativeSparseAttentionInfer = functools.partial(ms_nsa.NativeSparseAttenti
 WRONG_SCALE, WRONG_CHOICE = WRONG.format("scale_value=0.2"), WRONG.format("init_blocks=0")
 
 
-@pytest.mark.parametrize("change", [WRONG_SCALE, WRONG_CHOICE], ids=["scale", "choice"])
+@pytest.mark.parametrize(
+    "change", [pytest.param(WRONG_SCALE, marks=pytest.mark.slow), WRONG_CHOICE], ids=["scale", "choice"]
+)
 def test_paged_decoding_fails_when_it_differs_from_training(trained, tmp_path, change):
     arguments = decode(trained[0], LONG_PROMPT, new_tokens=3)
     code, stdout, stderr = run_changed(tmp_path, change, "03_paged_decode.py", *arguments)
@@ -167,6 +170,7 @@ def test_sparse_attention_recalls_what_a_window_forgets(tmp_path):
     assert "150/150" in stderr and (tmp_path / "long_context.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_recall_fails_without_training(tmp_path):
     short = ("--train-lengths", 256, "--steps", 1, "--test-lengths", 256, "--test-sequences", 1, "--pynative")
     code, stdout, stderr = run(SAMPLES / "05_long_context.py", "--out", tmp_path, *short)

@@ -279,8 +279,8 @@ class Copy:
 class Table:
     """Measures cases, prints a line for each and keeps it. Bars are meant for the default number of tokens."""
 
-    def __init__(self, repeats, with_bars):
-        self.environment, self.repeats, self._with_bars = environment(), repeats, with_bars
+    def __init__(self, repeats, with_bars, output=None):
+        self.environment, self.repeats, self._with_bars, self._output = environment(), repeats, with_bars, output
         self.machine = peaks.Peaks(self.environment.threads, self.environment.supported_isas)
         self._copy = Copy(self.environment.threads)
         self.rows, self._seconds = [], {}
@@ -341,10 +341,12 @@ class Table:
         time_text = f"{seconds * 1e3:9.2f} ms" if seconds else " " * 12
         share = f"{fraction:5.0%} of {peak}, {best:.0f}" if fraction else ""
         print(f"{name:60} {time_text} {value:7.1f} {unit:7} {share} {holds}", flush=True)
+        if self._output:
+            self._write()
 
-    def write(self, folder):
-        """family.csv in that folder; every line carries the machine and the versions."""
-        with (folder / "family.csv").open("w", newline="", encoding="utf-8") as file:
+    def _write(self):
+        """All lines so far, so that a run that is ended early leaves its figures; each has the machine and versions."""
+        with (self._output / "family.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
@@ -381,8 +383,5 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.layouts:
         return compare_layouts(options.repeats)
-    table = Table(options.repeats, options.tokens == TOKENS)
-    measure_family(table, options.tokens, options.groups)
-    if options.output:
-        table.write(options.output)
+    measure_family(Table(options.repeats, options.tokens == TOKENS, options.output), options.tokens, options.groups)
     return 0
