@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // For the gradient, what tokens of a segment see by the rules of dense_ranges.h, in terms of the block-outer
-// schedule: a block is a strip of key rows, a slot of a token one of the blocks that its range touches, the
-// same for all tokens: its number modulo the slots, as no range touches more blocks than there are slots.
+// schedule: a block is a strip of key rows, a slot of a token one of the blocks that its range touches. A
+// block has the same slot in all tokens, its number modulo the number of slots: no range touches more blocks.
 #pragma once
 
 #include "block_workspace.h"
@@ -35,8 +35,7 @@ class RangedSegmentWalk {
   }
 
  private:
-  // The last segments of all become smaller: what the cores still have to add of the very last, nothing
-  // hides.
+  // The last segments shrink: no other work hides the sums of the last one.
   MS_NSA_FN int64_t MostTokens() const {
     const AttentionParams& p = params_.attention;
     const bool last = p.tokens > p.segment_tokens && span_.row + span_.q_len == p.tokens;

@@ -15,12 +15,12 @@ namespace {
 constexpr int64_t kSegmentBytes = int64_t{64} << 20, kMostSegmentBytes = int64_t{256} << 20;
 constexpr int64_t kSharingTokens = 512;
 
-// Between segments the cubes wait; the parts of the last, which is a quarter of one, are added with them
-// idle.
+// The cubes wait between segments. They are idle while the parts of the last one, a quarter of the others,
+// are added.
 constexpr int64_t kFewestSegments = 4;
 
-// Cores share a segment in pieces: of many small ones each gets about as many. What they add is hidden behind
-// MTE1.
+// Cores share a segment in pieces: with many small ones, every core gets about the same number. MTE1 hides
+// what more pieces cost.
 constexpr int32_t kPieceTiles = 4;
 
 constexpr int64_t kFlagBytes = 32, kFlagRows = 64;  // of key_check.h

@@ -20,7 +20,7 @@ constexpr int64_t kSharing = 4;  // tokens a block
 // tokens to share a block.
 constexpr int64_t kFewestSegments = 8, kSharingTokens = 128;
 
-// FIX and the AIVs' loads are the bound, to which pieces add.
+// The bound is FIX and the loads of the AIVs, and every piece adds to both.
 constexpr int32_t kPieceTiles = 8;
 
 int32_t SegmentTokens(const AttentionParams& p) {

@@ -39,9 +39,9 @@ __aicore__ inline void LoadRows(const AscendC::LocalTensor<T>& tile,
     AscendC::DataCopy(tile[row * kCube], rows_in_gm[row * stride], copy);
 }
 
-// As LoadRows with a dense stride, to a tile of slabs: 16 rows after the other, each slab a zN of its own.
-// Such a tile goes to L0A in one instruction, and turned to L0B in one, where LoadLeft and LoadRight take one
-// for 16 rows.
+// As LoadRows with a dense stride, but to slabs of 16 rows, one after the other, each a zN tile of its own.
+// One instruction takes them all to L0A, and one transposes them into L0B; LoadLeft and LoadRight take one
+// per 16 rows.
 template <class T>
 __aicore__ inline void LoadSlabs(const AscendC::LocalTensor<T>& tile,
                                  const AscendC::GlobalTensor<T>& rows_in_gm, int32_t rows, int32_t width,

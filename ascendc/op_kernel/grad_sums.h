@@ -114,8 +114,8 @@ class GradSums {
   __aicore__ inline int32_t Heads() const { return Min(p_.group, kSums / p_.d1); }
   __aicore__ inline int32_t Shares() const { return CeilDiv(p_.group, Heads()); }
 
-  // The AIVs take bands in turn, as it may be few strips that anybody sees, and start one further each time,
-  // so that all get keys and values.
+  // The AIVs take bands in turn, because only a few strips may be seen. Each round starts one AIV further, so
+  // that every AIV gets bands of keys and of values.
   __aicore__ inline int64_t BandStep() const { return AscendC::GetBlockNum() * kVectorCores; }
   __aicore__ inline void NextBand() {
     ++round_;

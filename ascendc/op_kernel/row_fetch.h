@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The AIVs' rows of a tile's tokens on their way to the AIC: copies of few rows, at which its own copies into
-// L1 are slow, go through UB; the AIC then takes a tile in one copy. Tokens that follow one another are one
-// copy here too.
+// L1 are slow, go through UB; the AIC then takes a tile in one copy. Consecutive tokens are one copy here
+// too.
 #pragma once
 
 #include "exchange.h"

@@ -35,8 +35,8 @@ __aicore__ inline Share ShareOf(const Tile& tile) {
   return AscendC::GetSubBlockIdx() == 0 ? Share{0, half} : Share{half, tile.tokens - half};
 }
 
-// Of the tile's entries from `first` on, at most `most`: how many are of tokens that follow one another, so
-// that what belongs to them can be copied in one go.
+// How many of the tile's entries from `first` on, at most `most`, belong to consecutive tokens: what belongs
+// to these is one copy.
 __aicore__ inline int32_t NeighboursOf(const AttentionParams& params, const Tile& tile, int32_t first,
                                        int32_t most) {
   const int32_t token = tile.entries[first] / SlotStride(params);
@@ -56,8 +56,8 @@ __aicore__ inline bool NextWithTokens(Tiles& tiles, Worker& worker, Tile& tile) 
 }
 
 // Worker gives Load(tile), Weigh(tile) and Skip(tile), and Fetch(tile) and Send(tile) for the tile that lies
-// kAhead, also its, further on. Goes on with `other` work between tiles, evenly, when the tile's weights are
-// on their way: the AIC does not wait for it.
+// kAhead, also its, further on. Spreads the `other` work evenly over the tiles, each share after the tile's
+// weights are sent: the AIC does not wait for it.
 template <class Tiles, class Worker, class Other>
 __aicore__ inline void WeighTiles(Tiles& tiles, Worker& worker, Other& other) {
   constexpr int32_t kAhead = Worker::kAhead, kTiles = kAhead + 1;
