@@ -12,3 +12,13 @@ def one_builder(target):
     with open(target.with_name(f"{target.name}.lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def build_once(target, make):
+    """The path `target`; unless it is there already, make(partial) writes it under another name first."""
+    with one_builder(target):
+        if not target.exists():
+            partial = target.with_suffix(".tmp")
+            make(partial)
+            partial.replace(target)
+    return target

@@ -8,7 +8,7 @@ import pathlib
 import subprocess
 import sys
 
-from builds import one_builder
+from builds import build_once, one_builder
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ASCENDC = ROOT / "ascendc"
@@ -126,15 +126,11 @@ def build(sources, name, options=("-std=c++17",)):
     text = b"".join(path.read_bytes() for path in (*sources, *headers)) + repr(options).encode()
     digest = hashlib.sha256(text).hexdigest()[:16]
     target = ROOT / "build" / "ascendc" / f"{name}-{digest}.so"
-    with one_builder(target):
-        if not target.exists():
-            # RULES has a limits.h, which must not hide the system's.
-            include = [*(f"-I{folder}" for folder in (*FOLDERS, generated())), f"-iquote{RULES}"]
-            flags = ["-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
-            partial = target.with_suffix(".tmp")
-            subprocess.run(["g++", *options, *flags, *include, *map(str, sources), "-o", str(partial)], check=True)
-            partial.replace(target)
-    return target
+    # RULES has a limits.h, which must not hide the system's.
+    include = [*(f"-I{folder}" for folder in (*FOLDERS, generated())), f"-iquote{RULES}"]
+    flags = ["-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+    command = ["g++", *options, *flags, *include, *map(str, sources), "-o"]
+    return build_once(target, lambda partial: subprocess.run([*command, str(partial)], check=True))
 
 
 @functools.cache

@@ -63,6 +63,10 @@ class Case(NamedTuple):
     dtype: str = "bfloat16"
     row_loads: Optional[Callable] = None  # seconds of a loop that only loads the rows
 
+    def row_load_rates(self, count):
+        """GB/s of that loop, so many times."""
+        return [self.work / self.row_loads() / 1e9 for _ in range(count)]
+
 
 def tensor(rng, *shape, dtype="bfloat16"):
     return ms.Tensor(random_array(rng, shape, DTYPES[dtype]))
@@ -203,8 +207,8 @@ def row_loads(machine, key, value, table, kv_len, first):
         n2=N2, d1=D1, d2=D2, kv_len=kv_len, page_block_size=PAGE, select_block_size=PAGE, select_block_count=len(blocks)
     )
     made, call = SimpleNamespace(key=key, value=value), {"topk_indices": topk, "block_table": table}
-    loads = [functools.partial(machine.row_loads, sizes, made, call, ahead) for ahead in measure.PREFETCH_DISTANCES]
-    return min(loads, key=lambda load: statistics.median(load() for _ in range(5)))
+    loads = functools.partial(machine.row_loads, sizes, made, call)
+    return functools.partial(loads, measure.best_distance(loads))
 
 
 def decode_cases(machine, group):
@@ -288,16 +292,18 @@ class Table:
     def add(self, case):
         """Times a case between samples of its peak, and judges it."""
         peak = case.peak if case.peak != ARITHMETIC else peaks.arithmetic_peak(self.environment.isa, case.dtype)
-        timing = measure.undisturbed(case.call, self._sampler(case, peak), self.repeats)
+        timing = self._time(case, peak)
         seconds, best = statistics.median(timing.seconds), statistics.median(timing.peak)
         self._seconds[case.name, case.sizes] = seconds, best
         rate, unit = case.work / seconds / 1e9, "GFLOP/s" if case.peak == ARITHMETIC else "GB/s"
         self._keep(f"{case.name} {case.sizes}", seconds, rate, unit, peak, best, rate / best, self._bar(case, peak))
 
-    def _sampler(self, case, peak):
+    def _time(self, case, peak):
+        """As the other benchmark does: row loops beside every row of calls, and their median; else the best peak."""
         if case.row_loads:
-            return lambda: case.work / case.row_loads() / 1e9
-        return self._copy if peak == COPY else lambda: self.machine.sample(peak)
+            return measure.interleave(case.call, case.row_load_rates, self.repeats)
+        sample = self._copy if peak == COPY else functools.partial(self.machine.sample, peak)
+        return measure.undisturbed(case.call, sample, self.repeats)
 
     def _bar(self, case, peak):
         """The smallest part of the peak that is good enough, or None."""

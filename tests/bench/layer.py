@@ -32,7 +32,6 @@ COLUMNS = (
 PAGE = 64
 NOT_MEASURED = float("nan"), float("nan")
 LONG_CALL = 5  # seconds
-SDPA_LENGTH = 8192  # to which PyTorch is asked; its share of the best only falls with length
 
 
 class Row(NamedTuple):
@@ -221,9 +220,7 @@ def rows_of(length, o):
     for kind in o.kinds:
         for scope in ("layer",) if kind == "decode" else ("layer", "attention"):
             sparse, dense = (measure(call, o.repeats) for call in calls_of(kind, scope, length, o))
-            by, other = "ms_nsa", None
-            if scope == "attention" and length <= SDPA_LENGTH:
-                other = sdpa_call(kind, length, o)
+            by, other = "ms_nsa", sdpa_call(kind, length, o) if scope == "attention" else None
             if other is not None:
                 seconds = measure(other, o.repeats)
                 if seconds < dense:

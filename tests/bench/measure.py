@@ -91,6 +91,11 @@ def arithmetic_sampler(machine, name):
     return sample
 
 
+def best_distance(seconds):
+    """The prefetch distance that serves this machine best, given the seconds of a row loop by its distance."""
+    return min(PREFETCH_DISTANCES, key=lambda ahead: median([seconds(ahead) for _ in range(5)]))
+
+
 class RowLoadSampler:
     """Samples the row loop over the calls' rows, half a turn away from those the operator reads next.
 
@@ -101,8 +106,7 @@ class RowLoadSampler:
     def __init__(self, machine, case, made):
         self._machine, self._case, self._made = machine, case, made
         self._next = len(made.calls) // 2
-        by_distance = {ahead: median([self._seconds(ahead) for _ in range(5)]) for ahead in PREFETCH_DISTANCES}
-        self._ahead = min(by_distance, key=by_distance.get)
+        self._ahead = best_distance(self._seconds)
 
     def __call__(self, row):
         return [self._seconds(self._ahead) for _ in range(row)]

@@ -61,13 +61,11 @@ def _bar(row, bar, readme):
 def _cells(row, readme):
     rate = f"{float(row['value']):.3g} {row['unit']}"
     share = f"{float(row['fraction']):.0%} of {row['peak']}"
-    bar = _bar(row, f"{float(row['bar']):.0%}", readme)
-    return [row["name"], _time(float(row["p50_s"])), rate, share, bar, _ratio(row)]
+    bar = row["bar"] and _bar(row, f"{float(row['bar']):.0%}", readme)
+    return [row["name"], _time(float(row["p50_s"])), rate, share, bar]
 
 
-def _limit_cells(row, readme):
-    at_most, at_least = LIMITS[readme][3:]
-    bound = at_least if row["unit"] == "x" and "operator" in row else at_most
+def _limit_cells(row, bound, readme):
     measured, bar = (row[name] and f"{float(row[name]):.3g} {row['unit']}".rstrip() for name in ("value", "bar"))
     return [row["name"], measured, bar and _bar(row, f"{bound} {bar}", readme)]
 
@@ -97,8 +95,10 @@ def text(readme):
     cases = [row for row in rows if row["fraction"] and row["bar"]]
     limits = [row for row in rows if row["bar"] and not row["fraction"]]
     lines = [machine.format(**cases[0]), ""]
-    lines += [*_table(HEADINGS[readme], [_cells(row, readme) for row in cases]), ""]
-    lines += _table(LIMITS[readme][:3], [_limit_cells(row, readme) for row in limits])
+    lines += [*_table(HEADINGS[readme], [[*_cells(row, readme), _ratio(row)] for row in cases]), ""]
+    at_most, at_least = LIMITS[readme][3:]
+    limit_rows = [_limit_cells(row, at_least if row["unit"] == "x" else at_most, readme) for row in limits]
+    lines += _table(LIMITS[readme][:3], limit_rows)
     dense = [row for row in rows if row["operator"] == "dense"]
     if dense:
         first = min(int(row["tokens"]) for row in dense)
@@ -116,14 +116,9 @@ def family_text(readme):
     rows = _rows("family.csv")
     if not rows:
         return ""
-    measured = [row for row in rows if row["fraction"]]
+    measured, limits = ([row for row in rows if bool(row["fraction"]) == share] for share in (True, False))
+    at_most = LIMITS[readme][3]
     lines = [SENTENCES[readme][0].format(**rows[0]), ""]
-    lines += [*_table(HEADINGS[readme][:5], [_family_cells(row, readme) for row in measured]), ""]
-    lines += _table(LIMITS[readme][:3], [_limit_cells(row, readme) for row in rows if not row["fraction"]])
+    lines += [*_table(HEADINGS[readme][:5], [_cells(row, readme) for row in measured]), ""]
+    lines += _table(LIMITS[readme][:3], [_limit_cells(row, at_most, readme) for row in limits])
     return "\n".join(lines)
-
-
-def _family_cells(row, readme):
-    bar = _bar(row, f"{float(row['bar']):.0%}", readme) if row["bar"] else ""
-    rate, share = f"{float(row['value']):.3g} {row['unit']}", f"{float(row['fraction']):.0%} of {row['peak']}"
-    return [row["name"], _time(float(row["p50_s"])), rate, share, bar]

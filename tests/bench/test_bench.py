@@ -287,17 +287,19 @@ def test_the_family_against_its_peaks(tmp_path, monkeypatch):
     assert "| compression, decode B=2, above a bare call |" in text
 
 
-@pytest.mark.parametrize("index", [0, 1])
-def test_a_wrong_result_of_the_family_blocks_the_speed(index, monkeypatch):
+@pytest.mark.parametrize(("name", "index"), [("NsaCompressAttention", 0), ("NsaCompressAttention", 1),
+                                             ("NsaWindowAttention", 0)])  # fmt: skip
+def test_a_wrong_result_of_the_family_blocks_the_speed(name, index, monkeypatch):
     from bench import family
 
-    call = ms_nsa.NsaCompressAttention.__call__
+    operator = getattr(ms_nsa, name)
+    call = operator.__call__
 
     def wrong(cell, *inputs):
         outputs = list(call(cell, *inputs))
         outputs[index] = outputs[index] + 1
         return tuple(outputs)
 
-    monkeypatch.setattr(ms_nsa.NsaCompressAttention, "__call__", wrong)
+    monkeypatch.setattr(operator, "__call__", wrong)
     with pytest.raises(gate.WrongResult):
         next(family.attention_cases(128, 1))

@@ -11,7 +11,7 @@ from support.run_cells import MODES, run_mode
 
 @pytest.hookimpl(tryfirst=True)  # before the mark is looked at
 def pytest_collection_modifyitems(items):
-    """Elsewhere, kernels for Arm take minutes to compile and run under an emulator: they are in the long suite."""
+    """On other processors kernels for Arm take minutes to compile and run under an emulator: in the long suite."""
     if processor_flags() is None:
         return
     for item in items:

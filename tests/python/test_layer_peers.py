@@ -2,7 +2,8 @@
 """The layer and its oracle against what two public implementations of it compute.
 
 support/peers has their parameters, inputs and results, under the names of this layer's parameters, and says which
-commit they come from. Their window operators ran through stand-ins, because those need a GPU.
+commit they come from. What needs a GPU there ran through stand-ins: the windows of both, fla's pooling and offsets of
+chunks, XunhaoLai's table of rotary frequencies. XunhaoLai's position embedding of compressed rows is 0.
 """
 
 import pathlib

@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -91,19 +92,27 @@ def processor_flags():
     return set(lines[0].split(":")[1].split()) if lines else None
 
 
-def built_kernels():
-    """The archive of kernels that the installation left in this tree, or None if a source is newer."""
-    archive, sources = ROOT / "build" / "cpu" / "libms_nsa_kernels.a", ROOT / "ms_nsa" / "csrc"
-    if not archive.is_file():
-        return None
-    newest = max(path.stat().st_mtime for path in sources.rglob("*") if path.suffix in {".h", ".cpp", ".txt"})
-    return archive if archive.stat().st_mtime > newest else None
+PRODUCT = ROOT / "build" / "cpu"  # where installing from this tree compiles
+
+
+def product_settings():
+    """CMake's options for tests that link the kernels of PRODUCT: none if a source is newer or it is cross-compiled."""
+    archive, cache = PRODUCT / "libms_nsa_kernels.a", PRODUCT / "CMakeCache.txt"
+    if not archive.is_file() or not cache.is_file():
+        return []
+    sources = (path for path in (ROOT / "ms_nsa" / "csrc").rglob("*") if path.suffix in {".h", ".cpp", ".txt"})
+    cached = dict(re.findall(r"^(\w+):\w+=(.*)$", cache.read_text(), flags=re.MULTILINE))
+    compiler = cached["CMAKE_CXX_COMPILER"]  # the archive needs its OpenMP runtime
+    older = archive.stat().st_mtime <= max(path.stat().st_mtime for path in sources)
+    if older or "CMAKE_TOOLCHAIN_FILE" in cached or not shutil.which(compiler):
+        return []
+    return [f"-DMS_NSA_KERNELS={archive}", f"-DCMAKE_CXX_COMPILER={compiler}"]
 
 
 def unit_objects(folder):
     """Object files of the instruction-set units that the runner in `folder` consists of."""
-    archive = built_kernels() if folder.name.endswith("native") else None
-    return list((archive.parent if archive else folder / "csrc").glob("**/isa/*.o"))
+    shared = folder.name.endswith("native") and product_settings()
+    return list((PRODUCT if shared else folder / "csrc").glob("**/isa/*.o"))
 
 
 def build(family, target="kernel_runner"):
@@ -112,8 +121,8 @@ def build(family, target="kernel_runner"):
     configure = ["cmake", "-S", str(ROOT / "tests" / "cpp"), "-B", str(folder), "-G", "Ninja"]
     if family == "aarch64":
         configure.append(f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'tests' / 'cpp' / 'aarch64.cmake'}")
-    elif built_kernels():
-        configure.append(f"-DMS_NSA_KERNELS={built_kernels()}")
+    else:
+        configure += product_settings()
     with one_builder(folder):
         (folder / "CMakeCache.txt").unlink(missing_ok=True)  # it may name tools of another environment
         for command in (configure, ["cmake", "--build", str(folder), "--target", target]):

@@ -16,7 +16,7 @@ import typing
 
 import numpy as np
 
-from builds import one_builder
+from builds import build_once, one_builder
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("TWIN_BUILD", HERE.parents[1] / "build" / "twin"))
@@ -296,10 +296,7 @@ def compile_kernel(
     objects = {half: folder / f"{source.stem}-{key}-{half}.so" for half in halves}
 
     def compile_half(half: str) -> None:
-        with one_builder(objects[half]):
-            if not objects[half].exists():
-                compile_to(objects[half].with_suffix(".tmp"), half)
-                objects[half].with_suffix(".tmp").replace(objects[half])
+        build_once(objects[half], lambda partial: compile_to(partial, half))
 
     def compile_to(partial: pathlib.Path, half: str) -> None:
         flags = [

@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 from ascendc import cann
-from builds import one_builder
+from builds import build_once
 
 HERE = pathlib.Path(__file__).resolve().parent
 OBJECTS = HERE.parents[2] / "build" / "ascendc"
@@ -168,16 +168,11 @@ def _compile_host(project):
 
 
 def _compile_source(source, of_headers, include):
-    """Its object, from the build folder where the same was compiled before: most projects differ in little."""
+    """Its object file. Most projects differ in few sources: the others come from the build folder."""
     digest = hashlib.sha256(source.read_bytes() + of_headers).hexdigest()[:16]
     target = OBJECTS / f"package-{source.stem}-{digest}.o"
-    with one_builder(target):
-        if not target.exists():
-            partial = target.with_suffix(".tmp")
-            command = ["g++", "-std=c++11", "-O0", "-fPIC", "-c", *include, str(source), "-o", str(partial)]
-            subprocess.run(command, check=True)
-            partial.replace(target)
-    return target
+    command = ["g++", "-std=c++11", "-O0", "-fPIC", "-c", *include, str(source), "-o"]
+    return build_once(target, lambda partial: subprocess.run([*command, str(partial)], check=True))
 
 
 def _compile_kernel(source, binary):
