@@ -230,11 +230,13 @@ def decode_cases(machine, group):
         yield Case(name, sizes, call, read * row_bytes, peaks.ROW_LOADS, row_loads=loads)
 
 
-def compression_decode():
-    """The call that compresses the windows that one new row per sequence completes, and its inputs."""
+def compression_decode(lengths_apart):
+    """The call after one new row per sequence, and its inputs. A window ends in one of STRIDE sequences, as on average,
+    if their lengths are one apart; in all of them if the lengths are equal."""
     rng, rows = np.random.default_rng(3), 2 * WINDOW
     raw, table = pages(rng, rows, D1)
-    slots, lengths = np.arange(BATCH, dtype=np.int32)[:, None], ms.Tensor([rows] * BATCH, ms.int64)
+    slots, lengths = np.arange(BATCH, dtype=np.int32)[:, None], rows - lengths_apart * (np.arange(BATCH) % STRIDE)
+    lengths = ms.Tensor(lengths, ms.int64)
     tensors = [ms.Tensor(raw), tensor(rng, SIZE, N2), ms.Tensor(slots), ms.Tensor(table), lengths]
     return functools.partial(ms_nsa.NsaCompressInfer(SIZE, STRIDE, PAGE), *tensors), tensors
 
@@ -329,10 +331,12 @@ class Table:
 
     def add_bare_call(self):
         """What compression in decoding takes above a custom operator that does nothing."""
-        call, tensors = compression_decode()
-        bare = calls.bare_call("BareCompress", tensors, operators.await_result(call()))
-        above, _ = calls.seconds_above(call, bare, self.repeats)
-        self._limit(f"compression, decode B={BATCH}, above a bare call", above * 1e6, "us", BARE_CALL_BAR * 1e6)
+        for lengths_apart, limit in ((1, BARE_CALL_BAR * 1e6), (0, None)):
+            call, tensors = compression_decode(lengths_apart)
+            outputs = operators.await_result(call())
+            above, _ = calls.seconds_above(call, calls.bare_call("BareCompress", tensors, outputs), self.repeats)
+            ends = int((outputs[1].asnumpy() >= 0).sum())
+            self._limit(f"compression, decode B={BATCH}, windows: {ends}, above a bare call", above * 1e6, "us", limit)
 
     def _limit(self, name, value, unit, limit):
         self._keep(name, None, value, unit, "", None, None, limit)

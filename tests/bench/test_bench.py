@@ -284,7 +284,7 @@ def test_the_family_against_its_peaks(tmp_path, monkeypatch):
     monkeypatch.setattr(speed_table, "RESULTS", tmp_path)
     text = speed_table.family_text("README.md")
     assert text.count("| compressed attention T=") == 4 and "| choice of blocks T=512 G=2 |" in text
-    assert "| compression, decode B=2, above a bare call |" in text
+    assert "| compression, decode B=2, windows: 1, above a bare call |" in text
 
 
 @pytest.mark.parametrize(("name", "index"), [("NsaCompressAttention", 0), ("NsaCompressAttention", 1),

@@ -8,6 +8,15 @@
 namespace ms_nsa {
 namespace {
 
+inline int64_t WindowsOf(const PagedCompressParams& p, int64_t rows) {
+  return WindowCount(rows, p.compress_block_size, p.compress_stride);
+}
+
+// The windows of a sequence that its new rows end.
+inline int64_t EndingWindows(const PagedCompressParams& p, int64_t sequence) {
+  return WindowsOf(p, p.kv_len[sequence]) - WindowsOf(p, p.kv_len[sequence] - p.q_len[sequence]);
+}
+
 template <class V, class E>
 class PagedCompressor {
  public:
@@ -16,27 +25,21 @@ class PagedCompressor {
   PagedCompressor(Arena& arena, const PagedCompressParams& p, const float* weight)
       : p_(p), weight_(weight), row_(arena.Take<const S*>(p.compress_block_size)) {}
 
-  void Run(int64_t sequence) const {
-    const int64_t after = Windows(p_.kv_len[sequence]);
-    const int64_t before = Windows(p_.kv_len[sequence] - p_.q_len[sequence]);
-    for (int64_t i = 0; i < p_.slots; ++i) {
-      const int64_t at = sequence * p_.slots + i;
-      S* out = static_cast<S*>(p_.rows) + at * p_.n2 * p_.d;
-      const int32_t slot = before + i < after ? p_.slot_mapping[at] : -1;
-      p_.written_slots[at] = slot < 0 ? -1 : slot;
-      if (slot < 0) {
-        std::memset(out, 0, p_.n2 * p_.d * sizeof(S));
-      } else {
-        Compress(sequence, (before + i) * p_.compress_stride, out);
-      }
+  // The window of a slot of a sequence.
+  void Run(int64_t at) const {
+    const int64_t sequence = at / p_.slots, i = at % p_.slots;
+    S* out = static_cast<S*>(p_.rows) + at * p_.n2 * p_.d;
+    const int32_t slot = i < EndingWindows(p_, sequence) ? p_.slot_mapping[at] : -1;
+    p_.written_slots[at] = slot < 0 ? -1 : slot;
+    if (slot < 0) {
+      std::memset(out, 0, p_.n2 * p_.d * sizeof(S));
+    } else {
+      const int64_t first = WindowsOf(p_, p_.kv_len[sequence] - p_.q_len[sequence]);
+      Compress(sequence, (first + i) * p_.compress_stride, out);
     }
   }
 
  private:
-  int64_t Windows(int64_t rows) const {
-    return WindowCount(rows, p_.compress_block_size, p_.compress_stride);
-  }
-
   void Compress(int64_t sequence, int64_t first_row, S* out) const {
     const int64_t page = p_.page_block_size, row_size = p_.heads_first ? p_.d : p_.n2 * p_.d;
     const int64_t head_size = p_.heads_first ? page * p_.d : p_.d;
@@ -57,9 +60,11 @@ class PagedCompressor {
 
 template <class V, class E>
 void PagedCompress(const PagedCompressParams& p) {
-  constexpr int64_t kThreadBytes = 200000;  // with less work another thread does not pay off
-  const int64_t bytes = p.batch * p.slots * p.compress_block_size * p.n2 * p.d * sizeof(typename E::Storage);
-  const Team team(Min(p.batch, CeilDiv(bytes, kThreadBytes)), p.max_threads);
+  constexpr int64_t kThreadBytes = 1 << 20;  // with less work another thread does not pay off
+  int64_t windows = 0;
+  for (int64_t b = 0; b < p.batch; ++b) windows += EndingWindows(p, b);
+  const int64_t bytes = windows * p.compress_block_size * p.n2 * p.d * sizeof(typename E::Storage);
+  const Team team(Min(windows, CeilDiv(bytes, kThreadBytes)), p.max_threads);
   Arena sizing;
   PagedCompressor<V, E>(sizing, p, nullptr);
   const int64_t size = sizing.used();
@@ -70,7 +75,7 @@ void PagedCompress(const PagedCompressParams& p) {
   team.Run([&](int member) {
     Arena arena(memory.get() + member * size);
     const PagedCompressor<V, E> compressor(arena, p, weight.get());
-    for (int64_t b; (b = TakeTask(&next_task)) < p.batch;) compressor.Run(b);
+    for (int64_t i; (i = TakeTask(&next_task)) < p.batch * p.slots;) compressor.Run(i);
   });
 }
 
