@@ -32,12 +32,13 @@ constexpr int64_t PackedSize(int64_t depth_elements, int64_t columns) {
 template <class Dot>
 struct GemmArgs {
   const typename Dot::Operand* const* a;  // per row: its first depth step
+  int64_t a_first;                        // elements to the first step of the product
   int64_t a_step;                         // elements from one depth step to the next
-  const typename Dot::Operand* b;         // the panel
+  const typename Dot::Operand* b;         // the panel's first step of the product
   int64_t b_step;                         // its elements from one depth step to the next
-  int64_t depth;
-  float* const* c;  // per row: its column 0
-  int64_t column;   // of the panel
+  int64_t depth;                          // of the product
+  float* const* c;                        // per row: its column 0
+  int64_t column;                         // of the panel
   Init init;
   const float* factor;  // per row, for kScale
 };
@@ -76,7 +77,7 @@ template <class Dot, int R, int NV>
   InitTile<Dot, R, NV>(g, acc);
   const typename Dot::Operand* a[R];
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) a[r] = g.a[r];
+  for (int r = 0; r < R; ++r) a[r] = g.a[r] + g.a_first;
   const typename Dot::Operand* b = g.b;
   const int64_t end = g.depth * g.a_step;
   for (int64_t k = 0; k != end; k += g.a_step, b += g.b_step) {
@@ -118,27 +119,35 @@ template <class Dot, int NV = Dot::Vec::kTileVectors>
   }
 }
 
-// Panels outermost: one panel of B stays in L1 while all rows pass. Of B the first `depth` steps and
-// `vectors` are used. One function holds every tile: left to itself the compiler calls each one, and the
-// forward and the gradient took 5 to 10 % longer.
+// What of B a product uses: depth steps [first_step, end_step) of vectors [first_vector, end_vector).
+struct PartOfB {
+  int64_t first_step, end_step, first_vector, end_vector;
+};
+
+// Panels outermost: one panel of B stays in L1 while all rows pass. Steps of A and vectors of C have the
+// numbers of B's, whatever part of them is used. One function holds every tile: left to itself the compiler
+// calls each one, and the forward and the gradient took 5 to 10 % longer.
 template <class Dot>
 [[gnu::noinline]] void GemmPart(int64_t rows, const typename Dot::Operand* const* a, int64_t a_step,
-                                const PackedB<Dot>& b, int64_t depth, int64_t vectors, float* const* c,
-                                Init init, const float* factor = nullptr) {
+                                const PackedB<Dot>& b, const PartOfB& part, float* const* c, Init init,
+                                const float* factor = nullptr) {
   using V = typename Dot::Vec;
-  for (int64_t v = 0; v < vectors; v += V::kTileVectors) {
-    const int64_t column = v * V::kLanes,
-                  b_step = Min(V::kTileVectors, b.vectors - v) * V::kLanes * Dot::kPair;
-    const auto* panel = b.data + column * Dot::kPair * b.depth;
-    GemmPanel<Dot>(Min(V::kTileVectors, vectors - v), rows,
-                   GemmArgs<Dot>{a, a_step, panel, b_step, depth, c, column, init, factor});
+  constexpr int64_t kVector = V::kLanes * Dot::kPair;
+  for (int64_t v = part.first_vector, next; v < part.end_vector; v = next) {
+    const int64_t panel = v / V::kTileVectors * V::kTileVectors;
+    next = Min(panel + V::kTileVectors, part.end_vector);
+    const int64_t b_step = Min(V::kTileVectors, b.vectors - panel) * kVector;
+    const auto* first = b.data + panel * kVector * b.depth + part.first_step * b_step + (v - panel) * kVector;
+    GemmPanel<Dot>(next - v, rows,
+                   GemmArgs<Dot>{a, part.first_step * a_step, a_step, first, b_step,
+                                 part.end_step - part.first_step, c, v * V::kLanes, init, factor});
   }
 }
 
 template <class Dot>
 inline void Gemm(int64_t rows, const typename Dot::Operand* const* a, int64_t a_step, const PackedB<Dot>& b,
                  float* const* c, Init init, const float* factor = nullptr) {
-  GemmPart<Dot>(rows, a, a_step, b, b.depth, b.vectors, c, init, factor);
+  GemmPart<Dot>(rows, a, a_step, b, {0, b.depth, 0, b.vectors}, c, init, factor);
 }
 
 }  // namespace

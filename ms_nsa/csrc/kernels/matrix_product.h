@@ -83,13 +83,12 @@ class MatrixProduct {
   void Multiply(int64_t rows, int64_t first_column, int64_t panel, int64_t columns, int64_t k,
                 int64_t depth) {
     PackColumns(first_column + panel, columns, k, depth);
-    const int64_t steps = CeilDiv(depth, Dot::kPair), vectors = CeilDiv(columns, V::kLanes);
-    const PackedB<Dot> b{b_, steps, vectors};
+    const PackedB<Dot> b{b_, CeilDiv(depth, Dot::kPair), CeilDiv(columns, V::kLanes)};
     for (int64_t r = 0; r < rows; ++r) c_row_[r] = sums_ + r * kProductColumns + panel;
     const int64_t together = RowsLieAlongDepth() ? rows : kPanel;
     for (int64_t r = 0; r < rows; r += together)
-      GemmPart<Dot>(Min(together, rows - r), a_row_ + r, Step(rows, r), b, steps, vectors, c_row_ + r,
-                    k == 0 ? Init::kZero : Init::kLoad);
+      Gemm<Dot>(Min(together, rows - r), a_row_ + r, Step(rows, r), b, c_row_ + r,
+                k == 0 ? Init::kZero : Init::kLoad);
   }
 
   const MatrixProductParams& p_;

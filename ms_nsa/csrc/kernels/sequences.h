@@ -45,6 +45,7 @@ inline int64_t ChunkTokens(const PackedAttentionInputs& in, const Sequence& seq,
   tokens = Max(kMinChunkTokens, Min(tokens, kMaxChunkTokens));
   tokens = Min(tokens, kChunkBytes / (group * bytes_per_row));
   tokens = Max(1, Min(tokens, kMaxChunkEntries / in.select_block_count));
+  if (in.key_rule == KeyRule::kWindow) tokens = Min(tokens, Max(1, kWindowRows / group));
   return seq.q_len == 0 ? tokens : CeilDiv(seq.q_len, CeilDiv(seq.q_len, tokens));
 }
 

@@ -47,6 +47,11 @@ constexpr int64_t kRowsPerBlock = 384;
 constexpr int64_t kMaxChunkTokens = 4096;
 constexpr int64_t kMinChunkTokens = 16;
 
+// Rows of a chunk of the sliding window. Its tokens see the same few blocks, so that these are packed once or
+// twice more than they must, and the rows stay in L2: the forward is 10 to 15 % faster than with 8 MB, the
+// gradient 5 to 10 %. (Of the gradient of compressed attention small chunks made nothing faster.)
+constexpr int64_t kWindowRows = 512;
+
 // Entries of one chunk's inverse index (8 bytes each).
 constexpr int64_t kMaxChunkEntries = int64_t{1} << 18;
 

@@ -36,20 +36,21 @@ struct Tail {
   Tail(const T* p, int64_t count) { std::memcpy(element, p, count * sizeof(T)); }
 };
 
-// Writes fp32 values (padded to whole vectors), divided by divisor, as count elements of storage. Returns
-// whether all are finite.
+// Writes fp32 values (padded to whole vectors), divided by divisor, as count elements of storage, zeros as
+// +0: the sign of a sum that underflows depends on zeros that were added or left out. Returns whether all are
+// finite.
 template <class V, class E>
 inline bool StoreRow(typename E::Storage* dst, const float* src, int64_t count, float divisor) {
   const auto by = V::Set1(divisor), nothing = V::Zero();
   auto finite = nothing;  // stays zero: 0 * x is 0 for finite x and NaN otherwise
   int64_t i = 0;
   for (; i + V::kLanes <= count; i += V::kLanes) {
-    const auto x = V::Div(V::Load(src + i), by);
+    const auto x = V::Add(V::Div(V::Load(src + i), by), nothing);
     finite = V::Fma(nothing, x, finite);
     E::Store(dst + i, x);
   }
   if (i < count) {
-    const auto x = V::Div(V::Load(src + i), by);
+    const auto x = V::Add(V::Div(V::Load(src + i), by), nothing);
     finite = V::Fma(nothing, x, finite);
     typename E::Storage tail[V::kLanes];
     E::Store(tail, x);

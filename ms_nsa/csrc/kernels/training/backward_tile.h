@@ -92,31 +92,32 @@ class BackwardTile {
 
   void ScoreGrad(const Batch& batch, const SavedStatistics& saved, const GradShare<V>& share) {
     const int64_t vectors = CeilDiv(keys_, V::kLanes);
+    seen_ = SeenBy<V>(batch, keys_);
     const PackedB<Dot> key{key_t_, CeilDiv(in_.d1, Dot::kPair), vectors};
     const PackedB<Dot> value{value_t_, CeilDiv(in_.d2, Dot::kPair), vectors};
-    Gemm<Dot>(batch.count, query_row_, Dot::kPair, key, score_row_, Init::kZero);
-    Gemm<Dot>(batch.count, grad_row_, Dot::kPair, value, dp_row_, Init::kZero);
-    if constexpr (Dot::kBalanced) NoteTops(batch, vectors, saved, share);
+    GemmPart<Dot>(batch.count, query_row_, Dot::kPair, key, KeyColumns(seen_, key), score_row_, Init::kZero);
+    GemmPart<Dot>(batch.count, grad_row_, Dot::kPair, value, KeyColumns(seen_, value), dp_row_, Init::kZero);
+    if constexpr (Dot::kBalanced) NoteTops(batch, saved, share);
     if (batch.all_visible && !batch.repeated && keys_ % V::kLanes == 0) {
-      SoftmaxGrad<Dot, false>(batch, vectors, in_.scale_value, scores_, dp_, saved, sums_, operands_);
+      SoftmaxGrad<Dot, false>(batch, seen_, in_.scale_value, scores_, dp_, saved, sums_, operands_);
     } else {
-      SoftmaxGrad<Dot, true>(batch, vectors, in_.scale_value, scores_, dp_, saved, sums_, operands_);
+      SoftmaxGrad<Dot, true>(batch, seen_, in_.scale_value, scores_, dp_, saved, sums_, operands_);
     }
   }
 
-  void NoteTops(const Batch& batch, int64_t vectors, const SavedStatistics& saved,
-                const GradShare<V>& share) const {
+  void NoteTops(const Batch& batch, const SavedStatistics& saved, const GradShare<V>& share) const {
+    const int64_t first = seen_.first * V::kLanes;
     for (int64_t r = 0; r < batch.count; ++r) {
       const int64_t row = batch.row[r];
-      NoteTop(share, row, score_row_[r], vectors, in_.scale_value, saved.shift[row], saved.inverse[row],
-              batch.visible[r], first_key_);
+      NoteTop(share, row, score_row_[r] + first, seen_.end - seen_.first, in_.scale_value, saved.shift[row],
+              saved.inverse[row], batch.visible[r] >> first, first_key_ + first);
     }
   }
 
   void QueryGrad(const Batch& batch) {
     if (key_finite_ || batch.all_visible) {
       const PackedB<Dot> key{key_, CeilDiv(keys_, Dot::kPair), CeilDiv(in_.d1, V::kLanes)};
-      return Gemm<Dot>(batch.count, ds_row_, Dot::kPair, key, dq_row_, Init::kLoad);
+      return GemmPart<Dot>(batch.count, ds_row_, Dot::kPair, key, KeySteps(seen_, key), dq_row_, Init::kLoad);
     }
     for (int64_t r = 0; r < batch.count; ++r) {
       ForEachVisible(batch.visible[r], [&](int64_t key) {
@@ -135,7 +136,8 @@ class BackwardTile {
         PackInterleaved<Dot, Element>([=](int64_t i) { return rows[i]; }, batch.count, width, rows_);
     if (finite || batch.all_visible) {
       const PackedB<Dot> packed{rows_, CeilDiv(batch.count, Dot::kPair), CeilDiv(width, V::kLanes)};
-      return Gemm<Dot>(keys_, weight, kKeyTile * Dot::kPair, packed, to, Init::kLoad);
+      const int64_t first = seen_.first * V::kLanes, end = Min(seen_.end * V::kLanes, keys_);
+      return Gemm<Dot>(end - first, weight + first, kKeyTile * Dot::kPair, packed, to + first, Init::kLoad);
     }
     for (int64_t r = 0; r < batch.count; ++r) {
       ForEachVisible(batch.visible[r], [&](int64_t key) {
@@ -155,6 +157,7 @@ class BackwardTile {
   const Storage* key_rows_ = nullptr;
   int64_t key_stride_ = 0, keys_ = 0, first_key_ = 0;
   bool key_finite_ = true;
+  SeenVectors seen_;  // of the batch
   const Operand* query_row_[kBackwardRows];
   const Operand* grad_row_[kBackwardRows];
   const Operand* ds_row_[kBackwardRows];

@@ -158,8 +158,8 @@ class CompressedWorker {
     for (int64_t first = 0; first < keys_seen_; first += kKeyTile) {
       for (int64_t row = 0; row < rows_; ++row) c_[row] = Scores(row) + first;
       const PackedB<Dot> key = keys.Key(tile_.owner, first / kKeyTile);
-      GemmPart<Dot>(rows_, a_, Dot::kPair, key, key.depth,
-                    CeilDiv(Min(kKeyTile, keys_seen_ - first), V::kLanes), c_, Init::kZero);
+      const int64_t vectors = CeilDiv(Min(kKeyTile, keys_seen_ - first), V::kLanes);
+      GemmPart<Dot>(rows_, a_, Dot::kPair, key, {0, key.depth, 0, vectors}, c_, Init::kZero);
     }
   }
 
@@ -243,7 +243,7 @@ class CompressedWorker {
       for (int64_t row = 0; row < rows_; ++row) a_[row] = reinterpret_cast<Operand*>(Scores(row)) + first;
       if (keys.ValuesAreFinite(tile_.owner, tile) || AllSee(first)) {
         const int64_t depth = CeilDiv(Min(kValueTile, keys_seen_ - first), Dot::kPair);
-        GemmPart<Dot>(rows_, a_, Dot::kPair, value, depth, value.vectors, c_, Init::kLoad);
+        GemmPart<Dot>(rows_, a_, Dot::kPair, value, {0, depth, 0, value.vectors}, c_, Init::kLoad);
       } else {
         for (int64_t token = 0; token < tile_.tokens; ++token) AddVisibleValues(keys, token, first);
       }
@@ -266,8 +266,7 @@ class CompressedWorker {
     };
     PackInterleaved<Dot, E>(row, end - first, in_.d2, value_);
     const PackedB<Dot> value{value_, CeilDiv(end - first, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
-    GemmPart<Dot>(group_, a_ + token * group_, Dot::kPair, value, value.depth, value.vectors,
-                  c_ + token * group_, Init::kLoad);
+    Gemm<Dot>(group_, a_ + token * group_, Dot::kPair, value, c_ + token * group_, Init::kLoad);
   }
 
   void Finish(const PackedKeys<Dot, E>& keys) {

@@ -115,32 +115,33 @@ class ForwardWorker {
       prefetch_wait_ -= batch.count;
       if (prefetch_wait_ <= 0) next_key_.Advance(prefetch_rows_);
       const bool masked = !batch.all_visible || batch.repeated || tile.keys % V::kLanes != 0;
-      ScoreBatch(batch, tile.keys, masked);
+      const SeenVectors seen = SeenBy<V>(batch, tile.keys);
+      ScoreBatch(batch, tile.keys, seen, masked);
       if (prefetch_wait_ <= 0) next_value_.Advance(prefetch_rows_);
       if (fetch_rows_) FetchQueries(batch);
       if (finite || batch.all_visible) {
         const PackedB<Dot> values{value_, CeilDiv(tile.keys, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
-        Gemm<Dot>(batch.count, probability_row_, Dot::kPair, values, out_row_, Init::kScale, factor_);
+        GemmPart<Dot>(batch.count, probability_row_, Dot::kPair, values, KeySteps(seen, values), out_row_,
+                      Init::kScale, factor_);
       } else {
         AccumulateVisible(batch, value, value_stride);
       }
     });
   }
 
-  void ScoreBatch(const RowBatch<kForwardRows>& batch, int64_t keys, bool masked) {
+  void ScoreBatch(const RowBatch<kForwardRows>& batch, int64_t keys, const SeenVectors& seen, bool masked) {
     for (int64_t r = 0; r < batch.count; ++r) {
       query_row_[r] = query_ + batch.row[r] * query_stride_;
       out_row_[r] = out_ + batch.row[r] * out_stride_;
       if (fetch_rows_) FetchLines(out_row_[r], out_stride_ * sizeof(float));
     }
     const PackedB<Dot> packed{key_, CeilDiv(in_.d1, Dot::kPair), CeilDiv(keys, V::kLanes)};
-    Gemm<Dot>(batch.count, query_row_, Dot::kPair, packed, score_row_, Init::kZero);
+    GemmPart<Dot>(batch.count, query_row_, Dot::kPair, packed, KeyColumns(seen, packed), score_row_,
+                  Init::kZero);
     if (masked) {
-      OnlineSoftmax<Dot, true>(batch, packed.vectors, in_.scale_value, scores_, probabilities_, statistics_,
-                               factor_);
+      OnlineSoftmax<Dot, true>(batch, seen, in_.scale_value, scores_, probabilities_, statistics_, factor_);
     } else {
-      OnlineSoftmax<Dot, false>(batch, packed.vectors, in_.scale_value, scores_, probabilities_, statistics_,
-                                factor_);
+      OnlineSoftmax<Dot, false>(batch, seen, in_.scale_value, scores_, probabilities_, statistics_, factor_);
     }
   }
 

@@ -89,12 +89,12 @@ class OperandSums {
     if constexpr (Dot::kBalanced && Dot::kPair == 1) sum = V::Add(sum, ds);
   }
 
-  // What was added, and the stored row, go to the row's sums.
-  void Finish(Reg sum, typename Dot::Operand* ds, int64_t vectors, float* sums) const {
+  // What was added, and vectors [first, end) of the stored row, go to the row's sums; first is even.
+  void Finish(Reg sum, typename Dot::Operand* ds, int64_t first, int64_t end, float* sums) const {
     if constexpr (!Dot::kBalanced) return;
     if constexpr (Dot::kPair == 2) {
-      if (vectors % 2 != 0) Dot::StoreRow(ds + vectors * V::kLanes, V::Zero());
-      for (int64_t v = 0; v < vectors; v += 2) sum = Dot::MulAdd(sum, ones_, Dot::LoadB(ds + v * V::kLanes));
+      if (end % 2 != 0) Dot::StoreRow(ds + end * V::kLanes, V::Zero());
+      for (int64_t v = first; v < end; v += 2) sum = Dot::MulAdd(sum, ones_, Dot::LoadB(ds + v * V::kLanes));
     }
     V::Store(sums, V::Add(V::Load(sums), sum));
   }
@@ -133,8 +133,8 @@ inline void TakeBackTop(float* gradient, float of_top, float top_weight, const t
   }
 }
 
-// Notes which key of a tile has the largest score of a row, z = scale * score, if the weights warrant the
-// search.
+// Notes which key has the largest of a row's scores from first_key on, z = scale * score, if the weights
+// warrant the search.
 template <class V>
 inline void NoteTop(const GradShare<V>& share, int64_t row, const float* score, int64_t vectors, float scale,
                     float max, float inverse_sum, uint64_t visible, int64_t first_key) {

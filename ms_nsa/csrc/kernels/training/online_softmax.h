@@ -77,15 +77,16 @@ class RowExp {
   typename V::Reg scale_;
 };
 
-// Replaces the scores [row][kKeyTile] by probabilities and advances the statistics; factor[r] corrects older
-// results. In the masked variant the scores become the probabilities in fp32. Rows are taken kLanes at a
-// time, so that their maxima and sums are folded together. Batches with repeated blocks need the masked
-// variant.
+// Replaces the scores [row][kKeyTile] of the vectors that are seen by probabilities and advances the
+// statistics; factor[r] corrects older results. In the masked variant the scores become the probabilities in
+// fp32. Rows are taken kLanes at a time, so that their maxima and sums are folded together. Batches with
+// repeated blocks need the masked variant.
 template <class Dot, bool kMasked, int kRows>
-inline void OnlineSoftmax(const RowBatch<kRows>& batch, int64_t vectors, float scale, float* scores,
+inline void OnlineSoftmax(const RowBatch<kRows>& batch, const SeenVectors& seen, float scale, float* scores,
                           typename Dot::Operand* probabilities, const RowStatistics& statistics,
                           float* factor) {
   using V = typename Dot::Vec;
+  const int64_t first_key = seen.first * V::kLanes, vectors = seen.end - seen.first;
   const auto by = V::Set1(scale);
   const RowExp<Dot, kMasked> row_exp(scale);
   float old[V::kLanes], max[V::kLanes], shift[V::kLanes], sum[V::kLanes];
@@ -94,8 +95,8 @@ inline void OnlineSoftmax(const RowBatch<kRows>& batch, int64_t vectors, float s
   for (int64_t first = 0; first < batch.count; first += V::kLanes) {
     const int64_t rows = Min(V::kLanes, batch.count - first);
     for (int64_t r = 0; r < rows; ++r) {
-      lanes[r] =
-          RowMaxima<V, kMasked>(scores + (first + r) * kKeyTile, vectors, by, batch.visible[first + r]);
+      lanes[r] = RowMaxima<V, kMasked>(scores + (first + r) * kKeyTile + first_key, vectors, by,
+                                       batch.visible[first + r] >> first_key);
     }
     V::Store(max, V::MaxEach(lanes));
     for (int64_t r = 0; r < rows; ++r) {
@@ -106,8 +107,8 @@ inline void OnlineSoftmax(const RowBatch<kRows>& batch, int64_t vectors, float s
     }
     V::Store(factor + first, Exp<V, Dot::kPreciseExp>(V::Sub(V::Load(old), V::Load(shift))));
     for (int64_t r = 0; r < rows; ++r) {
-      lanes[r] = row_exp(scores + (first + r) * kKeyTile, vectors, shift[r], batch.listed[first + r],
-                         probabilities + (first + r) * kKeyTile);
+      const int64_t at = (first + r) * kKeyTile + first_key;
+      lanes[r] = row_exp(scores + at, vectors, shift[r], batch.listed[first + r], probabilities + at);
     }
     V::Store(sum, V::SumEach(lanes));
     for (int64_t r = 0; r < rows; ++r) {

@@ -2,6 +2,7 @@
 // The query rows (token x group) that use one key tile, a bounded number at a time.
 #pragma once
 
+#include "../gemm_tile.h"
 #include "inverse_index.h"
 
 namespace ms_nsa {
@@ -20,9 +21,51 @@ struct RowBatch {
   uint64_t visible[kRows];          // never 0
   bool repeated;                    // some row's token lists the block more than once
   float listed[kRows];              // how often the token lists the block: a factor of the row's exponentials
+  uint64_t seen;                    // keys that some row sees
   const InverseIndex::Entry* next;  // tokens after the batch's
   int64_t later;                    // number of those
+
+  void Clear() {
+    count = 0;
+    all_visible = true;
+    repeated = false;
+    seen = 0;
+  }
+
+  void Add(int64_t row_number, uint64_t visible_keys, uint64_t all_keys, int32_t times_listed) {
+    row[count] = row_number;
+    visible[count] = visible_keys;
+    listed[count] = static_cast<float>(times_listed);
+    repeated = repeated || times_listed > 1;
+    all_visible = all_visible && visible_keys == all_keys;
+    seen |= visible_keys;
+    ++count;
+  }
 };
+
+// Vectors [first, end) of the tile's keys have every key that a batch sees: pairs of vectors, since a
+// product of single ones takes as long. At the ends of a window half of a tile is seen by nobody.
+struct SeenVectors {
+  int64_t first, end;
+};
+
+template <class V, int kRows>
+inline SeenVectors SeenBy(const RowBatch<kRows>& batch, int64_t keys) {
+  constexpr int64_t kPairKeys = 2 * V::kLanes;
+  const int64_t lowest = __builtin_ctzll(batch.seen), highest = 63 - __builtin_clzll(batch.seen);
+  return {lowest / kPairKeys * 2, Min(highest / kPairKeys * 2 + 2, CeilDiv(keys, V::kLanes))};
+}
+
+// Keys as columns of a product, and as its depth.
+template <class Dot>
+inline PartOfB KeyColumns(const SeenVectors& seen, const PackedB<Dot>& keys) {
+  return {0, keys.depth, seen.first, seen.end};
+}
+template <class Dot>
+inline PartOfB KeySteps(const SeenVectors& seen, const PackedB<Dot>& rows) {
+  constexpr int64_t kSteps = Dot::Vec::kLanes / Dot::kPair;
+  return {seen.first * kSteps, Min(seen.end * kSteps, rows.depth), 0, rows.vectors};
+}
 
 template <class F>
 inline void ForEachKeyTile(int64_t block, int64_t block_size, int64_t kv_len, F f) {
@@ -38,9 +81,7 @@ inline void ForEachBatch(const PackedAttentionInputs& in, const ChunkList::Item&
                          RowBatch<kRows>& batch, F f) {
   const int64_t group = in.n1 / in.n2;
   const uint64_t all = LowBits(tile.keys);
-  batch.count = 0;
-  batch.all_visible = true;
-  batch.repeated = false;
+  batch.Clear();
   const InverseIndex::Entry* entries = index.entries(block);
   const int64_t count = index.count(block);
   for (int64_t e = 0; e < count; ++e) {
@@ -49,18 +90,12 @@ inline void ForEachBatch(const PackedAttentionInputs& in, const ChunkList::Item&
     const uint64_t visible = VisibleKeys(in, limit, s, tile.first_key, tile.keys);
     if (visible == 0) continue;
     for (int64_t g = 0; g < group; ++g) {
-      batch.row[batch.count] = entries[e].token * group + g;
-      batch.visible[batch.count] = visible;
-      batch.listed[batch.count] = static_cast<float>(entries[e].count);
-      batch.repeated = batch.repeated || entries[e].count > 1;
-      batch.all_visible = batch.all_visible && visible == all;
-      if (++batch.count < kRows) continue;
+      batch.Add(entries[e].token * group + g, visible, all, entries[e].count);
+      if (batch.count < kRows) continue;
       batch.next = entries + e + 1;
       batch.later = count - e - 1;
       f(batch);
-      batch.count = 0;
-      batch.all_visible = true;
-      batch.repeated = false;
+      batch.Clear();
     }
   }
   batch.later = 0;

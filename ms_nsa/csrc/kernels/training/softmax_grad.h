@@ -68,18 +68,19 @@ struct GradRow {
   uint64_t visible_;
 };
 
-// The masked variant leaves P and dS in fp32; batches with repeated blocks need it. The score gradients of
-// row r are added to sums[r] if they are summed at all.
+// For the vectors that are seen. The masked variant leaves P and dS in fp32; batches with repeated blocks
+// need it. The score gradients of row r are added to sums[r] if they are summed at all.
 template <class Dot, bool kMasked, int kRows>
-inline void SoftmaxGrad(const RowBatch<kRows>& batch, int64_t vectors, float scale, float* scores, float* dp,
-                        const SavedStatistics& saved, float* const* sums, const GradOperands<Dot>& out) {
+inline void SoftmaxGrad(const RowBatch<kRows>& batch, const SeenVectors& seen, float scale, float* scores,
+                        float* dp, const SavedStatistics& saved, float* const* sums,
+                        const GradOperands<Dot>& out) {
   using V = typename Dot::Vec;
   const OperandSums<Dot> operand_sums;
   for (int64_t r = 0; r < batch.count; r += Dot::kPair) {
     const bool second = Dot::kPair == 2 && r + 1 < batch.count;
     const GradRow<Dot, kMasked> a(batch, r, saved, scale), b(batch, second ? r + 1 : r, saved, scale);
     auto sum0 = V::Zero(), sum1 = V::Zero();
-    for (int64_t v = 0; v < vectors; ++v) {
+    for (int64_t v = seen.first; v < seen.end; ++v) {
       auto p0 = V::Zero(), p1 = V::Zero(), ds0 = V::Zero(), ds1 = V::Zero();
       a.Run(scores + r * kKeyTile, dp + r * kKeyTile, v, p0, ds0);
       if (second) b.Run(scores + (r + 1) * kKeyTile, dp + (r + 1) * kKeyTile, v, p1, ds1);
@@ -93,8 +94,9 @@ inline void SoftmaxGrad(const RowBatch<kRows>& batch, int64_t vectors, float sca
       operand_sums.Add(sum0, ds0);
       operand_sums.Add(sum1, ds1);
     }
-    operand_sums.Finish(sum0, out.ds_rows + r * kKeyTile, vectors, sums[r]);
-    if (second) operand_sums.Finish(sum1, out.ds_rows + (r + 1) * kKeyTile, vectors, sums[r + 1]);
+    operand_sums.Finish(sum0, out.ds_rows + r * kKeyTile, seen.first, seen.end, sums[r]);
+    if (second)
+      operand_sums.Finish(sum1, out.ds_rows + (r + 1) * kKeyTile, seen.first, seen.end, sums[r + 1]);
   }
 }
 
