@@ -131,9 +131,8 @@ ms_nsa.NativeSparseAttentionInfer = functools.partial(ms_nsa.NativeSparseAttenti
 WRONG_SCALE, WRONG_CHOICE = WRONG.format("scale_value=0.2"), WRONG.format("init_blocks=0")
 
 
-@pytest.mark.parametrize(
-    "change", [pytest.param(WRONG_SCALE, marks=pytest.mark.slow), WRONG_CHOICE], ids=["scale", "choice"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [WRONG_SCALE, WRONG_CHOICE], ids=["scale", "choice"])
 def test_paged_decoding_fails_when_it_differs_from_training(trained, tmp_path, change):
     arguments = decode(trained[0], LONG_PROMPT, new_tokens=3)
     code, stdout, stderr = run_changed(tmp_path, change, "03_paged_decode.py", *arguments)
@@ -177,6 +176,7 @@ def test_recall_fails_without_training(tmp_path):
     assert code == 1 and "NOT as it should be" in stdout, stderr
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     processes = ("--worker_num=2", "--local_worker_num=2", f"--log_dir={tmp_path}", "--join=True")
     port = ("--master_port", 10000 + os.getpid() % 20000)

@@ -11,6 +11,7 @@ from mindspore import nn
 
 import ms_nsa
 from support.malformed import FORWARD, GOOD, good_results
+from support.marks import slow
 from support.run_cells import run_mode, same_bits, to_arrays, to_tensor
 
 
@@ -45,7 +46,7 @@ class Model(nn.Cell):
         return to_arrays((loss, *of_inputs, *of_weights))
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, pickled])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, slow(pickled)])
 @pytest.mark.parametrize("operator", GOOD)
 def test_cells(mode, operator, duplicate):
     """A copy computes the same, also when the original is no more."""

@@ -13,6 +13,7 @@ from mindspore import nn, ops
 
 import ms_nsa
 from support import check_forward, check_gradients, make_paged_case, make_select_case, run_cells
+from support.marks import slow
 from support.run_cells import run_forward, run_training, same_bits, to_array, to_arrays
 
 SIZES = {"n2": 3, "group": 2, "d1": 21, "d2": 35, "select_block_size": 9, "select_block_count": 5}
@@ -379,7 +380,7 @@ def tensors_of(inputs):
     return [value for value in inputs if isinstance(value, ms.Tensor)]
 
 
-@pytest.mark.parametrize("make", [select_case, select_case_with_mask, paged_case])
+@pytest.mark.parametrize("make", [slow(select_case), select_case_with_mask, paged_case])
 def test_export_and_reload(graph_mode, tmp_path, make):
     """Here, and in a process that does not know this package."""
     case = make()

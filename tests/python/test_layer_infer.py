@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layer over pages: equal to training whatever the steps, and refused calls change nothing."""
 
+import re
+
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
 from test_layer import inputs, make_layer
 
+import children
 import ms_nsa
+from support import readme_tables
 from support.run_cells import run_mode
 
 PAGE = 8
@@ -176,3 +180,30 @@ def test_a_cache_that_does_not_fit(change):
         make_layer(ms_nsa.NativeSparseAttentionInfer, cache=cache, **change)
     with pytest.raises(TypeError, match="NativeSparseAttention: cache must be an NsaCache, got 'NoneType'"):
         make_layer(ms_nsa.NativeSparseAttentionInfer)
+
+
+ONE_STEP = """
+import mindspore as ms
+import numpy as np
+import ms_nsa
+ms.set_context(mode=ms.GRAPH_MODE)
+cache = ms_nsa.NsaCache(8, 2, 64, 1, 16, 16, ms.float32)
+layer = ms_nsa.NativeSparseAttentionInfer(32, 2, 1, 16, cache=cache)
+cache.extend("a", 150)
+lengths = ms.Tensor([1], ms.int64), ms.Tensor([150], ms.int64)
+layer(ms.Tensor(np.ones((1, 32), np.float32)), *cache.block_tables(["a"]), *lengths).asnumpy()
+"""
+NO_KERNELS = {"Load", "UpdateState", "Depend", "MakeTuple", "TupleGetItem", "Reshape"}
+
+
+def test_calls_of_a_step(tmp_path):
+    """As many as the README says, in the last graph that MindSpore writes down before it runs."""
+    saving = {"MS_DEV_SAVE_GRAPHS": "2", "MS_DEV_SAVE_GRAPHS_PATH": str(tmp_path)}
+    done = children.run_python("-c", ONE_STEP, timeout=300, **saving)
+    assert done.returncode == 0, done.stderr
+    (graph,) = tmp_path.rglob("graph_build_*.ir")
+    names = re.findall(r"^\s*%\d+\(.*?\) = (?:PrimFunc_)?(\w+)\(", graph.read_text(), flags=re.MULTILINE)
+    calls = [name for name in names if name not in NO_KERNELS]
+    of_package, all_calls = calls.count("Custom"), len(calls)
+    said = f"is {all_calls} calls of kernels: {of_package} of this package and {all_calls - of_package} small ones"
+    assert said in (readme_tables.ROOT / "README.md").read_text(encoding="utf-8")

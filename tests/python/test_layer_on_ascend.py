@@ -13,6 +13,7 @@ from test_layer_infer import FORMS, STEPS, decode, make_pair
 
 from ms_nsa import layer_on_ascend
 from ms_nsa.page_writer import NsaPageSlots, NsaWritePages
+from support.marks import slow
 from support.run_cells import run_mode, to_array, to_arrays
 
 CACHE = SimpleNamespace(num_pages=12, num_compressed_pages=9, page_block_size=4)
@@ -45,7 +46,7 @@ def test_rows_without_a_page_have_no_slot():
     assert slots.tolist() == [-1] * 9 and compressed.tolist() == [[33, -1, -1], [-1, -1, -1]]
 
 
-@pytest.mark.parametrize("slots", [[4, -1, 0, 11], [-1, -1, -1, -1], [-1, 7, 2, -1]])
+@pytest.mark.parametrize("slots", [[4, -1, 0, 11], slow([-1, -1, -1, -1]), slow([-1, 7, 2, -1])])
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
 @pytest.mark.parametrize("layout", ["BNSD", "BSND"])
 def test_writing_pages(layout, mode, slots):
@@ -84,7 +85,7 @@ def results(layer, x):
     return to_arrays((layer(x), of_x, *of_weights))
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "bfloat16"])
+@pytest.mark.parametrize("form", [*map(slow, ("weighted after", "mean before", "linear none")), "independent"])
 def test_decoding(composed, form):
     trained, infer = make_pair(**FORMS[form])
     assert isinstance(infer.write, layer_on_ascend.WritePages)
@@ -93,6 +94,7 @@ def test_decoding(composed, form):
         np.testing.assert_allclose(rows, trained(Tensor(x)).asnumpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_decoding_in_a_graph(composed):
     _, infer = make_pair()
     sequences = [inputs(24, number) for number in (0, 1)]

@@ -21,6 +21,7 @@ def test_a_copy_goes_its_own_way():
     assert layer(x, ENDS).asnumpy().tobytes() == expected.tobytes()
 
 
+@pytest.mark.slow
 def test_recomputation_gives_the_same_bits():
     x, lengths, sens = Tensor(inputs()), Tensor(ENDS, ms.int64), random_sens()
     with run_mode("graph"):

@@ -102,8 +102,9 @@ def test_layouts_agree_bitwise(mode, dtype):
     assert run_forward(tnd, mode)[0].tobytes() == expected.reshape(-1, *expected.shape[2:])[kept].tobytes()
 
 
-def test_cache_layouts_agree_bitwise(mode, dtype, layout):
+def test_cache_layouts_agree_bitwise(setting, layout):
     """Heads before the rows of a page, or heads and their width as one: the same rows, the same bits."""
+    mode, dtype = setting
     case = typical_case(dtype, layout, return_softmax_lse=True)
     expected = run_forward(case, mode)
     check_forward(case, *expected)

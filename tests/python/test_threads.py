@@ -14,6 +14,7 @@ from mindspore import nn
 from support import SelectCase, fingerprints, make_paged_case, make_select_case, run_cells
 from support.case_file import paged_call, select_call, select_grad_call
 from support.kernel_runner import native_runner
+from support.marks import slow
 from support.run_cells import same_bits
 
 SIZES = {"n2": 2, "group": 3, "d1": 40, "d2": 24, "select_block_size": 16, "select_block_count": 6}
@@ -24,7 +25,7 @@ def one_thread():
     return fingerprints.in_a_fresh_process(repeats=2, OMP_NUM_THREADS="1")
 
 
-@pytest.mark.parametrize("threads", ["1", "2", "3", None])
+@pytest.mark.parametrize("threads", [slow("1"), slow("2"), "3", None])
 def test_results_do_not_depend_on_the_number_of_threads(one_thread, threads):
     """Forward, gradient, decode; each repeated."""
     found = fingerprints.in_a_fresh_process(repeats=3, OMP_NUM_THREADS=threads)
@@ -107,6 +108,7 @@ class Independent(nn.Cell):
         return outputs
 
 
+@pytest.mark.slow
 def test_independent_calls_of_one_graph():
     cases = list(small_cases())
     expected = [run_cells.run_forward(case) for case in cases]
