@@ -8,6 +8,7 @@
 #include "compress_grad_walk.h"
 #include "compress_limits.h"
 #include "compress_source.h"
+#include "slice_stream.h"
 #include "window_weights.h"
 
 namespace ms_nsa {
@@ -32,32 +33,44 @@ class CompressGradVector {
 
   template <class Walk>
   __aicore__ inline void Run(Walk& walk) {
-    Open();
-    GradSlice ring[kSlots];
-    int64_t loaded = 0, done = 0;
-    for (bool more = true;;) {
-      while (more && loaded < done + kSlots && (more = walk.Next(ring[loaded % kSlots]))) {
-        Load(ring[loaded % kSlots], loaded % kSlots);
-        ++loaded;
-      }
-      if (done == loaded) break;
-      Take(ring[done % kSlots], done % kSlots);
-      ++done;
-    }
-    Close();
+    StreamSlices<GradSlice>(walk, *this);
   }
 
   // Rows [first, end) of the input's gradient, all heads, belong to no window.
   __aicore__ inline void Clear(int64_t first, int64_t end) {
-    if (first >= end) return;
     const int64_t row = int64_t{p_.kv_heads} * p_.head_dim;
-    AscendC::PipeBarrier<PIPE_ALL>();
-    AscendC::Duplicate(Grown(), 0.0f, kSliceElements);
-    AscendC::PipeBarrier<PIPE_ALL>();
-    const AscendC::LocalTensor<T> zeros = Grown().template ReinterpretCast<T>();
-    for (int64_t at = first * row; at < end * row; at += 2 * kSliceElements)
-      AscendC::DataCopy(input_grad_[at], zeros, Min<int64_t>(end * row - at, 2 * kSliceElements));
-    AscendC::PipeBarrier<PIPE_ALL>();
+    ClearElements(input_grad_, first * row, end * row, Grown());
+  }
+
+  __aicore__ inline void Load(const GradSlice& slice, int32_t slot) {
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
+    rows_.Load(slice, Raw(slot));
+    if (slice.fresh > 0) {
+      const int64_t first = slice.window + slice.live - slice.fresh;
+      grads_.Load(slice.part, first, slice.fresh, RawGrads(slot));
+    }
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(slot);
+  }
+
+  __aicore__ inline void Take(const GradSlice& slice, int32_t slot) {
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot);
+    if (slice.part != part_) weights_.Open(slice.part);
+    part_ = slice.part;
+    Widen(slice, slot);
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
+    for (int32_t i = 0; i < slice.live; ++i) {
+      const int32_t row = (slice.position - i * SlicesOfStride(p_)) * p_.slice_rows;
+      const Floats window = Window(slice.window + i);
+      if (i == 0) {
+        Gather<true>(row, window);
+      } else {
+        Gather<false>(row, window);
+      }
+      if (p_.has_weight) AddSides(row, window);
+      AscendC::PipeBarrier<PIPE_V>();
+    }
+    Store(slice);
+    if (p_.has_weight && slice.closes) StoreSums(slice);
   }
 
  private:
@@ -95,50 +108,6 @@ class CompressGradVector {
   // [head][row of a window][kLanes]
   __aicore__ inline Floats Sides() { return ub_.Out<float>(kSidesAt, kGradPartWeights * kLanes); }
   __aicore__ inline Floats Sums() { return ub_.Out<float>(kSumsAt, kGradPartWeights); }
-
-  __aicore__ inline void Open() {
-    for (int32_t slot = 0; slot < kSlots; ++slot) {
-      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
-      AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
-    }
-  }
-  __aicore__ inline void Close() {
-    for (int32_t slot = 0; slot < kSlots; ++slot) {
-      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
-      AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
-    }
-  }
-
-  __aicore__ inline void Load(const GradSlice& slice, int32_t slot) {
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
-    rows_.Load(slice, Raw(slot));
-    if (slice.fresh > 0) {
-      const int64_t first = slice.window + slice.live - slice.fresh;
-      grads_.Load(slice.part, first, slice.fresh, RawGrads(slot));
-    }
-    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(slot);
-  }
-
-  __aicore__ inline void Take(const GradSlice& slice, int32_t slot) {
-    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot);
-    if (slice.part != part_) weights_.Open(slice.part);
-    part_ = slice.part;
-    Widen(slice, slot);
-    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
-    for (int32_t i = 0; i < slice.live; ++i) {
-      const int32_t row = (slice.position - i * SlicesOfStride(p_)) * p_.slice_rows;
-      const Floats window = Window(slice.window + i);
-      if (i == 0) {
-        Gather<true>(row, window);
-      } else {
-        Gather<false>(row, window);
-      }
-      if (p_.has_weight) AddSides(row, window);
-      AscendC::PipeBarrier<PIPE_V>();
-    }
-    Store(slice);
-    if (p_.has_weight && slice.closes) StoreSums(slice);
-  }
 
   __aicore__ inline void Widen(const GradSlice& slice, int32_t slot) {
     AscendC::PipeBarrier<PIPE_V>();

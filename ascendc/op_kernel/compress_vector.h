@@ -3,6 +3,7 @@
 // window leaves when its last slice is in.
 #pragma once
 
+#include "slice_stream.h"
 #include "window_sum.h"
 #include "window_walk.h"
 
@@ -27,52 +28,13 @@ class CompressVector {
 
   template <class Walk>
   __aicore__ inline void Run(Walk& walk) {
-    for (int32_t slot = 0; slot < kSlots; ++slot) {
-      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
-      AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
-    }
-    WindowSlice ring[kSlots];
-    int64_t loaded = 0, done = 0;
-    for (bool more = true;;) {
-      while (more && loaded < done + kSlots && (more = walk.Next(ring[loaded % kSlots]))) {
-        Load(ring[loaded % kSlots], loaded % kSlots);
-        ++loaded;
-      }
-      if (done == loaded) break;
-      Take(ring[done % kSlots], done % kSlots);
-      ++done;
-    }
-    for (int32_t slot = 0; slot < kSlots; ++slot) {
-      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
-      AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
-    }
+    StreamSlices<WindowSlice>(walk, *this);
   }
 
   // Rows [first, end) of output, all heads.
   __aicore__ inline void Clear(int64_t first, int64_t end) {
-    if (first >= end) return;
-    AscendC::PipeBarrier<PIPE_ALL>();
-    AscendC::Duplicate(sum_.Slice(), 0.0f, kSliceElements);
-    AscendC::PipeBarrier<PIPE_ALL>();
-    const AscendC::LocalTensor<T> zeros = sum_.Slice().template ReinterpretCast<T>();
     const int64_t row = int64_t{p_.kv_heads} * p_.head_dim;
-    for (int64_t at = first * row; at < end * row; at += 2 * kSliceElements)
-      AscendC::DataCopy(output_[at], zeros, Min<int64_t>(end * row - at, 2 * kSliceElements));
-    AscendC::PipeBarrier<PIPE_ALL>();
-  }
-
- private:
-  static constexpr int32_t kWeightsInAt = kSlots * kSliceElements * 2;
-  static constexpr int32_t kInBytes = kWeightsInAt + WindowSum<T>::kInBytes;
-  static constexpr int32_t kSumAt = kSlots * kPartElements * 2;
-  static constexpr int32_t kOutBytes = kSumAt + WindowSum<T>::kBytes;
-  static_assert(kInBytes + kOutBytes <= kUbBytes, "UB");
-
-  __aicore__ inline AscendC::LocalTensor<T> Raw(int32_t slot) {
-    return ub_.In<T>(slot * kSliceElements * 2, kSliceElements);
-  }
-  __aicore__ inline AscendC::LocalTensor<T> Out(int32_t slot) {
-    return ub_.Out<T>(slot * kPartElements * 2, kPartElements);
+    ClearElements(output_, first * row, end * row, sum_.Slice());
   }
 
   __aicore__ inline void Load(const WindowSlice& slice, int32_t slot) {
@@ -94,6 +56,20 @@ class CompressVector {
       sum_.Add(window, position);
       if (position == last) Store(slice, window);
     }
+  }
+
+ private:
+  static constexpr int32_t kWeightsInAt = kSlots * kSliceElements * 2;
+  static constexpr int32_t kInBytes = kWeightsInAt + WindowSum<T>::kInBytes;
+  static constexpr int32_t kSumAt = kSlots * kPartElements * 2;
+  static constexpr int32_t kOutBytes = kSumAt + WindowSum<T>::kBytes;
+  static_assert(kInBytes + kOutBytes <= kUbBytes, "UB");
+
+  __aicore__ inline AscendC::LocalTensor<T> Raw(int32_t slot) {
+    return ub_.In<T>(slot * kSliceElements * 2, kSliceElements);
+  }
+  __aicore__ inline AscendC::LocalTensor<T> Out(int32_t slot) {
+    return ub_.Out<T>(slot * kPartElements * 2, kPartElements);
   }
 
   __aicore__ inline void Store(const WindowSlice& slice, int64_t window) {
