@@ -70,6 +70,16 @@ class OperatorCell(LengthsCell):
         return operator(*inputs)
 
 
+class MixedInputsCell(OperatorCell):
+    """A Cell with inputs in float32 beside inputs of any dtype. Mixed precision casts all inputs of a Cell alike: here
+    to float32, because 16 bits would be refused for the former."""
+
+    def add_flags(self, **flags):
+        if flags.get("fp16") or flags.get("bf16"):
+            flags = {**flags, "fp16": False, "bf16": False, "fp32": True}
+        return super().add_flags(**flags)
+
+
 def _for_graphs(lengths):
     """Lengths in a form that avoids recompiling: Graph mode recompiles for every list and for new values of an array.
 

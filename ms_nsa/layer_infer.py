@@ -7,8 +7,8 @@ from mindspore import ops
 
 from ms_nsa import checks, layer_checks
 from ms_nsa.cache import NsaCache
+from ms_nsa.gated_sum import make_gated_sum
 from ms_nsa.layer_parts import NAME, LayerCell
-from ms_nsa.nsa_attention import gated_sum
 from ms_nsa.page_writer import make_page_slots, make_page_writer
 from ms_nsa.paged_attention import NsaSelectedAttentionInfer
 from ms_nsa.paged_compressed_attention import NsaCompressAttentionInfer
@@ -139,6 +139,7 @@ class NativeSparseAttentionInfer(LayerCell):
         blocks, windows = (sizes["select_block_size"], sizes["select_block_count"]), cache.windows
         page = cache.page_block_size
         self.write = make_page_writer(layout)
+        self.mix = make_gated_sum()
         self.pool = NsaCompressInfer(*windows, page, limits, layout)
         named = {"limits": limits, "cache_layout": layout}
         for tokens in _LAYOUTS:
@@ -257,7 +258,9 @@ class NativeSparseAttentionInfer(LayerCell):
         of_compressed, blocks = compressed(compressed_query, *pages, compressed_block_table, *lengths)
         of_selected = selected(query, cache.key_pages, cache.value_pages, blocks, block_table, *lengths)
         of_window = window(query, *self._window_pages(), block_table, *lengths)
+        if packed:
+            return self.mix(of_compressed, of_selected, of_window, gates)
         branches = ()
         for branch in (of_compressed, of_selected, of_window):
             branches += (branch.astype(ms.float32).reshape((-1, self.head_num, self.value_head_dim)),)
-        return gated_sum(branches, gates)
+        return self.mix(*branches, gates)

@@ -27,6 +27,24 @@ class Project(nn.Cell):
         return self.multiply(input, weight)
 
 
+class GatedSum(nn.Cell):
+    """Replaces NsaGatedSum."""
+
+    def construct(self, compressed, selected, window, gates):
+        of_compressed, of_selected, of_window = ops.Split(-1, 3)(gates.astype(ms.float32))
+        total = compressed.astype(ms.float32) * of_compressed
+        total = total + selected.astype(ms.float32) * of_selected
+        return (total + window.astype(ms.float32) * of_window).astype(compressed.dtype)
+
+
+class Rotate(nn.Cell):
+    """Replaces NsaRotate."""
+
+    def construct(self, input, cosine, signed_sine):
+        left, right = ops.Split(-1, 2)(input)
+        return input * cosine + ops.concat((right, left), -1) * signed_sine
+
+
 class PageSlots(nn.Cell):
     """Replaces NsaPageSlots."""
 

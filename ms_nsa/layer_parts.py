@@ -13,7 +13,8 @@ from mindspore import nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from ms_nsa import cells, checks, layer_checks
-from ms_nsa.projection import Projection, Shared, make_project, rotate
+from ms_nsa.projection import Projection, Shared, make_project
+from ms_nsa.rotation import make_rotate
 
 NAME = "NativeSparseAttention"
 _WEIGHTS = Normal(0.02)
@@ -38,10 +39,11 @@ class Rotary(nn.Cell):
         half = width // 2
         self.frequency = ms.Tensor(np.tile(theta ** (-np.arange(half) / half), 2), ms.float32)
         self.sign = ms.Tensor(np.repeat([-1.0, 1.0], half), ms.float32)
+        self.rotate = make_rotate()
 
     def construct(self, x, positions):
         angle = positions.astype(ms.float32).reshape(-1, 1, 1) * self.frequency
-        return rotate(x, ops.cos(angle), ops.sin(angle) * self.sign)
+        return self.rotate(x, ops.cos(angle), ops.sin(angle) * self.sign)
 
 
 class Compression(nn.Cell):

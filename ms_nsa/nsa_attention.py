@@ -6,20 +6,13 @@ from mindspore import ops
 
 from ms_nsa import cells, layer_checks
 from ms_nsa.compressed_attention import NsaCompressAttention
+from ms_nsa.gated_sum import make_gated_sum
 from ms_nsa.primitive import call_arguments
 from ms_nsa.projection import Shared
 from ms_nsa.selected_attention import NsaSelectAttention
 from ms_nsa.window_attention import NsaWindowAttention
 
 _NAME = "NsaAttention"
-
-
-def gated_sum(branches, gates):
-    """The branches [T, N1, D2] times their gates [T, N1, 3], in float32."""
-    of_compressed, of_selected, of_window = ops.Split(-1, 3)(gates.astype(ms.float32))
-    total = branches[0].astype(ms.float32) * of_compressed
-    total = total + branches[1].astype(ms.float32) * of_selected
-    return total + branches[2].astype(ms.float32) * of_window
 
 
 class NsaAttention(cells.LengthsCell):
@@ -140,6 +133,7 @@ class NsaAttention(cells.LengthsCell):
         )
         self.selected = NsaSelectAttention(head_num, scale_value, select_block_size, select_block_count, 3, limits)
         self.window = NsaWindowAttention(head_num, window_size, scale_value, limits)
+        self.mix = make_gated_sum()
         self.twice, self.thrice = Shared(2), Shared(3)
 
     def construct(
@@ -171,7 +165,7 @@ class NsaAttention(cells.LengthsCell):
         topk_indices = ops.stop_gradient(topk_indices)
         selected, _, _ = self.selected(query, key, value, topk_indices, None, lengths, lengths)
         window, _, _ = self.window(window_query, window_key, window_value, lengths, lengths)
-        return gated_sum((compressed, selected, window), gates).astype(query.dtype)
+        return self.mix(compressed, selected, window, gates).astype(query.dtype)
 
     def _check(self, query, key, gates):
         if call_arguments.shapes_unknown((query, key, gates)):

@@ -6,7 +6,7 @@ the layer uses it nevertheless (layer_on_ascend).
 """
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import nn
 from mindspore.common.initializer import initializer
 
 from ms_nsa import cells, checks, layer_on_ascend, refused_gradients
@@ -95,10 +95,3 @@ class Shared(nn.Cell):
         for gradient in dout[1:]:
             total = total + gradient.astype(ms.float32)
         return (total.astype(x.dtype),)
-
-
-def rotate(x, cos, signed_sin):
-    """Turns elements i and i + D / 2 of x [T, N, D], in float32, by an angle: its cosine, and its sine, negative in the
-    left half, [T, 1, D]. In as few calls as it takes, because a step of decoding consists of small ones."""
-    left, right = ops.Split(-1, 2)(x)
-    return x * cos + ops.concat((right, left), -1) * signed_sin

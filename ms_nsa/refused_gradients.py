@@ -126,6 +126,24 @@ def of_projection_gradient(operator):
     return bprop
 
 
+def of_gated_sum_gradient(operator):
+    """That of the gradient of the gated sum."""
+
+    def bprop(grad, compressed, selected, window, gates, out, dout):
+        return _refuse(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
+def of_rotation_gradient(operator):
+    """That of the gradient of a rotation."""
+
+    def bprop(input, cosine, signed_sine, out, dout):
+        return _refuse(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
 def of_page_slots(operator):
     """That of the operator that says where rows go."""
 

@@ -18,6 +18,9 @@ struct KernelTable {
   void (*paged_compress)(const PagedCompressParams&);
   void (*compress_attention)(const CompressAttentionParams&);
   void (*matrix_product)(const MatrixProductParams&);
+  void (*gated_sum)(const GatedSumParams&);
+  void (*gated_sum_grad)(const GatedSumGradParams&);
+  void (*rotate)(const RotateParams&);
 };
 
 extern const KernelTable kScalarKernels;

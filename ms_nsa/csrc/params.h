@@ -185,6 +185,39 @@ struct MatrixProductParams {
   DType dtype;  // of all three
 };
 
+constexpr int64_t kBranches = 3;  // of attention: compressed, selected, window
+
+// Branches and gates of rows of tokens and heads.
+struct GatedSumInputs {
+  const void* branch[kBranches];  // [rows, width]
+  const float* gates;             // [rows, kBranches]
+  int64_t rows, width;
+  int64_t max_threads;
+  DType dtype;
+};
+
+struct GatedSumParams {
+  GatedSumInputs in;
+  void* output;  // [rows, width]
+};
+
+struct GatedSumGradParams {
+  GatedSumInputs in;
+  const void* grad;              // [rows, width], of the output
+  void* branch_grad[kBranches];  // [rows, width]
+  float* gates_grad;             // [rows, kBranches]
+};
+
+struct RotateParams {
+  const void* input;         // [tokens, heads, width]
+  const float* cosine;       // [tokens, width]
+  const float* signed_sine;  // [tokens, width]; negative in the left half
+  void* output;              // as input
+  int64_t tokens, heads, width;
+  int64_t max_threads;
+  DType dtype;
+};
+
 constexpr int64_t kStatLanes = 8;
 
 }  // namespace ms_nsa

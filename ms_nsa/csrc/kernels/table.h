@@ -6,7 +6,9 @@
 #include "../simd/float_dot.h"
 #include "decode/paged_compress.h"
 #include "decode/paged_decode.h"
+#include "gated_sum.h"
 #include "matrix_product.h"
+#include "rotate.h"
 #include "training/backward.h"
 #include "training/compress.h"
 #include "training/compress_grad.h"
@@ -100,9 +102,40 @@ struct Operators {
         return MultiplyMatrices<FloatDot<V, true>, Fp32<V>>(p);
     }
   }
+  static void GatedSum(const GatedSumParams& p) {
+    switch (p.in.dtype) {
+      case DType::kFloat16:
+        return ms_nsa::GatedSum<V, Fp16<V>>(p);
+      case DType::kBFloat16:
+        return ms_nsa::GatedSum<V, Bf16<V>>(p);
+      case DType::kFloat32:
+        return ms_nsa::GatedSum<V, Fp32<V>>(p);
+    }
+  }
+  static void GatedSumGrad(const GatedSumGradParams& p) {
+    switch (p.in.dtype) {
+      case DType::kFloat16:
+        return ms_nsa::GatedSumGrad<V, Fp16<V>>(p);
+      case DType::kBFloat16:
+        return ms_nsa::GatedSumGrad<V, Bf16<V>>(p);
+      case DType::kFloat32:
+        return ms_nsa::GatedSumGrad<V, Fp32<V>>(p);
+    }
+  }
+  static void Rotate(const RotateParams& p) {
+    switch (p.dtype) {
+      case DType::kFloat16:
+        return ms_nsa::Rotate<V, Fp16<V>>(p);
+      case DType::kBFloat16:
+        return ms_nsa::Rotate<V, Bf16<V>>(p);
+      case DType::kFloat32:
+        return ms_nsa::Rotate<V, Fp32<V>>(p);
+    }
+  }
   static constexpr KernelTable Table(const char* isa) {
     return {isa,           &PackedAttention, &PackedAttentionGrad, &PagedAttention, &Compress,
-            &CompressGrad, &PagedCompress,   &CompressAttention,   &MatrixProduct};
+            &CompressGrad, &PagedCompress,   &CompressAttention,   &MatrixProduct,  &GatedSum,
+            &GatedSumGrad, &Rotate};
   }
 };
 
