@@ -97,17 +97,15 @@ def flop_ratio(kind, scope, length, o):
 
 
 def measure(call, repeats):
-    """Median seconds; long calls are repeated once."""
+    """Median seconds after a first call; a first call that is long is all there is."""
+    first = seconds_of(call)
+    return first if first > LONG_CALL else statistics.median(seconds_of(call) for _ in range(repeats))
+
+
+def seconds_of(call):
     start = time.perf_counter()
     call()
-    if time.perf_counter() - start > LONG_CALL:
-        repeats = 1
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return time.perf_counter() - start
 
 
 def tensor(rng, dtype, *shape):
