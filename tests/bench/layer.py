@@ -264,19 +264,59 @@ def draw(rows, path):
     figure.savefig(path, dpi=110)
 
 
-def markdown(rows):
-    """The table of the README, of calls with projections."""
-    lines = ["| tokens | forward | gradient | decode, 8 sequences | memory of a gradient |", "| --- " * 5 + "|"]
+TITLES = {
+    "README.md": {
+        "tokens": "tokens", "layer": "layer", "attention": "attention alone", "forward": "forward",
+        "gradient": "with gradient", "decode": "decode", "memory": "memory with gradient, MB",
+    },
+    "README_CN.md": {
+        "tokens": "token 数", "layer": "整层", "attention": "仅注意力", "forward": "前向",
+        "gradient": "含梯度", "decode": "解码", "memory": "含梯度的内存，MB",
+    },
+}  # fmt: skip
+
+
+def markdown(rows, readme="README.md"):
+    """The table of the README: milliseconds of sparse and dense calls, and the realised share."""
+    titles = TITLES[readme]
+    shown = [(kind, scope) for scope in ("layer", "attention") for kind in KINDS]
+    shown = [each for each in shown if any((row.kind, row.scope) == each for row in rows)]
+    with_memory = any(row.sparse_mb > 0 for row in rows)
+    heads = [titles["tokens"], *(f"{titles[scope]}, {titles[kind]}" for kind, scope in shown)]
+    heads += [titles["memory"]] * with_memory
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for length in sorted({row.length for row in rows}):
-        found = {row.kind: row for row in rows if (row.length, row.scope) == (length, "layer")}
-        cells = [
-            f"{row.sparse * 1000:.3g} / {row.dense * 1000:.3g} ms, {row.realised:.0%}" if row else ""
-            for row in map(found.get, KINDS)
-        ]
-        gradient = found.get("gradient")
-        cells.append(f"{gradient.sparse_mb:.0f} / {gradient.dense_mb:.0f} MB" if gradient else "")
-        lines.append(f"| {length} | " + " | ".join(cells) + " |")
+        found = {(row.kind, row.scope): row for row in rows if row.length == length}
+        cells = [_compared(found[each]) if each in found else "" for each in shown]
+        if with_memory:
+            gradient = found.get(("gradient", "layer"))
+            cells.append(f"{gradient.sparse_mb:.0f} / {gradient.dense_mb:.0f}" if gradient else "")
+        lines.append(f"| {length} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def saved(readme):
+    """That table of the results in the repository; empty without."""
+    path = RESULTS / "layer.csv"
+    if not path.exists():
+        return ""
+    with path.open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    numbers = "sparse_s", "dense_s", "flop_ratio", "sparse_mb", "dense_mb"
+    rows = []
+    for line in lines:
+        sparse, dense, ratio, *megabytes_of = (float(line[name]) for name in numbers)
+        rows.append(
+            Row(line["kind"], line["scope"], int(line["length"]), sparse, dense, line["dense_by"], ratio, *megabytes_of)
+        )
+    return markdown(rows, readme)
+
+
+def _compared(row):
+    sparse, dense = (
+        f"{1000 * value:.0f}" if value >= 1 else f"{1000 * value:.3g}" for value in (row.sparse, row.dense)
+    )
+    return f"{sparse} / {dense} ms, {row.realised:.0%}"
 
 
 def parse(arguments):
