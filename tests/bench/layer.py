@@ -171,7 +171,7 @@ def attention_calls(kind, length, o):
 
 
 def decode_calls(length, o):
-    """One more token of each of o.batch sequences, with projections."""
+    """One more token of each of o.batch sequences, with projections, whose parameters need no cast at every step."""
     dtype, rng = getattr(ms, o.dtype), np.random.default_rng(2)
     pages, heads = -(-length // PAGE), o.head_num // o.group
     compressed = -(-(length // STRIDE) // PAGE)
@@ -183,7 +183,7 @@ def decode_calls(length, o):
     lengths = ms.Tensor([1] * o.batch, ms.int64), ms.Tensor([length] * o.batch, ms.int64)
     for layer_class, window in ((ms_nsa.NativeSparseAttentionInfer, WINDOW), (DenseInfer, length)):
         cache = ms_nsa.NsaCache(o.batch * pages, o.batch * compressed, PAGE, heads, o.head_dim, o.head_dim, dtype)
-        layer = layer_class(**sizes_of(o), compute_dtype=dtype, window_size=window, cache=cache)
+        layer = layer_class(**sizes_of(o), param_dtype=dtype, compute_dtype=dtype, window_size=window, cache=cache)
         yield lambda layer=layer: wait(layer(x, *tables, *lengths))
 
 
