@@ -7,11 +7,13 @@ weights, inputs and pages are not counted, results and what is kept for the grad
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
 from bench import memory
 
+FOLDER = pathlib.Path(__file__).resolve().parents[1]
 WARM_LENGTH = 1024  # makes what is made once
 
 
@@ -19,7 +21,8 @@ def in_fresh_process(kind, scope, which, length, options):
     """Bytes of one call, measured in a process of its own; `options` as on the command line of bench.layer."""
     command = [sys.executable, "-m", "bench.layer_memory", kind, scope, which, str(length), *options]
     environment = {**os.environ, **memory.FREE_AT_ONCE, "PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    # In the folder of the tests: Python would take the package from a clone's own, where it need not be compiled.
+    run = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=FOLDER)
     return json.loads(run.stdout.splitlines()[-1])["extra_bytes"]
 
 
