@@ -9,39 +9,34 @@ from ms_nsa import cells, checks, layer_on_ascend, refused_gradients
 _NAME = "NsaRotate"
 
 
-class _RotateBack(cells.MixedInputsCell):
-    """The same turn as a gradient, which has none."""
+class _Turn(cells.MixedInputsCell):
+    """The operator, with a gradient as :func:`make.make_primitives` takes it."""
 
-    def __init__(self):
+    def __init__(self, gradient):
         super().__init__()
         attributes, device = checks.operator_attributes(_NAME, "auto")
-        self._make_operator(_NAME, attributes, device, (refused_gradients.of_rotation_gradient, _NAME))
+        self._make_operator(_NAME, attributes, device, gradient)
 
     def construct(self, input, cosine, signed_sine):
         return self._call(input, cosine.astype(ms.float32), signed_sine.astype(ms.float32))
 
 
-class NsaRotate(cells.MixedInputsCell):
+class NsaRotate(_Turn):
     """Turns elements i and i + D / 2 of input [T, N, D] by an angle: its cosine, and its sine, negative in the left
     half, [T, 1, D] in float32. The gradient turns back; the angles have none."""
 
     def __init__(self):
-        super().__init__()
-        attributes, device = checks.operator_attributes(_NAME, "auto")
-        self._make_operator(_NAME, attributes, device, (self._bprop_with, _RotateBack()))
+        super().__init__((self._bprop_with, _Turn((refused_gradients.of_rotation_gradient, _NAME))))
 
     @staticmethod
-    def _bprop_with(rotate_back):
+    def _bprop_with(turn):
         """The primitive's gradient function; not bound to this Cell, because copies of the primitive make their own."""
 
         def bprop(input, cosine, signed_sine, out, dout):
-            input_grad = rotate_back(dout, cosine, ops.neg(signed_sine))
+            input_grad = turn(dout, cosine, ops.neg(signed_sine))
             return input_grad, ops.zeros_like(cosine), ops.zeros_like(signed_sine)
 
         return bprop
-
-    def construct(self, input, cosine, signed_sine):
-        return self._call(input, cosine.astype(ms.float32), signed_sine.astype(ms.float32))
 
 
 def make_rotate():

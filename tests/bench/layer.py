@@ -305,10 +305,8 @@ def saved(readme):
     numbers = "sparse_s", "dense_s", "flop_ratio", "sparse_mb", "dense_mb"
     rows = []
     for line in lines:
-        sparse, dense, ratio, *megabytes_of = (float(line[name]) for name in numbers)
-        rows.append(
-            Row(line["kind"], line["scope"], int(line["length"]), sparse, dense, line["dense_by"], ratio, *megabytes_of)
-        )
+        sparse, dense, *rest = (float(line[name]) for name in numbers)
+        rows.append(Row(line["kind"], line["scope"], int(line["length"]), sparse, dense, line["dense_by"], *rest))
     return markdown(rows, readme)
 
 

@@ -6,23 +6,19 @@ weights, inputs and pages are not counted, results and what is kept for the grad
 """
 
 import json
-import os
-import pathlib
-import subprocess
 import sys
 
+import children
 from bench import memory
 
-FOLDER = pathlib.Path(__file__).resolve().parents[1]
 WARM_LENGTH = 1024  # makes what is made once
 
 
 def in_fresh_process(kind, scope, which, length, options):
     """Bytes of one call, measured in a process of its own; `options` as on the command line of bench.layer."""
-    command = [sys.executable, "-m", "bench.layer_memory", kind, scope, which, str(length), *options]
-    environment = {**os.environ, **memory.FREE_AT_ONCE, "PYTHONPATH": os.pathsep.join(sys.path)}
-    # In the folder of the tests: Python would take the package from a clone's own, where it need not be compiled.
-    run = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=FOLDER)
+    command = "-m", "bench.layer_memory", kind, scope, which, length, *options
+    run = children.run_python(*command, **memory.FREE_AT_ONCE)
+    run.check_returncode()
     return json.loads(run.stdout.splitlines()[-1])["extra_bytes"]
 
 

@@ -10,9 +10,9 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import sys
 
+import children
 from bench.cases import BACKWARD, FORWARD, TrainingCase
 
 WORKSPACE_BYTES = 8 << 20
@@ -37,8 +37,8 @@ def memory_cases():
 
 def extra_in_fresh_process(case):
     """Bytes above inputs and outputs, measured in a process of its own."""
-    command = [sys.executable, "-m", "bench.memory", case.operator, str(case.t1), str(case.t2)]
-    run = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **FREE_AT_ONCE})
+    run = children.run_python("-m", "bench.memory", case.operator, case.t1, case.t2, **FREE_AT_ONCE)
+    run.check_returncode()
     return json.loads(run.stdout.splitlines()[-1])["extra_bytes"]
 
 

@@ -11,10 +11,10 @@ import importlib.util
 import json
 import os
 import resource
-import subprocess
 import sys
 from dataclasses import replace
 
+import children
 from bench.cases import FORWARD, LENGTHS, TRAINING, TrainingCase
 
 TOKENS = {"torch": 4096, "mindspore": 128}
@@ -30,11 +30,10 @@ def installed():
 
 def run_in_fresh_process(task, library, threads, case=None, causal=False):
     """Lines of JSON that the child printed, and its last words if it failed."""
-    command = [sys.executable, "-m", "bench.peers", task, library, "--threads", str(threads)]
-    command += ["--case", case.name, "--t1", str(tokens(case, library))] if case else []
+    command = ["-m", "bench.peers", task, library, "--threads", threads]
+    command += ["--case", case.name, "--t1", tokens(case, library)] if case else []
     command += ["--causal"] * causal
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    child = subprocess.run(command, capture_output=True, text=True, env=environment)
+    child = children.run_python(*command, OMP_NUM_THREADS=str(threads))
     lines = [json.loads(line) for line in child.stdout.splitlines() if line.startswith("{")]
     if child.returncode:
         lines.append({"name": library, "failure": (child.stderr.strip().splitlines() or ["no message"])[-1]})

@@ -3,10 +3,9 @@
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 
+import children
 from bench.cases import CASES
 
 THREAD_CASES = ("forward G=4 T=4096 random", "backward G=4 T=4096 random", "decode G=4 B=64 kv=16384 random")
@@ -14,9 +13,9 @@ THREAD_CASES = ("forward G=4 T=4096 random", "backward G=4 T=4096 random", "deco
 
 def seconds_in_fresh_process(name, threads, isa, repeats):
     """Seconds of the calls of a case in a process of its own with that many threads."""
-    command = [sys.executable, "-m", "bench.single", name, "--repeats", str(repeats)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MS_NSA_ISA": isa}
-    run = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    changes = {"OMP_NUM_THREADS": str(threads), "MS_NSA_ISA": isa}
+    run = children.run_python("-m", "bench.single", name, "--repeats", repeats, **changes)
+    run.check_returncode()
     return json.loads(run.stdout.splitlines()[-1])
 
 

@@ -44,7 +44,10 @@ enum Operator : int64_t {
   kCompress,
   kCompressGrad,
   kPagedCompress,
-  kCompressAttention
+  kCompressAttention,
+  kGatedSum,
+  kGatedSumGrad,
+  kRotate
 };
 
 struct Record {
@@ -255,6 +258,30 @@ void RunCompressAttention(const Arguments& a) {
   Call(Kernels().compress_attention, p);
 }
 
+GatedSumInputs GatedInputs(const Arguments& a) {
+  const auto& n = a.record.sizes;
+  const auto dtype = static_cast<DType>(n.at(2));
+  return {
+      {a.In<void>(0), a.In<void>(1), a.In<void>(2)}, a.In<float>(3), n.at(0), n.at(1), max_threads, dtype};
+}
+
+void RunGatedSum(const Arguments& a) {
+  Call(Kernels().gated_sum, {GatedInputs(a), a.Out<void>(0)});
+}
+
+void RunGatedSumGrad(const Arguments& a) {
+  GatedSumGradParams p{GatedInputs(a), a.In<void>(4), {}, a.Out<float>(3)};
+  for (int64_t branch = 0; branch < kBranches; ++branch) p.branch_grad[branch] = a.Out<void>(branch);
+  Call(Kernels().gated_sum_grad, p);
+}
+
+void RunRotate(const Arguments& a) {
+  const auto& n = a.record.sizes;
+  const auto dtype = static_cast<DType>(n.at(3));
+  Call(Kernels().rotate, {a.In<void>(0), a.In<float>(1), a.In<float>(2), a.Out<void>(0), n.at(0), n.at(1),
+                          n.at(2), max_threads, dtype});
+}
+
 void RunRecord(const Record& record, Placement placement, std::ostream& out) {
   const Arguments arguments(record, placement);
   switch (record.op) {
@@ -278,6 +305,15 @@ void RunRecord(const Record& record, Placement placement, std::ostream& out) {
       break;
     case kCompressAttention:
       RunCompressAttention(arguments);
+      break;
+    case kGatedSum:
+      RunGatedSum(arguments);
+      break;
+    case kGatedSumGrad:
+      RunGatedSumGrad(arguments);
+      break;
+    case kRotate:
+      RunRotate(arguments);
       break;
     default:
       throw std::runtime_error("unknown operator in the case file");

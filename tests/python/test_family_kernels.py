@@ -197,6 +197,24 @@ def _squares(weight, size):
     return np.full((size, 3), size**-2.0) if weight is None else weight.astype(float) ** 2
 
 
+@pytest.mark.parametrize("tokens", [2, 3, 40])
+def test_a_zero_is_positive(runner, isa, tmp_path, tokens):
+    """Sums that underflow from below. Zeros of what only later tokens see, or later tokens' zeros, turn -0 to +0."""
+    query = np.ones((tokens, 1, 1), np.float32)
+    key, value, grad = np.zeros((3, tokens, 1, 1), np.float32)
+    key[1], value[1], value[2:], grad[1], grad[2:] = -2, -1e-45, 1, -1e-45, 1
+    arguments = {"query": query, "key": key, "value": value, "scale_value": 1.0, "head_num": 1}
+    arguments |= {"actual_seq_qlen": [tokens], "actual_seq_kvlen": [tokens]}
+    choice = dict.fromkeys(("compress_block_size", "compress_stride", "select_block_size", "select_block_count"), 1)
+    choice |= {"init_blocks": 0, "local_blocks": 0, "sparse_mode": 3, "topk_mask": None, "atten_mask": None}
+    out = run(runner, isa, tmp_path, family_calls.compress_attention_call({**arguments, **choice}))[0]
+    assert not out[:2].view(np.uint32).any()
+    arguments = {**arguments, "key": -key, "window_size": 2}
+    saved = run(runner, isa, tmp_path, family_calls.window_call(arguments))
+    dv = run(runner, isa, tmp_path, family_calls.window_grad_call(arguments, (grad, None, None), saved))[2]
+    assert not dv[0].view(np.uint32).any()
+
+
 @pytest.mark.parametrize("cache_layout", ["BSND", "BNSD"])
 def test_compression_in_decode_has_the_bits_of_training(runner, isa, dtype, tmp_path, cache_layout):
     rng = np.random.default_rng(5)

@@ -9,6 +9,7 @@ import pytest
 from mindspore import Tensor, amp, nn
 from test_layer import ENDS, inputs, make_layer, random_sens, results_and_gradients
 
+from support.marks import slow
 from support.run_cells import run_mode, same_bits
 
 
@@ -33,12 +34,14 @@ def test_recomputation_gives_the_same_bits():
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("level", ["O2", "O3", "auto"])
-def test_mixed_precision(level):
+@pytest.mark.parametrize(
+    ("level", "mode"), [("O2", "pynative"), ("O3", "pynative"), ("auto", "pynative"), slow("O2", "graph")]
+)
+def test_mixed_precision(level, mode):
     x, sens = Tensor(inputs()), random_sens()
     expected = results_and_gradients(make_layer(), x, ENDS, sens)
-    layer = amp.auto_mixed_precision(make_layer(), level)
-    found = results_and_gradients(layer, x, ENDS, sens)
+    with run_mode(mode):
+        found = results_and_gradients(amp.auto_mixed_precision(make_layer(), level), x, ENDS, sens)
     for ours, theirs in zip(found[1:], expected[1:]):
         ours = ours.astype(np.float64)
         assert np.sqrt(((ours - theirs) ** 2).mean()) < 0.1 * np.sqrt((theirs.astype(np.float64) ** 2).mean())

@@ -1,81 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gated sum and the rotation of the layer, and their gradients, against float64."""
 
+# ruff: noqa: F811 - fixtures are imported
 import mindspore as ms
 import ml_dtypes
 import numpy as np
 import pytest
 from mindspore import Tensor
+from test_family_kernels import run
+from test_kernels_isa import DTYPES, isa, runner  # noqa: F401
 
-from ms_nsa import backend, layer_on_ascend
+from ms_nsa import layer_on_ascend
 from ms_nsa.gated_sum import NsaGatedSum
 from ms_nsa.rotation import NsaRotate
-from support.run_cells import to_array, to_arrays
+from support import family_calls
+from support.run_cells import to_arrays
 
 BARS = {np.float32: 1e-6, np.float16: 1e-3, ml_dtypes.bfloat16: 8e-3}  # of the largest element
 SIZES = [(1, 1, 2), (0, 3, 8), (7, 5, 18), (130, 3, 40), (33, 9, 6)]
 
 
-@pytest.fixture(params=backend.supported_isas())
-def isa(request):
-    before = backend.current_isa()
-    backend.select_isa(request.param)
-    yield request.param
-    backend.select_isa(before)
-
-
-def check(found, right, dtype):
+def close(found, right):
+    assert len(found) == len(right)
     for array, exact in zip(found, right):
         assert array.shape == exact.shape
-        bar = BARS[array.dtype.type]
-        assert np.abs(array.astype(np.float64) - exact).max(initial=0) <= bar * np.abs(exact).max(initial=0)
-    assert found[0].dtype == dtype
+        assert np.abs(array.astype(float) - exact).max(initial=0) <= BARS[array.dtype.type] * np.abs(exact).max(
+            initial=0
+        )
 
 
-def gradients_of(cell, tensors, grad, count):
-    def loss(*tensors):
-        return (cell(*tensors).astype(ms.float32) * Tensor(grad).astype(ms.float32)).sum()
-
-    return to_arrays(ms.grad(loss, tuple(range(count)))(*tensors) if count > 1 else (ms.grad(loss)(*tensors),))
-
-
-@pytest.mark.parametrize("dtype", BARS, ids=lambda dtype: np.dtype(dtype).name)
-@pytest.mark.parametrize("sizes", SIZES)
-def test_gated_sum(isa, dtype, sizes):
-    rng = np.random.default_rng(sizes)
+def gated(rng, dtype, sizes):
+    """Branches, gates, the gradient of the sum; and in float64 the sum and all gradients."""
     *branches, grad = (rng.standard_normal(sizes).astype(dtype) for _ in range(4))
     gates = rng.random((*sizes[:2], 3), np.float32)
-    tensors = *map(Tensor, branches), Tensor(gates)
-    wide = [array.astype(np.float64) for array in branches]
-    mixed = sum(gates[..., [b]].astype(np.float64) * branch for b, branch in enumerate(wide))
-    check([to_array(NsaGatedSum()(*tensors))], [mixed], dtype)
-    if not sizes[0]:
-        return
-    up = grad.astype(np.float64)
-    of_gates = np.stack([(up * branch).sum(-1) for branch in wide], -1)
-    of_branches = [gates[..., [b]].astype(np.float64) * up for b in range(3)]
-    check(gradients_of(NsaGatedSum(), tensors, grad, 4), [*of_branches, of_gates], dtype)
+    wide, up, by = [branch.astype(float) for branch in branches], grad.astype(float), gates.astype(float)
+    mixed = sum(by[..., [b]] * wide[b] for b in range(3))
+    gradients = [*(by[..., [b]] * up for b in range(3)), np.stack([(up * branch).sum(-1) for branch in wide], -1)]
+    return branches, gates, grad, mixed, gradients
+
+
+def rotated(rng, dtype, sizes):
+    """Rows, the angles' cosines and signed sines, the gradient of the result; and in float64 both results."""
+    x, grad = (rng.standard_normal(sizes).astype(dtype) for _ in range(2))
+    angle = rng.uniform(-9, 9, (sizes[0], 1, sizes[2] // 2))
+    cosine = np.tile(np.cos(angle), 2).astype(np.float32)
+    signed_sine = np.concatenate([-np.sin(angle), np.sin(angle)], -1).astype(np.float32)
+    return x, cosine, signed_sine, grad, turned(x, cosine, signed_sine), turned(grad, cosine, -signed_sine)
 
 
 def turned(x, cosine, signed_sine):
-    left, right = np.split(x, 2, -1)
-    return x * cosine + np.concatenate([right, left], -1) * signed_sine
+    left, right = np.split(x.astype(float), 2, -1)
+    return x.astype(float) * cosine + np.concatenate([right, left], -1) * signed_sine
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("sizes", SIZES)
+def test_kernels(runner, isa, tmp_path, dtype, sizes):
+    rng = np.random.default_rng(sizes)
+    branches, gates, grad, mixed, gradients = gated(rng, dtype, sizes)
+    close(run(runner, isa, tmp_path, family_calls.gated_sum_call(branches, gates)), [mixed])
+    close(run(runner, isa, tmp_path, family_calls.gated_sum_grad_call(branches, gates, grad)), gradients)
+    x, *angles, _, right, _ = rotated(rng, dtype, sizes)
+    close(run(runner, isa, tmp_path, family_calls.rotate_call(x, *angles)), [right])
+
+
+def gradients_of(cell, tensors, grad, positions):
+    def loss(*tensors):
+        return (cell(*tensors).astype(ms.float32) * Tensor(grad).astype(ms.float32)).sum()
+
+    return to_arrays(ms.grad(loss, positions)(*tensors))
 
 
 @pytest.mark.parametrize("dtype", BARS, ids=lambda dtype: np.dtype(dtype).name)
-@pytest.mark.parametrize("sizes", SIZES)
-def test_rotation(isa, dtype, sizes):
-    rng = np.random.default_rng(sizes)
-    x, grad = (rng.standard_normal(sizes).astype(dtype) for _ in range(2))
-    angle = rng.uniform(-9, 9, (sizes[0], 1, sizes[2] // 2))
-    cosine, sine = np.tile(np.cos(angle), 2).astype(np.float32), np.sin(angle)
-    signed_sine = np.concatenate([-sine, sine], -1).astype(np.float32)
-    tensors = Tensor(x), Tensor(cosine), Tensor(signed_sine)
-    check([to_array(NsaRotate()(*tensors))], [turned(x.astype(np.float64), cosine, signed_sine)], dtype)
-    if not sizes[0]:
-        return
-    found = gradients_of(NsaRotate(), tensors, grad, 1)
-    check(found, [turned(grad.astype(np.float64), cosine, -signed_sine)], dtype)
+def test_gradients(dtype):
+    rng = np.random.default_rng(7)
+    branches, gates, grad, _, gradients = gated(rng, dtype, (7, 5, 18))
+    tensors = *map(Tensor, branches), Tensor(gates)
+    close(gradients_of(NsaGatedSum(), tensors, grad, (0, 1, 2, 3)), gradients)
+    x, *angles, grad, _, back = rotated(rng, dtype, (7, 5, 18))
+    found = gradients_of(NsaRotate(), [Tensor(array) for array in (x, *angles)], grad, (0, 1))
+    close(found, [back, np.zeros(angles[0].shape)])
 
 
 def test_in_a_graph_and_as_composed_for_ascend(graph_mode):

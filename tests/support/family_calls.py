@@ -70,6 +70,23 @@ def compress_infer_call(
     return Call(case_file.PAGED_COMPRESS, sizes, 0.0, (input, weight, slot_mapping, block_table, *lens), outputs)
 
 
+def gated_sum_call(branches, gates):
+    rows, width = gates.size // 3, branches[0].shape[-1]
+    output = branches[0].shape, branches[0].dtype
+    return Call(case_file.GATED_SUM, (rows, width, _dtype(branches[0])), 0.0, (*branches, gates), (output,))
+
+
+def gated_sum_grad_call(branches, gates, grad):
+    call = gated_sum_call(branches, gates)
+    outputs = (*call.outputs * 3, (gates.shape, np.float32))
+    return Call(case_file.GATED_SUM_GRAD, call.sizes, 0.0, (*call.inputs, grad), outputs)
+
+
+def rotate_call(input, cosine, signed_sine):
+    sizes = *input.shape, _dtype(input)
+    return Call(case_file.ROTATE, sizes, 0.0, (input, cosine, signed_sine), ((input.shape, input.dtype),))
+
+
 def compress_attention_infer_call(
     query, key, value, scale_value, head_num, key_value_head_num, select_block_size, select_block_count,
     page_block_size, compress_block_size, compress_stride, block_table, actual_seq_qlen, actual_sel_seq_kvlen,

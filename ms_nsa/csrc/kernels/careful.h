@@ -16,8 +16,7 @@ inline void AddScaledRow(float* to, float weight, const typename E::Storage* fro
   for (; i + V::kLanes <= width; i += V::kLanes)
     V::Store(to + i, V::Fma(w, E::Load(from + i), V::Load(to + i)));
   if (i == width) return;
-  const Tail<typename E::Storage, V::kLanes> tail(from + i, width - i);
-  V::Store(to + i, V::Fma(w, E::Load(tail.element), V::Load(to + i)));
+  V::Store(to + i, V::Fma(w, LoadUpTo<V, E>(from + i, width - i), V::Load(to + i)));
 }
 
 template <class F>

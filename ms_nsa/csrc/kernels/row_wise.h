@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels share that only go through rows once: rows dealt out to threads, and vectors that may be
-// cut off at the end of a row.
+// Rows dealt out to threads, for kernels that go through them once.
 #pragma once
-
-#include <cstring>
 
 #include "../simd/element.h"
 #include "threads.h"
@@ -26,21 +23,6 @@ inline void ForEachRow(int64_t rows, int64_t max_threads, F row) {
       for (int64_t r = i * kRowsOfTask; r < end; ++r) row(r);
     }
   });
-}
-
-// A vector of elements of which only `left` exist.
-template <class V, class E>
-inline typename V::Reg LoadUpTo(const typename E::Storage* from, int64_t left) {
-  return left >= V::kLanes ? E::Load(from)
-                           : E::Load(Tail<typename E::Storage, V::kLanes>(from, left).element);
-}
-
-template <class V, class E>
-inline void StoreUpTo(typename E::Storage* to, typename V::Reg x, int64_t left) {
-  if (left >= V::kLanes) return E::Store(to, x);
-  typename E::Storage tail[V::kLanes];
-  E::Store(tail, x);
-  std::memcpy(to, tail, left * sizeof tail[0]);
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ inline void WeightsByHead(const void* weight, int64_t size, int64_t n2, float* t
         *to = 1.0f / static_cast<float>(size);
       } else {
         float lane[V::kLanes];
-        V::Store(lane, E::Load(Tail<typename E::Storage, V::kLanes>(from + r * n2 + h, 1).element));
+        V::Store(lane, LoadUpTo<V, E>(from + r * n2 + h, 1));
         *to = lane[0];
       }
     }
@@ -91,7 +91,6 @@ inline int64_t SumVectors(const typename E::Storage* const* row, int64_t offset,
 template <class V, class E>
 inline void SumWindow(const typename E::Storage* const* row, int64_t offset, const float* weight,
                       int64_t size, int64_t width, typename E::Storage* out) {
-  using S = typename E::Storage;
   // As many sums as the product keeps in registers: 15 % faster than 4, since every row is read in longer
   // runs.
   int64_t i = SumVectors<V, E, V::kTileRows * V::kTileVectors>(row, offset, weight, size, width, 0, out);
@@ -100,12 +99,9 @@ inline void SumWindow(const typename E::Storage* const* row, int64_t offset, con
   if (i == width) return;
   auto sum = V::Zero();
   for (int64_t r = 0; r < size; ++r) {
-    const auto x = E::Load(Tail<S, V::kLanes>(row[r] + offset + i, width - i).element);
-    sum = V::Fma(V::Set1(weight[r]), x, sum);
+    sum = V::Fma(V::Set1(weight[r]), LoadUpTo<V, E>(row[r] + offset + i, width - i), sum);
   }
-  S tail[V::kLanes];
-  E::Store(tail, V::Add(sum, V::Zero()));
-  std::memcpy(out + i, tail, (width - i) * sizeof(S));
+  StoreUpTo<V, E>(out + i, V::Add(sum, V::Zero()), width - i);
 }
 
 }  // namespace

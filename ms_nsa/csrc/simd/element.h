@@ -36,6 +36,21 @@ struct Tail {
   Tail(const T* p, int64_t count) { std::memcpy(element, p, count * sizeof(T)); }
 };
 
+// A vector of elements of which only `left` exist; the others are zero, and not touched.
+template <class V, class E>
+inline typename V::Reg LoadUpTo(const typename E::Storage* from, int64_t left) {
+  if (left >= V::kLanes) return E::Load(from);
+  return E::Load(Tail<typename E::Storage, V::kLanes>(from, left).element);
+}
+
+template <class V, class E>
+inline void StoreUpTo(typename E::Storage* to, typename V::Reg x, int64_t left) {
+  if (left >= V::kLanes) return E::Store(to, x);
+  typename E::Storage tail[V::kLanes];
+  E::Store(tail, x);
+  std::memcpy(to, tail, left * sizeof tail[0]);
+}
+
 // Writes fp32 values (padded to whole vectors), divided by divisor, as count elements of storage, zeros as
 // +0: the sign of a sum that underflows depends on zeros that were added or left out. Returns whether all are
 // finite.

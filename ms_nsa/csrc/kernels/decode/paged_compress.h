@@ -12,11 +12,6 @@ inline int64_t WindowsOf(const PagedCompressParams& p, int64_t rows) {
   return WindowCount(rows, p.compress_block_size, p.compress_stride);
 }
 
-// The windows of a sequence that its new rows end.
-inline int64_t EndingWindows(const PagedCompressParams& p, int64_t sequence) {
-  return WindowsOf(p, p.kv_len[sequence]) - WindowsOf(p, p.kv_len[sequence] - p.q_len[sequence]);
-}
-
 template <class V, class E>
 class PagedCompressor {
  public:
@@ -29,13 +24,13 @@ class PagedCompressor {
   void Run(int64_t at) const {
     const int64_t sequence = at / p_.slots, i = at % p_.slots;
     S* out = static_cast<S*>(p_.rows) + at * p_.n2 * p_.d;
-    const int32_t slot = i < EndingWindows(p_, sequence) ? p_.slot_mapping[at] : -1;
+    const int64_t window = WindowsOf(p_, p_.kv_len[sequence] - p_.q_len[sequence]) + i;
+    const int32_t slot = window < WindowsOf(p_, p_.kv_len[sequence]) ? p_.slot_mapping[at] : -1;
     p_.written_slots[at] = slot < 0 ? -1 : slot;
     if (slot < 0) {
       std::memset(out, 0, p_.n2 * p_.d * sizeof(S));
     } else {
-      const int64_t first = WindowsOf(p_, p_.kv_len[sequence] - p_.q_len[sequence]);
-      Compress(sequence, (first + i) * p_.compress_stride, out);
+      Compress(sequence, window * p_.compress_stride, out);
     }
   }
 
@@ -61,8 +56,9 @@ class PagedCompressor {
 template <class V, class E>
 void PagedCompress(const PagedCompressParams& p) {
   constexpr int64_t kThreadBytes = 1 << 20;  // with less work another thread does not pay off
-  int64_t windows = 0;
-  for (int64_t b = 0; b < p.batch; ++b) windows += EndingWindows(p, b);
+  int64_t windows = 0;                       // that end in new rows
+  for (int64_t b = 0; b < p.batch; ++b)
+    windows += WindowsOf(p, p.kv_len[b]) - WindowsOf(p, p.kv_len[b] - p.q_len[b]);
   const int64_t bytes = windows * p.compress_block_size * p.n2 * p.d * sizeof(typename E::Storage);
   const Team team(Min(windows, CeilDiv(bytes, kThreadBytes)), p.max_threads);
   Arena sizing;

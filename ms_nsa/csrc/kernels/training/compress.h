@@ -54,8 +54,7 @@ inline void AddRows(const typename E::Storage* row, int64_t stride, int64_t rows
   for (; i + kVectors * V::kLanes <= width; i += kVectors * V::kLanes) add(i, Count<kVectors>(), whole);
   for (; i + V::kLanes <= width; i += V::kLanes) add(i, Count<1>(), whole);
   if (i == width) return;
-  add(i, Count<1>(),
-      [lanes = width - i](const S* from) { return E::Load(Tail<S, V::kLanes>(from, lanes).element); });
+  add(i, Count<1>(), [left = width - i](const S* from) { return LoadUpTo<V, E>(from, left); });
 }
 
 // Processes the rows once, compress_stride rows at a time, and keeps the sums of all windows that contain

@@ -127,12 +127,8 @@ class CompressGradWorker {
     const int64_t lanes = end - i;
     if (lanes == 0) return;
     AddColumns<1>(
-        step, head, i, [=](const S* from) { return E::Load(Tail<S, V::kLanes>(from, lanes).element); },
-        [=](S* to, typename V::Reg x) {
-          S tail[V::kLanes];
-          E::Store(tail, x);
-          std::memcpy(to, tail, lanes * sizeof(S));
-        });
+        step, head, i, [=](const S* from) { return LoadUpTo<V, E>(from, lanes); },
+        [=](S* to, typename V::Reg x) { StoreUpTo<V, E>(to, x, lanes); });
   }
 
   template <int kCount, class Load, class Store>

@@ -123,9 +123,7 @@ inline void TakeBackTop(float* gradient, float of_top, float top_weight, const t
   for (int64_t i = 0; i < d1; i += V::kLanes) {
     const int64_t lanes = Min(V::kLanes, d1 - i);
     float element[V::kLanes];
-    V::Store(
-        element,
-        E::Load(lanes == V::kLanes ? key + i : Tail<typename E::Storage, V::kLanes>(key + i, lanes).element));
+    V::Store(element, LoadUpTo<V, E>(key + i, lanes));
     for (int64_t lane = 0; lane < lanes; ++lane) {
       const float x = top_weight * element[lane];
       gradient[i + lane] -= x * x >= least_square ? of_top * element[lane] : 0.0f;
@@ -247,7 +245,7 @@ class CommonKey {
     auto largest = V::Set1(kNegativeInfinity), opposite = largest;  // the latter of -x: there is no minimum
     for (int64_t k = 0; k < keys; ++k) {
       const Storage* at = key_[k] + column;
-      const auto x = lanes == V::kLanes ? E::Load(at) : E::Load(Tail<Storage, V::kLanes>(at, lanes).element);
+      const auto x = LoadUpTo<V, E>(at, lanes);
       largest = V::Max(largest, x);
       opposite = V::Max(opposite, V::Sub(V::Zero(), x));
     }
