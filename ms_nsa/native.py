@@ -98,7 +98,7 @@ def current_isa():
 
 
 def supported_isas():
-    """Names of the instruction sets that this machine runs, narrowest first."""
+    """Names of the instruction sets that this machine runs, slowest first."""
     return _report()[1].split(",")
 
 

@@ -42,6 +42,12 @@ uint32_t EnabledStates() {
   return low;
 }
 
+[[maybe_unused]] bool IsIntel() {
+  unsigned int leaf, b, c, d;
+  return __get_cpuid(0, &leaf, &b, &c, &d) && b == signature_INTEL_ebx && c == signature_INTEL_ecx &&
+         d == signature_INTEL_edx;
+}
+
 void AddSupported(std::vector<const KernelTable*>& tables) {
   const uint32_t states = EnabledStates();
   const CpuidLeaf basic(1), extended(7), more(7, 1);
@@ -55,7 +61,9 @@ void AddSupported(std::vector<const KernelTable*>& tables) {
   tables.push_back(&kAvx512Kernels);
 #endif
 #if defined(MS_NSA_WITH_AVX512BF16)
-  if (Has(more.eax, {kBf16})) tables.push_back(&kAvx512Bf16Kernels);
+  // Intel's processors do four FMAs in the time of one VDPBF16PS, which is worth two (245 against 122 GFLOP/s
+  // a core); bfloat16 forward and gradient take 0.67 of the time with FMAs.
+  if (Has(more.eax, {kBf16})) tables.insert(tables.end() - (IsIntel() ? 1 : 0), &kAvx512Bf16Kernels);
 #endif
 }
 

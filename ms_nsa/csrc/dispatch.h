@@ -10,14 +10,14 @@
 
 namespace ms_nsa {
 
-// The current table: MS_NSA_ISA if set, else the widest that this machine supports. Throws std::runtime_error
-// for an unknown or unsupported MS_NSA_ISA.
+// The current table: MS_NSA_ISA if set, else the fastest that this machine supports. Throws
+// std::runtime_error for an unknown or unsupported MS_NSA_ISA.
 const KernelTable& Kernels();
 
 // Switches the table for the whole process (tests and benchmarks); same errors.
 void SelectIsa(const std::string& isa);
 
-// Names of the tables this machine can run, narrowest first.
+// Names of the tables this machine can run, slowest first.
 std::vector<std::string> SupportedIsas();
 
 }  // namespace ms_nsa

@@ -83,7 +83,7 @@ def test_environment_selects_the_isa(isa):
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_widest_isa_is_the_default(value):
+def test_fastest_isa_is_the_default(value):
     done = run_python("-c", "from ms_nsa import backend; print(backend.current_isa())", MS_NSA_ISA=value)
     assert done.stdout.strip() == ISAS[-1], done.stderr
 
