@@ -43,9 +43,8 @@ uint32_t EnabledStates() {
 }
 
 [[maybe_unused]] bool IsIntel() {
-  unsigned int leaf, b, c, d;
-  return __get_cpuid(0, &leaf, &b, &c, &d) && b == signature_INTEL_ebx && c == signature_INTEL_ecx &&
-         d == signature_INTEL_edx;
+  const CpuidLeaf vendor(0);
+  return vendor.ebx == signature_INTEL_ebx && vendor.ecx == signature_INTEL_ecx;
 }
 
 void AddSupported(std::vector<const KernelTable*>& tables) {
