@@ -119,29 +119,35 @@ def gradient_of(arguments, grad, of_statistics=(None, None)):
 
 @pytest.mark.slow
 def test_many_random_cases(dtype, tmp_path):
-    """On the fastest instruction set of this machine, all calls of a kind in one run."""
+    """On the two fastest instruction sets of this machine, all calls of a kind in one run."""
     runner, cases = native_runner(), [compressed_arguments(1000 + seed, dtype) for seed in range(500)]
-    isa = runner.isas()[-1]
+
+    def run(calls):
+        return zip(*(runner.run(tmp_path, isa, calls) for isa in runner.isas()[-2:]))
+
     calls = [family_calls.compress_attention_call(arguments) for arguments in cases]
     saved, grads = [], []
-    for arguments, (found,) in zip(cases, runner.run(tmp_path, isa, calls)):
+    for arguments, results in zip(cases, run(calls)):
         expected = family_reference.nsa_compress_attention(**arguments)
-        close(found[0], expected[0], "out", dtype, out_terms(arguments))
-        check_statistics(found[2:], expected[2:], dtype)
-        check_topk_indices(found[1], arguments, dtype)
+        for (found,) in results:
+            close(found[0], expected[0], "out", dtype, out_terms(arguments))
+            check_statistics(found[2:], expected[2:], dtype)
+            check_topk_indices(found[1], arguments, dtype)
         saved.append((expected[0].astype(dtype), *(array.astype(np.float32) for array in expected[2:])))
         grads.append((np.random.default_rng(len(grads)).standard_normal(expected[0].shape).astype(dtype), None, None))
     calls = [family_calls.compress_attention_grad_call(*each) for each in zip(cases, grads, saved)]
-    for arguments, grad, (found,) in zip(cases, grads, runner.run(tmp_path, isa, calls)):
-        terms = grad_terms(arguments, grad[0])
-        for name, gradient, right in zip(("dq", "dk", "dv"), found, gradient_of(arguments, grad[0])):
-            close(gradient, right, "grad", dtype, terms[name])
+    for arguments, grad, results in zip(cases, grads, run(calls)):
+        terms, right = grad_terms(arguments, grad[0]), gradient_of(arguments, grad[0])
+        for (found,) in results:
+            for name, gradient, expected in zip(("dq", "dk", "dv"), found, right):
+                close(gradient, expected, "grad", dtype, terms[name])
     windows = [rounded(random_window_arguments(np.random.default_rng([19, seed])), dtype) for seed in range(500)]
     calls = [family_calls.window_call(arguments) for arguments in windows]
-    for arguments, (found,) in zip(windows, runner.run(tmp_path, isa, calls)):
+    for arguments, results in zip(windows, run(calls)):
         expected = family_reference.nsa_window_attention(**arguments)
-        close(found[0], expected[0], "out", dtype, window_terms(arguments)["attention_out"])
-        check_statistics(found[1:], expected[1:], dtype)
+        for (found,) in results:
+            close(found[0], expected[0], "out", dtype, window_terms(arguments)["attention_out"])
+            check_statistics(found[1:], expected[1:], dtype)
 
 
 @pytest.mark.parametrize("seed", range(4))
