@@ -9,7 +9,7 @@ namespace ms_nsa {
 
 // Kernels trust their parameters: call/ checks every extent, length, index and page id first.
 struct KernelTable {
-  const char* isa;  // "scalar", "avx2", "avx512", "avx512bf16", "neon", "neonfp16" or "neonbf16"
+  const char* isa;  // "scalar", "avx2", "avx512", "avx512bf16", "amxbf16", "neon", "neonfp16" or "neonbf16"
   void (*packed_attention)(const PackedAttentionParams&);
   void (*packed_attention_grad)(const PackedAttentionGradParams&);
   void (*paged_attention)(const PagedAttentionParams&);
@@ -27,6 +27,7 @@ extern const KernelTable kScalarKernels;
 extern const KernelTable kAvx2Kernels;
 extern const KernelTable kAvx512Kernels;
 extern const KernelTable kAvx512Bf16Kernels;
+extern const KernelTable kAmxBf16Kernels;
 extern const KernelTable kNeonKernels;
 extern const KernelTable kNeonFp16Kernels;
 extern const KernelTable kNeonBf16Kernels;

@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CSRC, ASCENDC, TWIN = ROOT / "ms_nsa" / "csrc", ROOT / "ascendc", ROOT / "tests" / "twin" / "include"
 OPTIONS = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-fsyntax-only", "-x", "c++"]
 X86_FLAGS = ["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16"]
+X86_FLAGS += ["-mamx-tile", "-mamx-bf16"]
 COMPILERS = {"x86_64": "g++", "aarch64": "aarch64-linux-gnu-g++"}
 # Rooms of the kernels, and the rooms that each may include besides itself; "" holds what they share.
 ROOMS = {"": set(), "training": {""}, "compressed": {"", "training"}, "decode": {"", "compressed"}}

@@ -69,7 +69,7 @@ def gradient_errors(runner, isa, folder, case):  # noqa: F811
 
 def coarser(isa):  # noqa: F811
     """Only these round weights and score gradients to bfloat16."""
-    return 1.5 if isa in ("avx512bf16", "neonbf16") else 1
+    return 1.5 if isa in ("avx512bf16", "amxbf16", "neonbf16") else 1
 
 
 def case_of_widths(dtype, count, scale, offset=0):

@@ -17,7 +17,9 @@ ARM_COMPILER, ARM_EMULATOR, ARM_LIBRARIES = "aarch64-linux-gnu-g++", "qemu-aarch
 # Flags of /proc/cpuinfo that each x86 instruction set needs.
 _AVX2 = {"avx2", "fma", "f16c"}
 _AVX512 = {*_AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl"}
-CPU_FLAGS = {"avx2": _AVX2, "avx512": _AVX512, "avx512bf16": {*_AVX512, "avx512_bf16"}}
+_AVX512BF16 = {*_AVX512, "avx512_bf16"}
+_AMXBF16 = {*_AVX512BF16, "amx_tile", "amx_bf16"}
+CPU_FLAGS = {"avx2": _AVX2, "avx512": _AVX512, "avx512bf16": _AVX512BF16, "amxbf16": _AMXBF16}
 ARM_ISAS = ("neon", "neonfp16", "neonbf16")
 ISAS = ("scalar", *CPU_FLAGS, *ARM_ISAS)
 EMULATE = (ARM_EMULATOR, "-L", ARM_LIBRARIES)

@@ -6,42 +6,10 @@
 
 #include <cstdint>
 
-#include "buffer.h"
+#include "matrix_tiles.h"
 
 namespace ms_nsa {
 namespace {
-
-// What the product is added to: zero, C, or C times the row's factor. The last is added when the product is
-// done: a row of C that is late would hold the whole tile up (1 % of the forward).
-enum class Init { kZero, kLoad, kScale };
-
-// Panels of up to kTileVectors vectors; in a panel, depth steps of (vectors * kLanes) columns of kPair
-// elements.
-template <class Dot>
-struct PackedB {
-  const typename Dot::Operand* data;
-  int64_t depth;  // steps of kPair elements
-  int64_t vectors;
-};
-
-template <class Dot>
-constexpr int64_t PackedSize(int64_t depth_elements, int64_t columns) {
-  return RoundUp(depth_elements, Dot::kPair) * RoundUp(columns, Dot::Vec::kLanes);
-}
-
-template <class Dot>
-struct GemmArgs {
-  const typename Dot::Operand* const* a;  // per row: its first depth step
-  int64_t a_first;                        // elements to the first step of the product
-  int64_t a_step;                         // elements from one depth step to the next
-  const typename Dot::Operand* b;         // the panel's first step of the product
-  int64_t b_step;                         // its elements from one depth step to the next
-  int64_t depth;                          // of the product
-  float* const* c;                        // per row: its column 0
-  int64_t column;                         // of the panel
-  Init init;
-  const float* factor;  // per row, for kScale
-};
 
 template <class Dot, int R, int NV>
 [[gnu::always_inline]] inline void InitTile(const GemmArgs<Dot>& g, typename Dot::Reg (&acc)[R][NV]) {
@@ -119,11 +87,6 @@ template <class Dot, int NV = Dot::Vec::kTileVectors>
   }
 }
 
-// What of B a product uses: depth steps [first_step, end_step) of vectors [first_vector, end_vector).
-struct PartOfB {
-  int64_t first_step, end_step, first_vector, end_vector;
-};
-
 // Panels outermost: one panel of B stays in L1 while all rows pass. Steps of A and vectors of C have the
 // numbers of B's, whatever part of them is used. One function holds every tile: left to itself the compiler
 // calls each one, and the forward and the gradient took 5 to 10 % longer.
@@ -131,16 +94,14 @@ template <class Dot>
 [[gnu::noinline]] void GemmPart(int64_t rows, const typename Dot::Operand* const* a, int64_t a_step,
                                 const PackedB<Dot>& b, const PartOfB& part, float* const* c, Init init,
                                 const float* factor = nullptr) {
-  using V = typename Dot::Vec;
-  constexpr int64_t kVector = V::kLanes * Dot::kPair;
-  for (int64_t v = part.first_vector, next; v < part.end_vector; v = next) {
-    const int64_t panel = v / V::kTileVectors * V::kTileVectors;
-    next = Min(panel + V::kTileVectors, part.end_vector);
-    const int64_t b_step = Min(V::kTileVectors, b.vectors - panel) * kVector;
-    const auto* first = b.data + panel * kVector * b.depth + part.first_step * b_step + (v - panel) * kVector;
-    GemmPanel<Dot>(next - v, rows,
-                   GemmArgs<Dot>{a, part.first_step * a_step, a_step, first, b_step,
-                                 part.end_step - part.first_step, c, v * V::kLanes, init, factor});
+  if constexpr (Dot::kMatrixTiles) return GemmByTiles<Dot>(rows, a, a_step, b, part, c, init, factor);
+  for (int64_t v = part.first_vector; v < part.end_vector;) {
+    const Panel<Dot> panel = PanelAt(b, part, v);
+    v = panel.end;
+    GemmPanel<Dot>(
+        panel.end - panel.vector, rows,
+        GemmArgs<Dot>{a, part.first_step * a_step, a_step, panel.first, panel.step,
+                      part.end_step - part.first_step, c, panel.vector * Dot::Vec::kLanes, init, factor});
   }
 }
 

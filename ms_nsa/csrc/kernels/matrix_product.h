@@ -115,6 +115,7 @@ void MultiplyMatrices(const MatrixProductParams& p) {
   const Buffer<char> memory(team.members() * size);
   int64_t next_task = 0;
   team.Run([&](int member) {
+    const typename Dot::Registers registers;
     Arena arena(memory.get() + member * size);
     Product product(arena, p);
     for (int64_t i; (i = TakeTask(&next_task)) < tasks;) {

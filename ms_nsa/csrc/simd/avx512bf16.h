@@ -17,6 +17,10 @@ struct Avx512Bf16Dot {
   using Element = Bf16<Avx512>;  // how an operand row reads as plain elements
   using B = __m512bh;
   static constexpr int kPair = 2;
+  static constexpr bool kMatrixTiles = false;
+  struct Registers {
+    Registers() {}
+  };
   static constexpr bool kPreciseExp = false;  // probabilities are rounded to bf16 anyway
   static constexpr bool kBalanced = true;     // kernels/training/grad_balance.h
 

@@ -15,6 +15,10 @@ struct FloatDot {
   using Element = Fp32<V>;
   using B = Reg;
   static constexpr int kPair = 1;
+  static constexpr bool kMatrixTiles = false;
+  struct Registers {
+    Registers() {}
+  };
   static constexpr bool kPreciseExp = kPrecise;
   static constexpr bool kBalanced = !kPrecise;  // grad_balance.h
 

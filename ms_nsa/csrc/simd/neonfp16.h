@@ -16,6 +16,10 @@ struct NeonPairs {
   using Reg = Neon::Reg;
   using Operand = uint16_t;
   static constexpr int kPair = 2;
+  static constexpr bool kMatrixTiles = false;
+  struct Registers {
+    Registers() {}
+  };
   static constexpr bool kPreciseExp = false;  // probabilities are rounded to 16 bits anyway
   static constexpr bool kBalanced = true;     // kernels/training/grad_balance.h
 

@@ -56,6 +56,7 @@ class Backward {
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
     {
       const FloatEnvironment environment;
+      const typename Dot::Registers registers;
       Arena arena(scratch_ + TeamMember() * scratch_size_);
       Worker worker(arena, p_, chunks_);
       CommonKey<V, E> common(arena, in_);
@@ -83,6 +84,7 @@ class Backward {
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
     {
       const FloatEnvironment environment;
+      const typename Dot::Registers registers;
       Arena arena(scratch_ + TeamMember() * scratch_size_);
       Worker worker(arena, p_, chunks_);
       CommonKey<V, E> common(arena, in_);

@@ -331,6 +331,7 @@ inline void AttendCompressed(const CompressAttentionParams& p, int64_t first, in
   const Buffer<char> memory(team.members() * size);
   int64_t next_tile = 0;
   team.Run([&](int member) {
+    const typename Dot::Registers registers;
     Arena arena(memory.get() + member * size);
     Worker worker(arena, p);
     worker.Start();

@@ -230,6 +230,7 @@ void PackedAttention(const PackedAttentionParams& p) {
   const Buffer<char> memory(team.members() * size);
   int64_t next_chunk = 0;
   team.Run([&](int member) {
+    const typename Dot::Registers registers;
     Arena arena(memory.get() + member * size);
     Worker worker(arena, p, chunks);
     for (int64_t i; (i = TakeTask(&next_chunk)) < chunks.size();) worker.Run(chunks.At(i));
