@@ -93,7 +93,7 @@ def _report():
 
 
 def current_isa():
-    """Name of the instruction set in use: scalar, avx2, avx512, avx512bf16, neon, neonfp16 or neonbf16."""
+    """Name of the instruction set in use: scalar, avx2, avx512, avx512bf16, amxbf16, neon, neonfp16 or neonbf16."""
     return _report()[0]
 
 

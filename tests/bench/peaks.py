@@ -61,9 +61,9 @@ def _library():
 
 def arithmetic_peak(isa, dtype):
     """Name of the peak that kernels of an instruction set are held against."""
-    if isa == "avx512bf16" and dtype == "bfloat16":
+    if isa in ("avx512bf16", "amxbf16") and dtype == "bfloat16":
         return BF16_DOT
-    return {"avx512bf16": FMA_AVX512, "avx512": FMA_AVX512, "avx2": FMA_AVX2}.get(isa, FMA_128)
+    return {"amxbf16": FMA_AVX512, "avx512bf16": FMA_AVX512, "avx512": FMA_AVX512, "avx2": FMA_AVX2}.get(isa, FMA_128)
 
 
 class Peaks:

@@ -34,6 +34,7 @@ class DotTest {
     Columns();
     Limits();
     Rounding();
+    if constexpr (D::kMatrixTiles) MatrixTiles();
   }
 
  private:
@@ -194,6 +195,46 @@ class DotTest {
       double want = acc, size = std::fabs(acc);
       for (int k = 0; k < kPair; ++k) want += double{pair[k]} * Element(b), size += pair[k] * Element(b);
       for (int i = 0; i < kLanes; ++i) report_.Near("MulAdd", lane[i], want, size * 0x1p-22);
+    }
+  }
+
+  // C += A * B of whole tiles: whole numbers, and one row of A with a NaN, which must stay in its row of C.
+  void MatrixTiles() {
+    constexpr int kRows = D::kMatrixRows, kDepth = D::kMatrixDepth;
+    float a[kRows][kDepth], b[kDepth][kLanes], c[kRows][kLanes + 1];
+    Operand a_tile[kRows][kDepth], b_tile[kDepth / kPair][kRow];
+    for (int r = 0; r < kRows; ++r) {
+      for (int k = 0; k < kDepth; ++k) a[r][k] = static_cast<float>((r * 31 + k * 11) % 23 - 11);
+      for (float& x : c[r]) x = static_cast<float>(r - 5);
+    }
+    a[kRows - 2][3] = kNan;
+    for (int k = 0; k < kDepth; ++k)
+      for (int i = 0; i < kLanes; ++i) b[k][i] = static_cast<float>((k * 7 + i * 19) % 29 - 14);
+    for (int r = 0; r < kRows; ++r)
+      for (int k = 0; k < kDepth; k += 2 * kLanes)
+        D::StoreRow(a_tile[r] + k, V::Load(a[r] + k), V::Load(a[r] + k + kLanes));
+    for (int k = 0; k < kDepth; k += kPair)
+      D::StorePair(b_tile[k / kPair], V::Load(b[k]), V::Load(b[k + kPair - 1]));
+    const typename D::Registers registers;
+    constexpr int64_t kStep = sizeof c[0];
+    D::template LoadTile<1>(c, kStep);
+    D::template ZeroTile<2>();
+    D::template LoadTile<6>(a_tile, sizeof a_tile[0]);
+    D::template LoadTile<7>(b_tile, sizeof b_tile[0]);
+    D::template MulAddTiles<1, 6, 7>();
+    D::template MulAddTiles<2, 6, 7>();
+    float without[kRows][kLanes];
+    D::template StoreTile<1>(c, kStep);
+    D::template StoreTile<2>(without, sizeof without[0]);
+    for (int r = 0; r < kRows; ++r) {
+      for (int i = 0; i < kLanes; ++i) {
+        float want = 0;
+        for (int k = 0; k < kDepth; ++k) want += a[r][k] * b[k][i];
+        for (const char* name : {"LoadTile", "StoreTile", "MulAddTiles"})
+          report_.Same(name, c[r][i], want + r - 5);
+        report_.Same("ZeroTile", without[r][i], want);
+      }
+      report_.Same("StoreTile", c[r][kLanes], static_cast<float>(r - 5));
     }
   }
 

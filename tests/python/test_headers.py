@@ -19,7 +19,11 @@ COMPILERS = {"x86_64": "g++", "aarch64": "aarch64-linux-gnu-g++"}
 # Rooms of the kernels, and the rooms that each may include besides itself; "" holds what they share.
 ROOMS = {"": set(), "training": {""}, "compressed": {"", "training"}, "decode": {"", "compressed"}}
 # Headers of the vector layer that need one processor family, and its flags.
-FAMILIES = {"avx": ("x86_64", X86_FLAGS), "neon": ("aarch64", ["-march=armv8.2-a+fp16fml+bf16"])}
+FAMILIES = {
+    "avx": ("x86_64", X86_FLAGS),
+    "amx": ("x86_64", X86_FLAGS),
+    "neon": ("aarch64", ["-march=armv8.2-a+fp16fml+bf16"]),
+}
 
 
 def failures(headers, command):

@@ -17,7 +17,7 @@ struct Avx512Bf16Dot {
   using Element = Bf16<Avx512>;  // how an operand row reads as plain elements
   using B = __m512bh;
   static constexpr int kPair = 2;
-  static constexpr bool kMatrixTiles = false;
+  static constexpr bool kMatrixTiles = false;  // matrix_tiles.h
   struct Registers {
     Registers() {}
   };

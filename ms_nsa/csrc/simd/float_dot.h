@@ -15,7 +15,7 @@ struct FloatDot {
   using Element = Fp32<V>;
   using B = Reg;
   static constexpr int kPair = 1;
-  static constexpr bool kMatrixTiles = false;
+  static constexpr bool kMatrixTiles = false;  // matrix_tiles.h
   struct Registers {
     Registers() {}
   };

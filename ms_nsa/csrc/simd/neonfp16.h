@@ -16,7 +16,7 @@ struct NeonPairs {
   using Reg = Neon::Reg;
   using Operand = uint16_t;
   static constexpr int kPair = 2;
-  static constexpr bool kMatrixTiles = false;
+  static constexpr bool kMatrixTiles = false;  // matrix_tiles.h
   struct Registers {
     Registers() {}
   };

@@ -10,6 +10,7 @@
 #include "few_heads.h"
 #include "many_heads.h"
 #include "paged_rows.h"
+#include "tiled_heads.h"
 
 namespace ms_nsa {
 namespace {
@@ -213,6 +214,7 @@ void DecodeWith(const PagedAttentionParams& p, DecodeTasks& tasks) {
   const Buffer<char> memory(team.members() * size);
   int64_t next_task = 0;
   team.Run([&](int member) {
+    const typename Dot::Registers registers;
     Arena arena(memory.get() + member * size);
     Worker(arena, p, tasks, split ? &records : nullptr, split ? &saved : nullptr, windows).Run(&next_task);
   });
@@ -246,6 +248,9 @@ void PagedAttention(const PagedAttentionParams& p) {
   DecodeTasks tasks(p);
   if (tasks.items() < p.tokens * p.n2) ClearTokens(p, sizeof(typename E::Storage));
   const int64_t group = p.n1 / p.n2;
+  if constexpr (Dot::kMatrixTiles) {
+    if (group > 2) return DecodeWith<Dot, E, TiledHeads<Dot, E>>(p, tasks);
+  }
   if (group > Dot::Vec::kLanes / 2) return DecodeWith<Dot, E, ManyHeads<Dot, E>>(p, tasks);
   if (group == 1) return DecodeWith<Dot, E, FewHeads<Dot, E, 1>>(p, tasks);
   if (group == 2) return DecodeWith<Dot, E, FewHeads<Dot, E, 2>>(p, tasks);

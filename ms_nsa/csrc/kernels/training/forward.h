@@ -21,6 +21,11 @@ class ForwardWorker {
   using V = typename Dot::Vec;
   using Operand = typename Dot::Operand;
   using Storage = typename E::Storage;
+  // Of a batch. The next block's rows are fetched while the last rows of the current block, this many, are
+  // computed: fetched earlier (96, 144, all along), the chunk's own rows push them out of L2 again. Handing
+  // the fetches out between register tiles instead of batches gained nothing.
+  static constexpr int kRows = kForwardRows<Dot>;
+  using Batch = RowBatch<kRows>;
 
   static int64_t BytesPerRow(const PackedAttentionInputs& in) {
     return RowStride<Dot>(in.d1) * sizeof(Operand) + (RoundUp(in.d2, V::kLanes) + 2) * sizeof(float);
@@ -39,11 +44,11 @@ class ForwardWorker {
         out_(arena.Take<float>(chunks.max_tokens() * group_ * out_stride_)),
         key_(arena.Take<Operand>(PackedSize<Dot>(in_.d1, kKeyTile))),
         value_(arena.Take<Operand>(PackedSize<Dot>(kKeyTile, in_.d2))),
-        scores_(arena.Take<float>(kForwardRows * kKeyTile)),
-        probabilities_(arena.Take<Operand>(kForwardRows * kKeyTile)) {
+        scores_(arena.Take<float>(kRows * kKeyTile)),
+        probabilities_(arena.Take<Operand>(kRows * kKeyTile)) {
     statistics_.max = arena.Take<float>(chunks.max_tokens() * group_);
     statistics_.sum = arena.Take<float>(chunks.max_tokens() * group_);
-    for (int r = 0; r < kForwardRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       score_row_[r] = scores_ + r * kKeyTile;
       probability_row_[r] = probabilities_ + r * kKeyTile;
     }
@@ -99,8 +104,8 @@ class ForwardWorker {
     next_value_ = StridedPrefetch(static_cast<const Storage*>(in_.value) + kv_row * in_.d2, in_.d2 * kBytes,
                                   in_.n2 * in_.d2 * kBytes, rows);
     const int64_t total = index_.count(block) * group_;
-    prefetch_rows_ = CeilDiv(kKeyTile * kForwardRows, Min(total, kPrefetchRows));
-    prefetch_wait_ = total - kPrefetchRows;
+    prefetch_rows_ = CeilDiv(kKeyTile * kRows, Min(total, kRows));
+    prefetch_wait_ = total - kRows;
   }
 
   void RunTile(const ChunkList::Item& chunk, int64_t block, const KeyTile& tile) {
@@ -111,7 +116,7 @@ class ForwardWorker {
     PackTransposed<Dot, E>(key, in_.n2 * in_.d1, tile.keys, in_.d1, key_);
     const bool finite = PackInterleaved<Dot, E>([=](int64_t i) { return value + i * value_stride; },
                                                 tile.keys, in_.d2, value_);
-    ForEachBatch(in_, chunk, index_, block, tile, batch_, [&](const RowBatch<kForwardRows>& batch) {
+    ForEachBatch(in_, chunk, index_, block, tile, batch_, [&](const Batch& batch) {
       prefetch_wait_ -= batch.count;
       if (prefetch_wait_ <= 0) next_key_.Advance(prefetch_rows_);
       const bool masked = !batch.all_visible || batch.repeated || tile.keys % V::kLanes != 0;
@@ -129,7 +134,7 @@ class ForwardWorker {
     });
   }
 
-  void ScoreBatch(const RowBatch<kForwardRows>& batch, int64_t keys, const SeenVectors& seen, bool masked) {
+  void ScoreBatch(const Batch& batch, int64_t keys, const SeenVectors& seen, bool masked) {
     for (int64_t r = 0; r < batch.count; ++r) {
       query_row_[r] = query_ + batch.row[r] * query_stride_;
       out_row_[r] = out_ + batch.row[r] * out_stride_;
@@ -146,14 +151,14 @@ class ForwardWorker {
   }
 
   // Of the next batch.
-  void FetchQueries(const RowBatch<kForwardRows>& batch) const {
-    const int64_t tokens = Min(batch.later, CeilDiv(kForwardRows, group_)), stride = group_ * query_stride_;
+  void FetchQueries(const Batch& batch) const {
+    const int64_t tokens = Min(batch.later, CeilDiv(kRows, group_)), stride = group_ * query_stride_;
     for (int64_t i = 0; i < tokens; ++i) {
       FetchLines(query_ + batch.next[i].token * stride, stride * sizeof(Operand));
     }
   }
 
-  void AccumulateVisible(const RowBatch<kForwardRows>& batch, const Storage* value, int64_t stride) {
+  void AccumulateVisible(const Batch& batch, const Storage* value, int64_t stride) {
     for (int64_t r = 0; r < batch.count; ++r) {
       const auto factor = V::Set1(factor_[r]);
       for (int64_t i = 0; i < out_stride_; i += V::kLanes) {
@@ -208,15 +213,15 @@ class ForwardWorker {
   float* scores_;
   Operand* probabilities_;
   RowStatistics statistics_;
-  RowBatch<kForwardRows> batch_;
+  Batch batch_;
   StridedPrefetch next_key_, next_value_;
   int64_t prefetch_rows_ = 0, prefetch_wait_ = 0;
   bool fetch_rows_ = false;  // the chunk's own
-  const Operand* query_row_[kForwardRows];
-  const Operand* probability_row_[kForwardRows];
-  float* score_row_[kForwardRows];
-  float* out_row_[kForwardRows];
-  float factor_[RoundUp(kForwardRows, V::kLanes)];
+  const Operand* query_row_[kRows];
+  const Operand* probability_row_[kRows];
+  float* score_row_[kRows];
+  float* out_row_[kRows];
+  float factor_[RoundUp(kRows, V::kLanes)];
 };
 
 template <class Dot, class E>
