@@ -3,6 +3,7 @@
 // one tile the rows of the next tile are prefetched, even if it belongs to another task.
 #pragma once
 
+#include "../../simd/float_dot.h"
 #include "../row_result.h"
 #include "../threads.h"
 #include "decode_choice.h"
@@ -245,16 +246,26 @@ inline void ClearTokens(const PagedAttentionParams& p, int64_t element_bytes) {
 
 template <class Dot, class E>
 void PagedAttention(const PagedAttentionParams& p) {
-  DecodeTasks tasks(p);
-  if (tasks.items() < p.tokens * p.n2) ClearTokens(p, sizeof(typename E::Storage));
+  using V = typename Dot::Vec;
   const int64_t group = p.n1 / p.n2;
   if constexpr (Dot::kMatrixTiles) {
-    if (group > 2) return DecodeWith<Dot, E, TiledHeads<Dot, E>>(p, tasks);
+    // Few heads leave a matrix tile mostly empty: fp32 products of rows in place take 5 % less time at 4
+    // heads.
+    if (group <= V::kLanes / 2) return PagedAttention<FloatDot<V, false>, E>(p);
   }
-  if (group > Dot::Vec::kLanes / 2) return DecodeWith<Dot, E, ManyHeads<Dot, E>>(p, tasks);
-  if (group == 1) return DecodeWith<Dot, E, FewHeads<Dot, E, 1>>(p, tasks);
-  if (group == 2) return DecodeWith<Dot, E, FewHeads<Dot, E, 2>>(p, tasks);
-  DecodeWith<Dot, E, FewHeads<Dot, E, 4>>(p, tasks);
+  DecodeTasks tasks(p);
+  if (tasks.items() < p.tokens * p.n2) ClearTokens(p, sizeof(typename E::Storage));
+  if constexpr (Dot::kMatrixTiles) {
+    DecodeWith<Dot, E, TiledHeads<Dot, E>>(p, tasks);
+  } else if (group > V::kLanes / 2) {
+    DecodeWith<Dot, E, ManyHeads<Dot, E>>(p, tasks);
+  } else if (group == 1) {
+    DecodeWith<Dot, E, FewHeads<Dot, E, 1>>(p, tasks);
+  } else if (group == 2) {
+    DecodeWith<Dot, E, FewHeads<Dot, E, 2>>(p, tasks);
+  } else {
+    DecodeWith<Dot, E, FewHeads<Dot, E, 4>>(p, tasks);
+  }
 }
 
 }  // namespace

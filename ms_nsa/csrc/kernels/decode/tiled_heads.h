@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tile of cache rows and the query heads by matrix tiles (matrix_tiles.h). Keys are A of the scores,
-// values are packed as B of the weighted sums. A tile of the processor has sixteen heads,
-// however few there are: the arithmetic is so short that the rows' way from memory decides.
+// A tile of cache rows and many query heads by matrix tiles (matrix_tiles.h): keys are A of the scores,
+// values are packed as B of the weighted sums. The arithmetic is so short that the rows' way from memory
+// decides.
 #pragma once
 
 #include "decode_softmax.h"
