@@ -56,6 +56,9 @@ struct Planted : V {
   static Mask MaskFromBits(uint32_t bits) {
     return V::MaskFromBits(Is("MaskFromBits") ? bits ^ 1u << (kLanes - 1) : bits);
   }
+  static uint32_t AtLeast(Reg a, Reg b) {
+    return Is("AtLeast") ? V::AtLeast(a, b) ^ 1u << (kLanes - 1) : V::AtLeast(a, b);
+  }
   static Reg Select(Mask m, Reg yes, Reg no) { return Spoil("Select", V::Select(m, yes, no)); }
   static float ReduceMax(Reg a) { return Is("ReduceMax") ? Other(V::ReduceMax(a)) : V::ReduceMax(a); }
   static float ReduceAdd(Reg a) { return Is("ReduceAdd") ? Other(V::ReduceAdd(a)) : V::ReduceAdd(a); }

@@ -82,6 +82,8 @@ class VectorTest {
       const Lanes sum = Read(V::Add(a, b)), difference = Read(V::Sub(a, b)), product = Read(V::Mul(a, b)),
                   quotient = Read(V::Div(a, b)), fused = Read(V::Fma(a, b, V::Set1(1.0f))),
                   max = Read(V::Max(a, b));
+      const uint32_t at_least = V::AtLeast(a, b);
+      report_.True("AtLeast", at_least >> (kLanes - 1) <= 1);
       for (int i = 0; i < kLanes; ++i) {
         const float p = x.lane[i], q = y.lane[i];
         report_.Same("Add", sum.lane[i], p + q);
@@ -91,6 +93,7 @@ class VectorTest {
         const float twice = p * q + 1.0f;  // the scalar type rounds twice
         if (!Same(fused.lane[i], twice)) report_.Same("Fma", fused.lane[i], std::fma(p, q, 1.0f));
         CheckMax(max.lane[i], p, q);
+        report_.True("AtLeast", (at_least >> i & 1) == (p >= q));
       }
     });
   }

@@ -37,12 +37,13 @@ class BlockOverlap {
   int64_t after() const { return RoundUp(count_, kMostLanes); }
 
   // importance[j] of blocks [0, blocks), from the weights of windows
-  // [0, windows).
+  // [0, windows). The list ends in whole vectors.
   template <class V>
   void Importance(const float* weight, int64_t windows, int64_t blocks, float* importance) const {
     const int64_t end = Min(blocks, windows == 0 ? 0 : ((windows - 1) * stride_ + size_ - 1) / block_ + 1);
+    if (regular_) RegularImportance<V>(weight + first_, end, importance);
     for (int64_t j = end; j < blocks; ++j) importance[j] = 0.0f;
-    if (regular_) return RegularImportance<V>(weight + first_, end, importance);
+    if (regular_) return;
     for (int64_t j = 0; j < end; ++j) {
       float sum = 0.0f;
       for (int64_t c = Max(0, FirstWindow(j)); c <= Min(LastWindow(j), windows - 1); ++c)
@@ -60,19 +61,17 @@ class BlockOverlap {
     typename V::Reg sums[V::kLanes];
     for (int64_t j = 0; j < end; j += V::kLanes) {
       const int64_t count = Min(V::kLanes, end - j);
-      for (auto& sum : sums) sum = V::Zero();
+#pragma GCC unroll 16
+      for (int b = 0; b < V::kLanes; ++b) sums[b] = V::Zero();
       for (int64_t i = 0; i < count_; i += V::kLanes) {
         const auto by = V::Load(weight_ + i);
         // What lies beyond a block's windows may be NaN.
         const auto own = V::MaskFromBits(static_cast<uint32_t>(LowBits(Min(V::kLanes, count_ - i))));
-        for (int64_t b = 0; b < count; ++b) {
-          const auto x = V::Select(own, V::Load(from + (j + b) * step + i), V::Zero());
-          sums[b] = V::Fma(x, by, sums[b]);
-        }
+        const float* window = from + j * step + i;
+        for (int64_t b = 0; b < count; ++b, window += step)
+          sums[b] = V::Fma(V::Select(own, V::Load(window), V::Zero()), by, sums[b]);
       }
-      float of_block[V::kLanes];
-      V::Store(of_block, V::SumEach(sums));
-      for (int64_t b = 0; b < count; ++b) importance[j + b] = of_block[b];
+      V::Store(importance + j, V::SumEach(sums));
     }
   }
 
@@ -105,23 +104,25 @@ class Largest {
     wanted_ = count;
     count_ = 0;
     floor_ = least_ = kNegativeInfinity;
-    narrow_ = false;
+    narrow_ = exact_ = false;
   }
 
   // Looks for a number that the wanted ones among [first, end) reach and few others: Add then passes over the
-  // rest. Of random numbers every new largest one would be sorted in, 3 to 4 times as many as are wanted.
+  // rest. Of random numbers every new largest one would be sorted in, 3 to 4 times as many as are wanted. If
+  // these are all numbers and just the wanted ones reach it, none has to be sorted.
   template <class V>
-  void Narrow(const float* number, int64_t first, int64_t end) {
-    if (wanted_ == 0 || end - first < kPasses * wanted_ / 2) return;
+  void Narrow(const float* number, int64_t first, int64_t end, bool all) {
+    if (wanted_ == 0 || end - first < 2 * wanted_) return;
     const auto [mean, largest] = MeanAndLargest<V>(number, first, end);
     if (mean != mean) return;
     int32_t low = 0, high = Order(largest);
     float middle = mean;
     for (int pass = 0; pass < kPasses; ++pass, middle = FromOrder(low + (high - low) / 2)) {
-      const int64_t reach = CountFrom(number, first, end, middle);
+      const int64_t reach = CountFrom<V>(number, first, end, middle);
       (reach >= wanted_ ? low : high) = Order(middle);
       if (reach >= wanted_) floor_ = middle, narrow_ = true;
-      if (reach >= wanted_ && reach <= wanted_ + wanted_ / 8) return;
+      exact_ = all && reach == wanted_;
+      if (exact_ || (!all && reach >= wanted_ && reach <= wanted_ + wanted_ / 8)) return;
     }
   }
 
@@ -129,23 +130,29 @@ class Largest {
   template <class V>
   void Add(const float* number, int64_t first, int64_t end) {
     if (wanted_ == 0) return;
+    constexpr uint32_t kAllLanes = (uint32_t{1} << V::kLanes) - 1;
     int64_t i = first;
     for (; i + V::kLanes <= end; i += V::kLanes) {
       const auto x = V::Load(number + i);
+      uint32_t may_count = kAllLanes;
       if (narrow_) {
-        if (V::ReduceMax(x) < floor_) continue;
+        may_count = V::AtLeast(x, V::Set1(floor_));
       } else if (count_ == wanted_) {
-        // NaN is in no maximum for certain, but in every sum.
-        const float sum = V::ReduceAdd(x);
-        if (sum == sum && V::ReduceMax(x) <= least_) continue;
+        may_count &= ~V::AtLeast(V::Set1(least_), x);  // NaN, too
       }
-      for (int64_t lane = 0; lane < V::kLanes; ++lane) AddOne(number[i + lane], i + lane);
+      for (; may_count != 0; may_count &= may_count - 1) {
+        const int64_t at = i + __builtin_ctz(may_count);
+        exact_ ? Append(at) : AddOne(number[at], at);
+      }
     }
-    for (; i < end; ++i) AddOne(number[i], i);
+    for (; i < end; ++i) {
+      if (!exact_) AddOne(number[i], i);
+      if (exact_ && number[i] >= floor_) Append(i);
+    }
   }
 
   int64_t count() const { return count_; }
-  int32_t index(int64_t i) const { return index_[i]; }  // the larger numbers first
+  int32_t index(int64_t i) const { return index_[i]; }  // ascending, or the larger numbers first
 
  private:
   static constexpr int kPasses = 10;  // over all numbers
@@ -162,9 +169,12 @@ class Largest {
     return x;
   }
 
+  template <class V>
   static int64_t CountFrom(const float* number, int64_t first, int64_t end, float least) {
-    int32_t count = 0;
-    for (int64_t i = first; i < end; ++i) count += number[i] >= least;
+    int64_t count = 0, i = first;
+    for (; i + V::kLanes <= end; i += V::kLanes)
+      count += __builtin_popcount(V::AtLeast(V::Load(number + i), V::Set1(least)));
+    for (; i < end; ++i) count += number[i] >= least;
     return count;
   }
 
@@ -188,6 +198,8 @@ class Largest {
     return {total / static_cast<float>(end - first), largest};
   }
 
+  void Append(int64_t index) { index_[count_++] = static_cast<int32_t>(index); }
+
   void AddOne(float x, int64_t index) {
     if (x != x) x = -kNegativeInfinity;
     if (x < floor_ || (count_ == wanted_ && !(x > least_))) return;
@@ -202,6 +214,7 @@ class Largest {
   int64_t wanted_ = 0, count_ = 0;
   float floor_ = kNegativeInfinity, least_ = kNegativeInfinity;  // smaller ones are not among them
   bool narrow_ = false;                                          // floor_ was found; there is no NaN
+  bool exact_ = false;                                           // and just the wanted ones reach it
 };
 
 // A token's position: row `position` of its sequence, which may be outside, and what it may choose from.
@@ -233,8 +246,10 @@ class Chooser {
       if (count < wanted) out[count++] = static_cast<int32_t>(block);
     });
     largest_.Start(wanted - count);
-    if (candidates.forced == nullptr)
-      largest_.Narrow<V>(importance, FirstEnd(candidates), LocalBegin(candidates));
+    if (candidates.forced == nullptr) {
+      const bool all = Max(LocalBegin(candidates), LocalEnd(candidates)) >= candidates.blocks;
+      largest_.Narrow<V>(importance, FirstEnd(candidates), LocalBegin(candidates), all);
+    }
     ForEachFree(candidates, [&](int64_t first, int64_t end) { largest_.Add<V>(importance, first, end); });
     for (int64_t i = 0; i < largest_.count(); ++i) Insert(out, count++, largest_.index(i));
     for (; count < wanted; ++count) out[count] = -1;

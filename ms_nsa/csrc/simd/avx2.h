@@ -35,6 +35,10 @@ struct Avx2 {
     const __m256i set = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), bit);
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bit));
   }
+  // Lanes with a >= b as bits; none for NaN.
+  static uint32_t AtLeast(Reg a, Reg b) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
+  }
   static Reg Select(Mask m, Reg yes, Reg no) { return _mm256_blendv_ps(no, yes, m); }
   static float ReduceMax(Reg a) {
     __m128 x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

@@ -31,6 +31,8 @@ struct Avx512 {
   // The larger of the two; NaN in the second argument is kept.
   static Reg Max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
   static Mask MaskFromBits(uint32_t bits) { return static_cast<Mask>(bits); }
+  // Lanes with a >= b as bits; none for NaN.
+  static uint32_t AtLeast(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
   static Reg Select(Mask m, Reg yes, Reg no) { return _mm512_mask_blend_ps(m, no, yes); }
   static float ReduceMax(Reg a) { return _mm512_reduce_max_ps(a); }
   static float ReduceAdd(Reg a) { return _mm512_reduce_add_ps(a); }

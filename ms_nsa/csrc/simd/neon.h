@@ -34,6 +34,11 @@ struct Neon {
     const uint32x4_t bit = {1, 2, 4, 8};
     return vtstq_u32(vdupq_n_u32(bits), bit);
   }
+  // Lanes with a >= b as bits; none for NaN.
+  static uint32_t AtLeast(Reg a, Reg b) {
+    const uint32x4_t bit = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcgeq_f32(a, b), bit));
+  }
   static Reg Select(Mask m, Reg yes, Reg no) { return vbslq_f32(m, yes, no); }
   static float ReduceMax(Reg a) { return vmaxvq_f32(a); }
   static float ReduceAdd(Reg a) { return vaddvq_f32(a); }

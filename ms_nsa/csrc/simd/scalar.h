@@ -63,6 +63,12 @@ struct Scalar {
     for (int i = 0; i < kLanes; ++i) m.lane[i] = (bits >> i) & 1;
     return m;
   }
+  // Lanes with a >= b as bits; none for NaN.
+  static uint32_t AtLeast(Reg a, Reg b) {
+    uint32_t bits = 0;
+    for (int i = 0; i < kLanes; ++i) bits |= static_cast<uint32_t>(a.lane[i] >= b.lane[i]) << i;
+    return bits;
+  }
   static Reg Select(Mask m, Reg yes, Reg no) {
     return Map([&](int i) { return m.lane[i] ? yes.lane[i] : no.lane[i]; });
   }

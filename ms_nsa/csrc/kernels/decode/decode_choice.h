@@ -45,7 +45,7 @@ class DecodeChoice {
         overlap_(arena, Max(1, p.compress_block_size), Max(1, p.compress_stride), choice_.block_size),
         chooser_(arena, choice_),
         weight_(arena.Take<float>(overlap_.before() + windows + overlap_.after())),
-        importance_(arena.Take<float>(MostBlocks())),
+        importance_(arena.Take<float>(RoundUp(MostBlocks(), V::kLanes))),
         max_(arena.Take<float>(pattern_)),
         inverse_(arena.Take<float>(pattern_)) {}
 
