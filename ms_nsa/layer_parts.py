@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the training layer and its decode twin share: parameters, projections, rotary positions, compression.
 
-On the CPU MindSpore has Cast in bfloat16, but neither Reshape nor Slice nor AddN: between operators of the house all is
-float32.
+On the CPU MindSpore has Cast in bfloat16, but neither Reshape nor Slice nor AddN, and casts are slow: one of a whole
+tensor takes longer than its rotary positions. So projections give and take heads, and operators of the house read what
+others of them return.
 """
 
 import copy
@@ -13,8 +14,9 @@ from mindspore import nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from ms_nsa import cells, checks, layer_checks
-from ms_nsa.projection import Projection, Shared, make_project
+from ms_nsa.projection import Projection, make_project
 from ms_nsa.rotation import make_rotate
+from ms_nsa.shared import Shared
 
 NAME = "NativeSparseAttention"
 _WEIGHTS = Normal(0.02)
@@ -108,12 +110,13 @@ class LayerCell(cells.LengthsCell):
 
     def _make_projections(self, layer):
         dtype, bias = layer["param_dtype"], "zeros" if layer["has_bias"] else None
-        widths = {"query": self.head_num * self.key_head_dim}
+        rows = {"query": (self.head_num, self.key_head_dim)}
         for name in ("", "compress_", "window_") if self.independent_kv else ("",):
-            widths[name + "key"] = self.key_value_head_num * self.key_head_dim
-            widths[name + "value"] = self.key_value_head_num * self.value_head_dim
-        for name, width in widths.items():
-            setattr(self, "to_" + name, Projection(self.hidden_size, width, _WEIGHTS, bias, dtype))
+            rows[name + "key"] = self.key_value_head_num, self.key_head_dim
+            rows[name + "value"] = self.key_value_head_num, self.value_head_dim
+        for name, (heads, width) in rows.items():
+            projection = Projection(self.hidden_size, heads * width, _WEIGHTS, bias, dtype, heads)
+            setattr(self, "to_" + name, projection)
         gate = _gate_bias(layer, self.head_num)
         weights = _WEIGHTS if gate is None else "zeros"
         self.to_gates = Projection(self.hidden_size, self.head_num * 3, weights, gate, dtype)
@@ -138,12 +141,14 @@ class LayerCell(cells.LengthsCell):
             x = x.astype(ms.float32).reshape((-1, self.hidden_size))
         return x.astype(self.compute_dtype)
 
-    def _heads(self, x, projection, heads):
-        """[T, heads, D] in float32."""
-        return projection(x).astype(ms.float32).reshape((x.shape[0], heads, -1))
-
     def _rotate(self, x, positions):
-        return x if self.rotary is None else self.rotary(x, positions)
+        return x if self.rotary is None else self._turn(self.rotary, x, positions)
+
+    def _turn(self, rotary, x, positions):
+        """Rows turned, in the dtype of computation; those of users are given float32."""
+        if isinstance(rotary, Rotary):
+            return rotary(x, positions)
+        return self._narrow(rotary(x.astype(ms.float32), positions))
 
     def _narrow(self, x):
         return x.astype(self.compute_dtype)
@@ -154,8 +159,7 @@ class LayerCell(cells.LengthsCell):
         return ops.sigmoid(logits).reshape((x.shape[0], self.head_num, 3))
 
     def _output(self, attention_out, like):
-        rows = attention_out.astype(ms.float32).reshape((-1, self.head_num * self.value_head_dim))
-        rows = self.to_out(self._narrow(rows))
+        rows = self.to_out(self._narrow(attention_out))
         if like.ndim == 3:
             rows = rows.astype(ms.float32).reshape(like.shape)
         return rows.astype(like.dtype)

@@ -19,9 +19,9 @@ class DenseLayer(ms_nsa.NativeSparseAttention):
     def construct(self, x, actual_seq_len=None):
         rows = self._rows(x)
         positions = self._places(rows, (rows.shape[0],))[0]
-        query = self._narrow(self._rotate(self._heads(rows, self.to_query, self.head_num), positions))
-        key = self._narrow(self._rotate(self._heads(rows, self.to_key, self.key_value_head_num), positions))
-        value = self._narrow(self._heads(rows, self.to_value, self.key_value_head_num))
+        query = self._narrow(self._rotate(self.to_query(rows), positions))
+        key = self._narrow(self._rotate(self.to_key(rows), positions))
+        value = self._narrow(self.to_value(rows))
         return self._output(self.attention.window(query, key, value)[0], x)
 
 
@@ -32,8 +32,7 @@ class DenseInfer(ms_nsa.NativeSparseAttentionInfer):
         return kv_lens
 
     def _attend(self, x, query, compressed_query, block_table, compressed_block_table, lengths, gates):
-        out = self.window_tnd(self._narrow(query), *self._window_pages(), block_table, *lengths)
-        return out.astype(ms.float32)
+        return self.window_tnd(self._narrow(query), *self._window_pages(), block_table, *lengths)
 
 
 def seen_rows(length):
