@@ -13,7 +13,7 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from ms_nsa import cells, checks, layer_checks
+from ms_nsa import cells, checks, layer_checks, layer_on_ascend
 from ms_nsa.projection import Projection, make_project
 from ms_nsa.rotation import make_rotate
 from ms_nsa.shared import Shared
@@ -46,6 +46,22 @@ class Rotary(nn.Cell):
     def construct(self, x, positions):
         angle = positions.astype(ms.float32).reshape(-1, 1, 1) * self.frequency
         return self.rotate(x, ops.cos(angle), ops.sin(angle) * self.sign)
+
+
+class Sigmoid(cells.MixedInputsCell):
+    """Of every element by itself. MindSpore's own on the CPU rounds otherwise where another element is NaN: a later
+    token would change the bits of earlier ones."""
+
+    def construct(self, x):
+        return 1 / (1 + ops.exp(-x))
+
+    def bprop(self, x, out, dout):
+        return (dout * out * (1 - out),)
+
+
+def make_sigmoid():
+    """That for the device in use."""
+    return nn.Sigmoid() if layer_on_ascend.in_use() else Sigmoid()
 
 
 class Compression(nn.Cell):
@@ -119,6 +135,7 @@ class LayerCell(cells.LengthsCell):
             setattr(self, "to_" + name, projection)
         gate = _gate_bias(layer, self.head_num)
         weights = _WEIGHTS if gate is None else "zeros"
+        self.sigmoid = make_sigmoid()
         self.to_gates = Projection(self.hidden_size, self.head_num * 3, weights, gate, dtype)
         self.to_out = Projection(self.head_num * self.value_head_dim, self.hidden_size, _WEIGHTS, bias, dtype)
 
@@ -156,7 +173,7 @@ class LayerCell(cells.LengthsCell):
     def _gates(self, x):
         """[T, N1, 3]."""
         logits = self.to_gates(x.astype(ms.float32))
-        return ops.sigmoid(logits).reshape((x.shape[0], self.head_num, 3))
+        return self.sigmoid(logits).reshape((x.shape[0], self.head_num, 3))
 
     def _output(self, attention_out, like):
         rows = self.to_out(self._narrow(attention_out))
