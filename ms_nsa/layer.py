@@ -9,7 +9,7 @@ from ms_nsa.compression import NsaCompress, compressed_seq_lens
 from ms_nsa.layer_parts import NAME, LayerCell
 from ms_nsa.nsa_attention import NsaAttention
 from ms_nsa.primitive import call_arguments
-from ms_nsa.projection import Shared
+from ms_nsa.shared import Shared
 
 
 class NativeSparseAttention(LayerCell):
@@ -140,7 +140,7 @@ class NativeSparseAttention(LayerCell):
         compressed_key = self._compress(self.compress_key, raw_key, ends, window_starts)
         compressed_value = self._compress(self.compress_value, raw_value, ends, window_starts)
         if self.rotates_after and self.compress_rotary is not None and compressed_key.shape[0] != 0:
-            compressed_key = self.compress_rotary(compressed_key.astype(ms.float32), window_positions)
+            compressed_key = self._turn(self.compress_rotary, compressed_key, window_positions)
         attention_out = self.attention(
             query,
             key,
@@ -186,7 +186,7 @@ class NativeSparseAttention(LayerCell):
 
     def _queries(self, rows, positions):
         """That of the raw rows, and that of the compressed ones where it is another."""
-        query = self._heads(rows, self.to_query, self.head_num)
+        query = self.to_query(rows)
         if self.rotates_query or self.rotary is None:
             return self._narrow(self._rotate(query, positions)), None
         query, compressed_query = self._twice(query)
@@ -194,8 +194,7 @@ class NativeSparseAttention(LayerCell):
 
     def _keys(self, readers, positions):
         """Keys and values of the selected branch, of the compressed branch before compression, and of the window."""
-        heads = self.key_value_head_num
-        key, value = self._heads(readers[0], self.to_key, heads), self._heads(readers[1], self.to_value, heads)
+        key, value = self.to_key(readers[0]), self.to_value(readers[1])
         if not self.independent_kv:
             value, raw_value = self._twice(value)
             if self.rotates_before or self.rotary is None:
@@ -205,12 +204,11 @@ class NativeSparseAttention(LayerCell):
                 key = self._rotate(key, positions)
             narrow = self._narrow(key), self._narrow(value)
             return narrow, (self._narrow(raw_key), self._narrow(raw_value)), (None, None)
-        raw_key = self._heads(readers[2], self.to_compress_key, heads)
-        raw_value = self._heads(readers[3], self.to_compress_value, heads)
+        raw_key, raw_value = self.to_compress_key(readers[2]), self.to_compress_value(readers[3])
         if self.rotates_before:
             raw_key = self._rotate(raw_key, positions)
-        window_key = self._rotate(self._heads(readers[4], self.to_window_key, heads), positions)
-        window_value = self._heads(readers[5], self.to_window_value, heads)
+        window_key = self._rotate(self.to_window_key(readers[4]), positions)
+        window_value = self.to_window_value(readers[5])
         return (
             (self._narrow(self._rotate(key, positions)), self._narrow(value)),
             (self._narrow(raw_key), self._narrow(raw_value)),
@@ -224,7 +222,7 @@ class NativeSparseAttention(LayerCell):
         return self._narrow(compression(windows, self.compute_dtype))
 
     def _twice(self, tensor):
-        """For two readers; one each, because casts to bfloat16 that look alike would become one with two readers."""
+        """For two readers."""
         return self.shared_twice(tensor) if self.compute_dtype == ms.bfloat16 else (tensor, tensor)
 
 

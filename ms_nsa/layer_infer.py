@@ -167,7 +167,7 @@ class NativeSparseAttentionInfer(LayerCell):
         positions, slots, new_windows, window_positions = find_slots(
             x, block_table, compressed_block_table, q_lens, kv_lens
         )
-        query = self._heads(rows, self.to_query, self.head_num)
+        query = self.to_query(rows)
         turned = self._rotate(query, positions)
         kv_lens = self._write_rows(rows, positions, slots, kv_lens)
         kv_lens = self._write_windows(new_windows, window_positions, block_table, q_lens, kv_lens)
@@ -186,19 +186,18 @@ class NativeSparseAttentionInfer(LayerCell):
 
     def _write_rows(self, rows, positions, slots, kv_lens):
         """Keys and values of the new tokens to their pages; returns kv_lens, to be read afterwards."""
-        heads, cache = self.key_value_head_num, self.cache
-        key, value = self._heads(rows, self.to_key, heads), self._heads(rows, self.to_value, heads)
+        cache, key, value = self.cache, self.to_key(rows), self.to_value(rows)
         key, value, turned = self._narrow(key), self._narrow(value), self._narrow(self._rotate(key, positions))
         kv_lens = self.write(cache.key_pages, cache.value_pages, turned, value, slots, kv_lens)
         if self.keeps_raw_keys:
             kv_lens = self.write(cache.raw_key_pages, cache.value_pages, key, value, slots, kv_lens)
         if self.independent_kv:
-            key = self._heads(rows, self.to_compress_key, heads)
+            key = self.to_compress_key(rows)
             key = self._rotate(key, positions) if self.rotates_before else key
-            key, value = self._narrow(key), self._narrow(self._heads(rows, self.to_compress_value, heads))
+            key, value = self._narrow(key), self._narrow(self.to_compress_value(rows))
             kv_lens = self.write(cache.compress_key_pages, cache.compress_value_pages, key, value, slots, kv_lens)
-            key = self._narrow(self._rotate(self._heads(rows, self.to_window_key, heads), positions))
-            value = self._narrow(self._heads(rows, self.to_window_value, heads))
+            key = self._narrow(self._rotate(self.to_window_key(rows), positions))
+            value = self._narrow(self.to_window_value(rows))
             kv_lens = self.write(cache.window_key_pages, cache.window_value_pages, key, value, slots, kv_lens)
         return kv_lens
 
@@ -252,7 +251,8 @@ class NativeSparseAttentionInfer(LayerCell):
         )
         if not packed:
             shape = (*x.shape[:2], self.head_num, self.key_head_dim)
-            query, compressed_query = query.reshape(shape), compressed_query.reshape(shape)
+            query = query.astype(ms.float32).reshape(shape)
+            compressed_query = compressed_query.astype(ms.float32).reshape(shape)
         query, compressed_query = self._narrow(query), self._narrow(compressed_query)
         pages = cache.compressed_key_pages, cache.compressed_value_pages
         of_compressed, blocks = compressed(compressed_query, *pages, compressed_block_table, *lengths)

@@ -19,12 +19,14 @@ def in_use():
 class Project(nn.Cell):
     """Replaces NsaProject."""
 
-    def __init__(self):
+    def __init__(self, heads=0):
         super().__init__()
-        self.multiply = ops.MatMul(transpose_b=True)
+        self.multiply, self.heads = ops.MatMul(transpose_b=True), heads
 
     def construct(self, input, weight):
-        return self.multiply(input, weight)
+        rows = input.reshape((input.shape[0], -1)) if input.ndim == 3 else input
+        output = self.multiply(rows, weight)
+        return output.reshape((input.shape[0], self.heads, -1)) if self.heads else output
 
 
 class GatedSum(nn.Cell):
@@ -37,12 +39,24 @@ class GatedSum(nn.Cell):
         return (total + window.astype(ms.float32) * of_window).astype(compressed.dtype)
 
 
+class Sum(nn.Cell):
+    """Replaces NsaSum."""
+
+    def construct(self, first, *others):
+        total = first.astype(ms.float32)
+        for term in others:
+            total = total + term.astype(ms.float32)
+        return total.astype(first.dtype)
+
+
 class Rotate(nn.Cell):
     """Replaces NsaRotate."""
 
     def construct(self, input, cosine, signed_sine):
+        dtype = input.dtype
         left, right = ops.Split(-1, 2)(input)
-        return input * cosine + ops.concat((right, left), -1) * signed_sine
+        input = input.astype(ms.float32)
+        return (input * cosine + ops.concat((right, left), -1) * signed_sine).astype(dtype)
 
 
 class PageSlots(nn.Cell):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the training layer and its decode twin share: parameters, projections, rotary positions, compression.
 
-On the CPU MindSpore has Cast in bfloat16, but neither Reshape nor Slice nor AddN: between operators of the house all is
-float32.
+On the CPU MindSpore has Cast in bfloat16, but neither Reshape nor Slice nor AddN, and casts are slow: one of a whole
+tensor takes longer than its rotary positions. So projections give and take heads, and operators of the house read what
+others of them return.
 """
 
 import copy
@@ -12,9 +13,10 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from ms_nsa import cells, checks, layer_checks
-from ms_nsa.projection import Projection, Shared, make_project
+from ms_nsa import cells, checks, layer_checks, layer_on_ascend
+from ms_nsa.projection import Projection, make_project
 from ms_nsa.rotation import make_rotate
+from ms_nsa.shared import Shared
 
 NAME = "NativeSparseAttention"
 _WEIGHTS = Normal(0.02)
@@ -44,6 +46,22 @@ class Rotary(nn.Cell):
     def construct(self, x, positions):
         angle = positions.astype(ms.float32).reshape(-1, 1, 1) * self.frequency
         return self.rotate(x, ops.cos(angle), ops.sin(angle) * self.sign)
+
+
+class Sigmoid(cells.MixedInputsCell):
+    """Of every element by itself. MindSpore's own on the CPU rounds otherwise where another element is NaN: a later
+    token would change the bits of earlier ones."""
+
+    def construct(self, x):
+        return 1 / (1 + ops.exp(-x))
+
+    def bprop(self, x, out, dout):
+        return (dout * out * (1 - out),)
+
+
+def make_sigmoid():
+    """That for the device in use."""
+    return nn.Sigmoid() if layer_on_ascend.in_use() else Sigmoid()
 
 
 class Compression(nn.Cell):
@@ -108,14 +126,16 @@ class LayerCell(cells.LengthsCell):
 
     def _make_projections(self, layer):
         dtype, bias = layer["param_dtype"], "zeros" if layer["has_bias"] else None
-        widths = {"query": self.head_num * self.key_head_dim}
+        rows = {"query": (self.head_num, self.key_head_dim)}
         for name in ("", "compress_", "window_") if self.independent_kv else ("",):
-            widths[name + "key"] = self.key_value_head_num * self.key_head_dim
-            widths[name + "value"] = self.key_value_head_num * self.value_head_dim
-        for name, width in widths.items():
-            setattr(self, "to_" + name, Projection(self.hidden_size, width, _WEIGHTS, bias, dtype))
+            rows[name + "key"] = self.key_value_head_num, self.key_head_dim
+            rows[name + "value"] = self.key_value_head_num, self.value_head_dim
+        for name, (heads, width) in rows.items():
+            projection = Projection(self.hidden_size, heads * width, _WEIGHTS, bias, dtype, heads)
+            setattr(self, "to_" + name, projection)
         gate = _gate_bias(layer, self.head_num)
         weights = _WEIGHTS if gate is None else "zeros"
+        self.sigmoid = make_sigmoid()
         self.to_gates = Projection(self.hidden_size, self.head_num * 3, weights, gate, dtype)
         self.to_out = Projection(self.head_num * self.value_head_dim, self.hidden_size, _WEIGHTS, bias, dtype)
 
@@ -138,12 +158,14 @@ class LayerCell(cells.LengthsCell):
             x = x.astype(ms.float32).reshape((-1, self.hidden_size))
         return x.astype(self.compute_dtype)
 
-    def _heads(self, x, projection, heads):
-        """[T, heads, D] in float32."""
-        return projection(x).astype(ms.float32).reshape((x.shape[0], heads, -1))
-
     def _rotate(self, x, positions):
-        return x if self.rotary is None else self.rotary(x, positions)
+        return x if self.rotary is None else self._turn(self.rotary, x, positions)
+
+    def _turn(self, rotary, x, positions):
+        """Rows turned, in the dtype of computation; those of users are given float32."""
+        if isinstance(rotary, Rotary):
+            return rotary(x, positions)
+        return self._narrow(rotary(x.astype(ms.float32), positions))
 
     def _narrow(self, x):
         return x.astype(self.compute_dtype)
@@ -151,11 +173,10 @@ class LayerCell(cells.LengthsCell):
     def _gates(self, x):
         """[T, N1, 3]."""
         logits = self.to_gates(x.astype(ms.float32))
-        return ops.sigmoid(logits).reshape((x.shape[0], self.head_num, 3))
+        return self.sigmoid(logits).reshape((x.shape[0], self.head_num, 3))
 
     def _output(self, attention_out, like):
-        rows = attention_out.astype(ms.float32).reshape((-1, self.head_num * self.value_head_dim))
-        rows = self.to_out(self._narrow(rows))
+        rows = self.to_out(self._narrow(attention_out))
         if like.ndim == 3:
             rows = rows.astype(ms.float32).reshape(like.shape)
         return rows.astype(like.dtype)

@@ -8,8 +8,8 @@ from ms_nsa import cells, layer_checks
 from ms_nsa.compressed_attention import NsaCompressAttention
 from ms_nsa.gated_sum import make_gated_sum
 from ms_nsa.primitive import call_arguments
-from ms_nsa.projection import Shared
 from ms_nsa.selected_attention import NsaSelectAttention
+from ms_nsa.shared import Shared
 from ms_nsa.window_attention import NsaWindowAttention
 
 _NAME = "NsaAttention"

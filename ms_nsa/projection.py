@@ -16,7 +16,7 @@ _GRAD = "NsaProjectGrad"
 
 
 class NsaProjectGrad(cells.OperatorCell):
-    """Gradient of NsaProject: those of input [T, K] and weight [N, K]."""
+    """Gradient of NsaProject: those of input and weight."""
 
     def __init__(self):
         super().__init__()
@@ -28,11 +28,15 @@ class NsaProjectGrad(cells.OperatorCell):
 
 
 class NsaProject(cells.OperatorCell):
-    """input [T, K] times the transposed weight [N, K]: sums in float32, in ascending order, rounded once."""
+    """input [T, K] times the transposed weight [N, K]: sums in float32, in ascending order, rounded once.
 
-    def __init__(self):
+    A row of the input may lie in heads, [T, I, J] with I * J = K. With `heads` the result is [T, heads, N // heads],
+    otherwise [T, N]: MindSpore's CPU backend has no Reshape in bfloat16, and casts around it are slow.
+    """
+
+    def __init__(self, heads=0):
         super().__init__()
-        attributes, device = checks.operator_attributes(_FORWARD, "auto")
+        attributes, device = checks.operator_attributes(_FORWARD, "auto", heads=heads)
         self._make_operator(_FORWARD, attributes, device, (self._bprop_with, NsaProjectGrad()))
 
     @staticmethod
@@ -48,13 +52,14 @@ class NsaProject(cells.OperatorCell):
         return self._call(input, weight)
 
 
-def make_project():
+def make_project(heads=0):
     """The product for the device in use."""
-    return layer_on_ascend.Project() if layer_on_ascend.in_use() else NsaProject()
+    return layer_on_ascend.Project(heads) if layer_on_ascend.in_use() else NsaProject(heads)
 
 
 class Projection(nn.Cell):
-    """x [T, inputs] to [T, outputs] in the dtype of x, whatever that of the parameters.
+    """x [T, inputs], or the same in heads [T, I, J], to [T, outputs] or [T, heads, outputs // heads] in the dtype of x,
+    whatever that of the parameters.
 
     Args:
         inputs (int): width of a row.
@@ -62,36 +67,20 @@ class Projection(nn.Cell):
         weight_init (Initializer): of the weight [outputs, inputs].
         bias_init (Initializer or Tensor): of the bias; None: there is none.
         dtype (mindspore.dtype): of the parameters.
+        heads (int): of the result; 0: it is not divided into heads.
     """
 
-    def __init__(self, inputs, outputs, weight_init, bias_init, dtype):
+    def __init__(self, inputs, outputs, weight_init, bias_init, dtype, heads=0):
         super().__init__()
         self.weight = ms.Parameter(initializer(weight_init, (outputs, inputs), dtype))
         self.has_bias = bias_init is not None
         if self.has_bias:
             self.bias = ms.Parameter(initializer(bias_init, (outputs,), dtype))
-        self.project = make_project()
+        self.project = make_project(heads)
+        self.row = (heads, outputs // heads) if heads else (outputs,)
 
     def construct(self, x):
         y = self.project(x, self.weight.astype(x.dtype))
         if self.has_bias:
-            y = (y.astype(ms.float32) + self.bias.astype(ms.float32)).astype(x.dtype)
+            y = (y.astype(ms.float32) + self.bias.astype(ms.float32).reshape(self.row)).astype(x.dtype)
         return y
-
-
-class Shared(nn.Cell):
-    """A tensor that `count` branches read. Its gradient is their sum in float32, because MindSpore's CPU backend adds
-    no tensors in bfloat16."""
-
-    def __init__(self, count):
-        super().__init__()
-        self.count = count
-
-    def construct(self, x):
-        return (x,) * self.count
-
-    def bprop(self, x, out, dout):
-        total = dout[0].astype(ms.float32)
-        for gradient in dout[1:]:
-            total = total + gradient.astype(ms.float32)
-        return (total.astype(x.dtype),)

@@ -135,6 +135,15 @@ def of_gated_sum_gradient(operator):
     return bprop
 
 
+def of_sum(operator):
+    """That of the sum of gradients."""
+
+    def bprop(first, second, third, fourth, fifth, sixth, seventh, eighth, out, dout):
+        return _refuse(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
 def of_rotation_gradient(operator):
     """That of the gradient of a rotation."""
 

@@ -21,6 +21,7 @@ struct KernelTable {
   void (*gated_sum)(const GatedSumParams&);
   void (*gated_sum_grad)(const GatedSumGradParams&);
   void (*rotate)(const RotateParams&);
+  void (*sum)(const SumParams&);
 };
 
 extern const KernelTable kScalarKernels;

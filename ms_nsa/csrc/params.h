@@ -208,6 +208,17 @@ struct GatedSumGradParams {
   float* gates_grad;             // [rows, kBranches]
 };
 
+constexpr int64_t kMostTerms = 8;  // of a sum
+
+struct SumParams {
+  const void* term[kMostTerms];  // [rows, width]
+  int64_t terms;
+  void* output;  // [rows, width]
+  int64_t rows, width;
+  int64_t max_threads;
+  DType dtype;
+};
+
 struct RotateParams {
   const void* input;         // [tokens, heads, width]
   const float* cosine;       // [tokens, width]

@@ -2,104 +2,57 @@
 """The layer against the same layer with dense attention, by length: ``cd tests && python -m bench layer``.
 
 Forward, forward with gradient, and one step of decoding; with projections ("layer") and without ("attention"). Dense
-attention is the best of this package's own kernels over all rows and, for attention alone, PyTorch's SDPA where PyTorch
-is installed. The realised share is the speed-up divided by the ratio of the FLOP. Memory is that of one call with
-projections, in a process of its own.
+attention is this package's own kernel over all rows or PyTorch's SDPA, whichever is faster. From ``--sliced-from``
+tokens on it is measured on one key head and its query heads, times the number of key heads, and "check" compares that
+with all heads at the last length before. The realised share is the speed-up divided by the ratio of the FLOP. Memory is
+that of one call with projections, in a process of its own, beside weights and inputs.
 """
 
 import argparse
-import csv
 import functools
+import itertools
+import math
 import pathlib
+import re
 import statistics
+import sys
 import time
 from typing import NamedTuple
 
-import mindspore as ms
-import numpy as np
-
-import ms_nsa
-from bench import layer_memory
-
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
-SIZE, STRIDE, BLOCK, COUNT, WINDOW = 32, 16, 64, 16, 512  # the layer's defaults
-SIZES = "head_num", "group", "head_dim", "hidden_size", "batch", "dtype"
-KINDS = "forward", "gradient", "decode"
-COLUMNS = (
-    *("kind", "scope", "length", "sparse_s", "dense_s", "dense_by", "flop_ratio", "realised"),
-    *("sparse_mb", "dense_mb"),
-)
-PAGE = 64
-NOT_MEASURED = float("nan"), float("nan")
-LONG_CALL = 5  # seconds
+KINDS = "forward", "gradient", "decode", "decode_float32"
+PROCESS_SECONDS, DECODE_SECONDS = 8, 6  # to start a process and to warm up in it; to make the layers of a decoding case
+STEPS = 200
 
 
-class Row(NamedTuple):
-    """One line of the table: seconds of both."""
+class Case(NamedTuple):
+    """One line of the table."""
 
     kind: str
     scope: str
     length: int
-    sparse: float
-    dense: float
-    dense_by: str
-    flop_ratio: float
-    sparse_mb: float
-    dense_mb: float
 
     @property
-    def realised(self):
-        return self.dense / self.sparse / self.flop_ratio
-
-    def values(self):
-        numbers = [f"{value:.4g}" for value in (self.sparse, self.dense)]
-        rest = [f"{value:.4g}" for value in (self.flop_ratio, self.realised, self.sparse_mb, self.dense_mb)]
-        return [self.kind, self.scope, self.length, *numbers, self.dense_by, *rest]
+    def name(self):
+        return f"{self.kind} {self.scope} {self.length}"
 
 
-class DenseLayer(ms_nsa.NativeSparseAttention):
-    """The same projections around dense causal attention: a window as long as any sequence."""
-
-    def construct(self, x, actual_seq_len=None):
-        rows = self._rows(x)
-        positions = self._places(rows, (rows.shape[0],))[0]
-        query = self._narrow(self._rotate(self._heads(rows, self.to_query, self.head_num), positions))
-        key = self._narrow(self._rotate(self._heads(rows, self.to_key, self.key_value_head_num), positions))
-        value = self._narrow(self._heads(rows, self.to_value, self.key_value_head_num))
-        return self._output(self.attention.window(query, key, value)[0], x)
+class Failed(Exception):
+    """A process that measures one call has ended without a figure."""
 
 
-class DenseInfer(ms_nsa.NativeSparseAttentionInfer):
-    """The same over pages."""
-
-    def _write_windows(self, slots, positions, block_table, q_lens, kv_lens):
-        return kv_lens
-
-    def _attend(self, x, query, compressed_query, block_table, compressed_block_table, lengths, gates):
-        out = self.window_tnd(self._narrow(query), *self._window_pages(), block_table, *lengths)
-        return out.astype(ms.float32)
-
-
-def seen_rows(length):
-    """Pairs of a token and a row: compressed, selected and window, and dense."""
-    ends = np.arange(1, length + 1)
-    windows = np.where(ends < SIZE, 0, (ends - SIZE) // STRIDE + 1)
-    return (windows + np.minimum(ends, BLOCK * COUNT) + np.minimum(ends, WINDOW)), ends
-
-
-def flop_ratio(kind, scope, length, o):
-    """FLOP of the dense layer by those of the sparse one; a gradient costs 3.5 times a forward, of both."""
-    sparse, dense = (seen[-1:] if kind == "decode" else seen for seen in seen_rows(length))
-    tokens, heads, kv = len(sparse), o.head_num, o.head_num // o.group
-    projections = 2 * tokens * o.hidden_size * o.head_dim * (2 * heads + 2 * kv) * (scope == "layer")
-    per_row = 4 * heads * o.head_dim
-    return (projections + per_row * dense.sum()) / (projections + per_row * sparse.sum())
-
-
-def measure(call, repeats):
-    """Median seconds after a first call; a first call that is long is all there is."""
-    first = seconds_of(call)
-    return first if first > LONG_CALL else statistics.median(seconds_of(call) for _ in range(repeats))
+def cases(o):
+    """All that `o` selects, short ones first."""
+    found = []
+    for length in sorted(o.lengths):
+        for kind in o.kinds:
+            scopes = ("attention", "layer") if kind in ("forward", "gradient") else ("layer",)
+            found += [Case(kind, scope, length) for scope in scopes]
+    before = [length for length in o.lengths if length < o.sliced_from]
+    if before and max(o.lengths) >= o.sliced_from:
+        found += [Case(kind, "check", max(before)) for kind in ("forward", "gradient") if kind in o.kinds]
+    found += [Case("step", mode, 64) for mode in ("PyNative", "Graph") if "decode" in o.kinds]
+    return [case for case in found if o.only is None or re.search(o.only, case.name)]
 
 
 def seconds_of(call):
@@ -108,219 +61,171 @@ def seconds_of(call):
     return time.perf_counter() - start
 
 
-def tensor(rng, dtype, *shape):
-    return ms.Tensor(rng.standard_normal(shape, np.float32)).astype(dtype)
+def medians(calls, o):
+    """Median seconds of each, called in turn, after first calls; a first call that is long is all there is."""
+    first = [seconds_of(call) for call in calls]
+    samples = [[seconds] if seconds > o.long_call else [] for seconds in first]
+    for _ in range(o.repeats * (1 if max(first) > 0.1 else 5)):
+        for call, seconds, found in zip(calls, first, samples):
+            if seconds <= o.long_call:
+                found.append(seconds_of(call))
+    return [statistics.median(found) for found in samples]
 
 
-def wait(result):
-    """Ends when a result is there; bfloat16 has no array of its own."""
-    first = result[0] if isinstance(result, tuple) else result
-    first.astype(ms.float32).sum().asnumpy()
+class Session:
+    """Measures cases; dense attention of a length is measured once for both scopes."""
+
+    def __init__(self, o, seconds_per_flop=None):
+        from bench import layer_calls, layer_child, layer_sdpa
+
+        self.o, self.calls, self.child, self.sdpa = o, layer_calls, layer_child, layer_sdpa
+        self.groups = o.head_num // o.group
+        self.attention = functools.lru_cache(maxsize=None)(self._attention)
+        self.start = time.perf_counter()
+        self.seconds_per_flop = seconds_per_flop or self._probe()
+
+    def row(self, case):
+        from bench.layer_results import Row
+
+        measured = {"step": self._step, "check": self._check}.get(case.kind if case.kind == "step" else case.scope)
+        if measured is None:
+            measured = self._decode if case.kind.startswith("decode") else getattr(self, "_" + case.scope + "_row")
+        sparse, dense, by, *memory = measured(case)
+        ratio = math.nan if measured in (self._step, self._check) else self.calls.flop_ratio(*case, self.o)
+        return Row(*case, sparse, dense, by, ratio, *(memory or (math.nan, math.nan)))
+
+    def estimate(self, case):
+        """Seconds that a case takes, from the FLOP of its calls."""
+        if case.kind == "step" or case.kind.startswith("decode"):
+            return DECODE_SECONDS
+        scope = "layer" if case.scope == "layer" else "attention"
+        sparse, dense = self.calls.flop(case.kind, scope, case.length, self.o)
+        processes = (1 if scope == "attention" else 2 * (not self.o.no_memory)) * PROCESS_SECONDS
+        if self._is_long(case.length):
+            # With projections: the sparse layer and, for dense, what costs as much without its attention.
+            flop = 2 * sparse if scope == "layer" else sparse + 2 * dense / self.groups
+            return processes + flop * self.seconds_per_flop
+        once = (sparse + dense) * self.seconds_per_flop
+        short = once / 2 < self.o.long_call
+        times = 1 + self.o.repeats * short + (scope == "attention" or not self.o.no_memory)
+        return processes + times * once
+
+    def learn(self, case, seconds):
+        """The speed of the longest case so far is that of those to come."""
+        if case.scope in ("layer", "attention") and case.kind in ("forward", "gradient"):
+            expected = self.estimate(case) - PROCESS_SECONDS
+            if expected > PROCESS_SECONDS:
+                self.seconds_per_flop *= max(0.5, min(2.0, (seconds - PROCESS_SECONDS) / expected))
+
+    def _probe(self):
+        call = self.calls.make_call("gradient", "layer", "sparse", 1024, self.o)
+        call()
+        return seconds_of(call) / self.calls.flop("gradient", "layer", 1024, self.o)[0]
+
+    def _is_long(self, length):
+        return length >= self.o.sliced_from
+
+    def _made(self, case, *which):
+        return [self.calls.make_call(case.kind, case.scope, each, case.length, self.o) for each in which]
+
+    def _attention(self, kind, length):
+        """Seconds of sparse attention, of our dense attention, and of the fastest dense one with its name."""
+        case, groups = Case(kind, "attention", length), 1
+        if self._is_long(length):
+            groups = self.groups
+        sparse, own = medians(self._made(case, "sparse", "slice" if groups > 1 else "dense"), self.o)
+        other = self.sdpa.seconds(kind, length, self.o.head_num // groups, self.o)
+        found = [(own, "ms_nsa"), *([(other, "PyTorch SDPA")] if other else [])]
+        best, by = min(found)
+        if groups > 1:
+            by += f", 1 of {groups} groups of heads"
+        return sparse, own * groups, best * groups, by
+
+    def _attention_row(self, case):
+        sparse, _, best, by = self.attention(case.kind, case.length)
+        return sparse, best, by
+
+    def _layer_row(self, case):
+        _, own, best, by = self.attention(case.kind, case.length)
+        if self._is_long(case.length):
+            # One call in a fresh process gives time and memory; the dense twin's attention is measured apart.
+            sparse, rest = (self._in_child(case, which) for which in ("sparse", "rest"))
+            (inner,) = medians(self._made(case._replace(scope="attention"), "rest"), self.o)
+            seconds = sparse["seconds"], rest["seconds"] - inner + best
+            return *seconds, by, *self._megabytes(sparse, rest)
+        sparse, dense = medians(self._made(case, "sparse", "dense"), self.o)
+        memory = ()
+        if not self.o.no_memory:
+            memory = self._megabytes(*(self._in_child(case, which) for which in ("sparse", "dense")))
+        return sparse, dense - own + best, by, *memory
+
+    def _in_child(self, case, which):
+        found = self.child.in_fresh_process(case.kind, case.scope, which, case.length, self.o)
+        if "failure" in found:
+            raise Failed(f"{case.name} {which}: {found['failure']}")
+        return found
+
+    def _megabytes(self, *found):
+        return [math.nan if self.o.no_memory else each["extra_bytes"] / 2**20 for each in found]
+
+    def _decode(self, case):
+        return *medians(self._made(case, "sparse", "dense"), self.o), "ms_nsa"
+
+    def _check(self, case):
+        """Dense attention by one group of heads, and by all."""
+        own = self.attention(case.kind, case.length)[1]
+        (sliced,) = medians(self._made(case._replace(scope="attention"), "slice"), self.o)
+        return sliced * self.groups, own, "ms_nsa"
+
+    def _step(self, case):
+        """A step of decoding whose kernels have next to nothing to do: what a step costs above its kernels."""
+        import mindspore as ms
+
+        small = {"head_num": 1, "group": 1, "head_dim": 16, "hidden_size": 16, "batch": 1}
+        o = argparse.Namespace(**{**vars(self.o), **small})
+        before = ms.get_context("mode")
+        ms.set_context(mode=ms.GRAPH_MODE if case.scope == "Graph" else ms.PYNATIVE_MODE)
+        try:
+            calls = [self.calls.decode_call("decode", which, case.length, o) for which in ("sparse", "dense")]
+            for call in calls:
+                call()
+            samples = [[seconds_of(call) for _ in range(STEPS)] for call in calls]
+        finally:
+            ms.set_context(mode=before)
+        return *map(statistics.median, samples), "ms_nsa"
 
 
-def sizes_of(o):
-    heads = o.head_num, o.head_num // o.group
-    return {
-        "hidden_size": o.hidden_size,
-        "head_num": heads[0],
-        "key_value_head_num": heads[1],
-        "key_head_dim": o.head_dim,
-    }
+def run(chosen, o):
+    """Rows of the cases and whether all were measured; each is printed when it is there."""
+    from bench import layer_results
 
-
-def layer_calls(kind, length, o):
-    """Calls of the sparse and of the dense layer."""
-    dtype, rng = getattr(ms, o.dtype), np.random.default_rng(0)
-    made = [
-        ms_nsa.NativeSparseAttention(**sizes_of(o), compute_dtype=dtype),
-        DenseLayer(**sizes_of(o), compute_dtype=dtype, window_size=length),
-    ]
-    x = tensor(rng, dtype, length, o.hidden_size)
-    for layer in made:
-        weights = [layer.to_query.weight, layer.to_key.weight, layer.to_value.weight, layer.to_out.weight]
-
-        def loss(x, layer=layer):
-            return layer(x).astype(ms.float32).mean()
-
-        differentiate = ms.value_and_grad(loss, 0, weights)
-        yield (lambda layer=layer: wait(layer(x))) if kind == "forward" else (lambda f=differentiate: wait(f(x)[1][0]))
-
-
-def attention_calls(kind, length, o):
-    """Calls without projections."""
-    dtype, rng, kv = getattr(ms, o.dtype), np.random.default_rng(1), o.head_num // o.group
-    query, gates = tensor(rng, dtype, length, o.head_num, o.head_dim), tensor(rng, ms.float32, length, o.head_num, 3)
-    key, value = (tensor(rng, dtype, length, kv, o.head_dim) for _ in range(2))
-    core, pool = ms_nsa.NsaAttention(o.head_num, kv), ms_nsa.NsaCompress()
-    window = ms_nsa.NsaWindowAttention(o.head_num, length)
-
-    def sparse(query, key, value):
-        return core(query, key, value, gates, pool(key), pool(value))
-
-    def dense(query, key, value):
-        return window(query, key, value)[0]
-
-    for attend in (sparse, dense):
-
-        def loss(query, key, value, attend=attend):
-            return attend(query, key, value).astype(ms.float32).mean()
-
-        forward = functools.partial(attend, query, key, value)
-        differentiate = functools.partial(ms.value_and_grad(loss, (0, 1, 2)), query, key, value)
-        yield (lambda f=forward: wait(f())) if kind == "forward" else (lambda f=differentiate: wait(f()[1]))
-
-
-def decode_calls(length, o):
-    """One more token of each of o.batch sequences, with projections, whose parameters need no cast at every step."""
-    dtype, rng = getattr(ms, o.dtype), np.random.default_rng(2)
-    pages, heads = -(-length // PAGE), o.head_num // o.group
-    compressed = -(-(length // STRIDE) // PAGE)
-    tables = [
-        ms.Tensor(rng.permutation(o.batch * each).reshape(o.batch, each).astype(np.int32))
-        for each in (pages, compressed)
-    ]
-    x = tensor(rng, dtype, o.batch, o.hidden_size)
-    lengths = ms.Tensor([1] * o.batch, ms.int64), ms.Tensor([length] * o.batch, ms.int64)
-    for layer_class, window in ((ms_nsa.NativeSparseAttentionInfer, WINDOW), (DenseInfer, length)):
-        cache = ms_nsa.NsaCache(o.batch * pages, o.batch * compressed, PAGE, heads, o.head_dim, o.head_dim, dtype)
-        layer = layer_class(**sizes_of(o), param_dtype=dtype, compute_dtype=dtype, window_size=window, cache=cache)
-        yield lambda layer=layer: wait(layer(x, *tables, *lengths))
-
-
-def sdpa_call(kind, length, o):
-    """PyTorch's scaled_dot_product_attention on tensors of the same sizes; None where PyTorch is not installed."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    dtype, kv = getattr(torch, o.dtype), o.head_num // o.group
-    shapes = [(1, heads, length, o.head_dim) for heads in (o.head_num, kv, kv)]
-    query, key, value = (torch.randn(shape).to(dtype).requires_grad_(kind == "gradient") for shape in shapes)
-
-    def call():
-        rows = key.repeat_interleave(o.group, 1), value.repeat_interleave(o.group, 1)
-        out = torch.nn.functional.scaled_dot_product_attention(query, *rows, is_causal=True)
-        if kind == "gradient":
-            out.float().mean().backward()
-
-    return call
-
-
-def calls_of(kind, scope, length, o):
-    """Calls of the sparse and of the dense one."""
-    if kind == "decode":
-        return decode_calls(length, o)
-    return (layer_calls if scope == "layer" else attention_calls)(kind, length, o)
-
-
-def rows_of(length, o):
-    """All lines of one length."""
-    for kind in o.kinds:
-        for scope in ("layer",) if kind == "decode" else ("layer", "attention"):
-            sparse, dense = (measure(call, o.repeats) for call in calls_of(kind, scope, length, o))
-            by, other = "ms_nsa", sdpa_call(kind, length, o) if scope == "attention" else None
-            if other is not None:
-                seconds = measure(other, o.repeats)
-                if seconds < dense:
-                    dense, by = seconds, "PyTorch SDPA"
-            extra = megabytes(kind, length, o) if scope == "layer" else NOT_MEASURED
-            yield Row(kind, scope, length, sparse, dense, by, flop_ratio(kind, scope, length, o), *extra)
-
-
-def megabytes(kind, length, o):
-    """Memory of a call of the sparse and of the dense layer."""
-    if kind == "decode" or o.no_memory:
-        return NOT_MEASURED
-    sizes = [word for name in SIZES for word in ("--" + name.replace("_", "-"), str(getattr(o, name)))]
-    extra = (layer_memory.in_fresh_process(kind, "layer", which, length, sizes) for which in ("sparse", "dense"))
-    return [size / 2**20 for size in extra]
-
-
-def break_even(rows, kind, scope):
-    """The shortest measured length from which on the sparse one is faster; None if there is none."""
-    found = [row for row in rows if (row.kind, row.scope) == (kind, scope)]
-    slower = [row.length for row in found if row.sparse > row.dense]
-    faster = [row.length for row in found if row.length > max(slower, default=0)]
-    return min(faster, default=None)
-
-
-def draw(rows, path):
-    from matplotlib.figure import Figure
-
-    measured = {}
-    for kind in KINDS:
-        chosen = [row for row in rows if (row.kind, row.scope) == (kind, "layer")]
-        measured[f"layer, {kind}", "seconds"] = [(row.length, row.sparse, row.dense) for row in chosen]
-        with_memory = [(row.length, row.sparse_mb, row.dense_mb) for row in chosen if row.sparse_mb > 0]
-        if kind == "gradient" and with_memory:
-            measured["layer, memory of a gradient", "MB"] = with_memory
-    figure = Figure(figsize=(3.6 * len(measured), 4), layout="tight")
-    for axes, ((title, unit), points) in zip(figure.subplots(1, len(measured)), measured.items()):
-        for at, name in enumerate(("sparse", "dense"), 1):
-            axes.plot([point[0] for point in points], [point[at] for point in points], "o-", label=name)
-        axes.set(xlabel="tokens", ylabel=unit, title=title, xscale="log", yscale="log")
-        axes.grid(alpha=0.3)
-        axes.legend()
-    figure.savefig(path, dpi=110)
-
-
-TITLES = {
-    "README.md": {
-        "tokens": "tokens", "layer": "layer", "attention": "attention alone", "forward": "forward",
-        "gradient": "with gradient", "decode": "decode", "memory": "memory with gradient, MB",
-    },
-    "README_CN.md": {
-        "tokens": "token 数", "layer": "整层", "attention": "仅注意力", "forward": "前向",
-        "gradient": "含梯度", "decode": "解码", "memory": "含梯度的内存，MB",
-    },
-}  # fmt: skip
-
-
-def markdown(rows, readme="README.md"):
-    """The table of the README: milliseconds of sparse and dense calls, and the realised share."""
-    titles = TITLES[readme]
-    shown = [(kind, scope) for scope in ("layer", "attention") for kind in KINDS]
-    shown = [each for each in shown if any((row.kind, row.scope) == each for row in rows)]
-    with_memory = any(row.sparse_mb > 0 for row in rows)
-    heads = [titles["tokens"], *(f"{titles[scope]}, {titles[kind]}" for kind, scope in shown)]
-    heads += [titles["memory"]] * with_memory
-    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
-    for length in sorted({row.length for row in rows}):
-        found = {(row.kind, row.scope): row for row in rows if row.length == length}
-        cells = [_compared(found[each]) if each in found else "" for each in shown]
-        if with_memory:
-            gradient = found.get(("gradient", "layer"))
-            cells.append(f"{gradient.sparse_mb:.0f} / {gradient.dense_mb:.0f}" if gradient else "")
-        lines.append(f"| {length} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def saved(readme):
-    """That table of the results in the repository; empty without."""
-    path = RESULTS / "layer.csv"
-    if not path.exists():
-        return ""
-    with path.open(encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    numbers = "sparse_s", "dense_s", "flop_ratio", "sparse_mb", "dense_mb"
-    rows = []
-    for line in lines:
-        sparse, dense, *rest = (float(line[name]) for name in numbers)
-        rows.append(Row(line["kind"], line["scope"], int(line["length"]), sparse, dense, line["dense_by"], *rest))
-    return markdown(rows, readme)
-
-
-def _compared(row):
-    sparse, dense = (
-        f"{1000 * value:.0f}" if value >= 1 else f"{1000 * value:.3g}" for value in (row.sparse, row.dense)
-    )
-    return f"{sparse} / {dense} ms, {row.realised:.0%}"
+    session, rows, whole = Session(o), [], True
+    print(f"about {sum(map(session.estimate, chosen)) / 60:.0f} minutes, at most {o.minutes:g}")
+    print(" ".join(f"{name:>10}" for name in layer_results.COLUMNS))
+    for case in chosen:
+        start = time.perf_counter()
+        if start - session.start + session.estimate(case) > 60 * o.minutes:
+            print(f"{case.name}: left out, it would take longer than --minutes allows", flush=True)
+            whole = False
+            continue
+        try:
+            rows.append(session.row(case))
+        except Failed as failed:
+            print(f"no figure for {failed}", flush=True)
+            whole = False
+            continue
+        session.learn(case, time.perf_counter() - start)
+        print(" ".join(f"{value!s:>10}" for value in rows[-1].values()), flush=True)
+    print(f"took {(time.perf_counter() - session.start) / 60:.1f} minutes")
+    return rows, whole
 
 
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="python -m bench layer", description=__doc__.splitlines()[0])
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024 << step for step in range(7)])
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--only", metavar="PATTERN", help="cases whose name this regular expression finds")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases and end")
     parser.add_argument("--head-num", type=int, default=16)
     parser.add_argument("--group", type=int, default=4, help="query heads of a key head")
     parser.add_argument("--head-dim", type=int, default=128)
@@ -328,23 +233,36 @@ def parse(arguments):
     parser.add_argument("--batch", type=int, default=8, help="sequences of decoding")
     parser.add_argument("--dtype", default="bfloat16", choices=("float16", "bfloat16", "float32"))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sliced-from", type=int, default=32768, metavar="TOKENS", help="dense on a part of the heads")
+    parser.add_argument("--long-call", type=float, default=5, metavar="SECONDS", help="longer calls are timed once")
+    parser.add_argument("--minutes", type=float, default=25, help="cases that would take longer are left out")
     parser.add_argument("--no-memory", action="store_true", help="leave out the memory of calls")
-    parser.add_argument("--output", type=pathlib.Path, default=RESULTS)
+    parser.add_argument("--torch", default=sys.executable, metavar="PYTHON", help="the Python that has PyTorch")
+    parser.add_argument("--output", type=pathlib.Path, help="folder of CSV and PNG; default tests/bench/results")
     return parser.parse_args(arguments)
 
 
+def is_whole(o):
+    """Whether the cases and sizes are those of the figures in the repository."""
+    usual = vars(parse([]))
+    free = "output", "torch", "minutes", "repeats", "list"
+    return all(value == usual[name] for name, value in vars(o).items() if name not in free)
+
+
 def main(arguments=None):
-    o, rows = parse(arguments), []
-    print(" ".join(f"{name:>10}" for name in COLUMNS))
-    for length in o.lengths:
-        for row in rows_of(length, o):
-            rows.append(row)
-            print(" ".join(f"{value!s:>10}" for value in row.values()), flush=True)
-    for kind, scope in sorted({(row.kind, row.scope) for row in rows}):
-        print(f"{kind}, {scope}: faster than dense from {break_even(rows, kind, scope)} tokens on")
-    o.output.mkdir(parents=True, exist_ok=True)
-    with (o.output / "layer.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([COLUMNS, *(row.values() for row in rows)])
-    draw(rows, o.output / "layer.png")
-    print(markdown(rows))
-    return 0
+    o = parse(arguments)
+    chosen = cases(o)
+    if o.list:
+        print("\n".join(case.name for case in chosen))
+        return 0
+    from bench import layer_results
+
+    rows, whole = run(chosen, o)
+    for kind, scope in itertools.product(KINDS, ("layer", "attention")):
+        if any((row.kind, row.scope) == (kind, scope) for row in rows):
+            print(f"{kind}, {scope}: faster than dense from {layer_results.break_even(rows, kind, scope)} tokens on")
+    output = o.output or (RESULTS if whole and is_whole(o) else None)
+    if output:
+        layer_results.write(rows, output)
+    print(layer_results.markdown(rows))
+    return 0 if whole else 1

@@ -254,23 +254,72 @@ SMALL_LAYER = ("--head-num", "4", "--group", "2", "--head-dim", "16", "--hidden-
 
 def test_the_layer_against_dense_attention(tmp_path, capsys):
     from bench import __main__ as command
+    from bench import layer_results
 
-    options = ("--repeats", "1", "--no-memory", *SMALL_LAYER, "--output", str(tmp_path))
-    assert command.main(["layer", "--lengths", "64", "128", *options]) == 0
-    lines = (tmp_path / "layer.csv").read_text().splitlines()
-    assert len(lines) == 1 + 2 * 5 and lines[0].startswith("kind,scope,length")
-    assert all(float(line.split(",")[3]) > 0 for line in lines[1:])
-    assert (tmp_path / "layer.png").is_file()
+    kinds = ("gradient", "decode", "decode_float32")
+    sizes = ("--lengths", "64", "128", "--sliced-from", "128", "--repeats", "1", *SMALL_LAYER)
+    assert command.main(["layer", "--kinds", *kinds, *sizes, "--output", str(tmp_path)]) == 0
+    rows, environment = layer_results.read(tmp_path / "layer.csv")
+    found = {(row.kind, row.scope, row.length): row for row in rows}
+    measured = [(kind, "layer", length) for length in (64, 128) for kind in kinds]
+    measured += [("gradient", "attention", 64), ("gradient", "attention", 128), ("gradient", "check", 64)]
+    measured += [("step", "PyNative", 64), ("step", "Graph", 64)]
+    assert sorted(found) == sorted(measured)
+    assert all(min(row.sparse, row.dense) > 0 for row in rows if row.scope != "layer" or row.length < 128)
+    assert found["gradient", "layer", 128].dense_by.endswith("1 of 2 groups of heads")
+    assert found["gradient", "layer", 128].sparse_mb > 0 and found["gradient", "layer", 64].dense_mb > 0
+    assert environment["threads"] and (tmp_path / "layer.png").is_file()
     printed = capsys.readouterr().out
-    assert "faster than dense from" in printed
-    assert re.search(r"^\| 128 \| \S+ / \S+ ms, \d+% \|", printed, flags=re.MULTILINE)
+    assert re.search(r"^about \d+ minutes, at most 25$", printed, flags=re.MULTILINE)
+    assert re.search(r"^\| 64 \| \S+ / \S+ ms, \d+% \|", printed, flags=re.MULTILINE)
+    assert "faster than dense from" in printed and "us in Graph mode" in printed
+
+
+def test_the_layer_ends_in_time_and_lets_cases_be_chosen(tmp_path, capsys):
+    from bench import layer
+
+    sizes = ("--lengths", "64", *SMALL_LAYER, "--output", str(tmp_path))
+    assert layer.main(["--list", "--only", "^decode layer|check", "--sliced-from", "64", *sizes]) == 0
+    assert capsys.readouterr().out.split("\n") == ["decode layer 64", ""]
+    assert layer.main(["--only", "^decode layer", "--minutes", "0", *sizes]) == 1
+    assert "decode layer 64: left out, it would take longer" in capsys.readouterr().out
+    assert layer.is_whole(layer.parse(["--minutes", "9"])) and not layer.is_whole(layer.parse(sizes[:2]))
+
+
+def test_what_the_layer_costs_is_estimated_from_its_flop():
+    from bench import layer, layer_calls
+
+    session = layer.Session(layer.parse(["--no-memory"]), 1e-12)
+    long, short = (session.estimate(layer.Case("forward", "layer", length)) for length in (65536, 16384))
+    sparse, dense = layer_calls.flop("forward", "layer", 65536, session.o)
+    assert long == pytest.approx(2 * sparse * 1e-12) and sparse < dense / 3
+    assert short == pytest.approx(4 * sum(layer_calls.flop("forward", "layer", 16384, session.o)) * 1e-12)
+    session.learn(layer.Case("forward", "layer", 65536), 1000)
+    assert session.seconds_per_flop == pytest.approx(2e-12)
+
+
+def test_text_of_the_layer_in_both_languages():
+    from bench.layer_results import Row, break_even, markdown
+
+    rows = [Row("forward", "layer", 1024, 0.2, 0.1, "ms_nsa", 1.0, 10, 20)]
+    rows += [Row("forward", "layer", length, 1.0, 3.0, "ms_nsa", 2.0, 30, 40) for length in (2048, 4096)]
+    rows += [Row("gradient", "check", 2048, 1.1, 1.0, "ms_nsa"), Row("step", "Graph", 64, 5e-4, 4e-4, "ms_nsa")]
+    assert break_even(rows, "forward", "layer") == 2048
+    english, chinese = (markdown(rows, readme) for readme in ("README.md", "README_CN.md"))
+    for text in (english, chinese):
+        assert "| 2048 | 1000 / 3000 ms, 150% |" in text and "| 1024 | 10 / 20 MB |" in text
+    assert "layer, forward from 2048 tokens on" in english and "1.10 (with gradient)" in english
+    assert "整层，前向从 2048 个 token 起" in chinese and "Graph 模式 500 us" in chinese
 
 
 def test_memory_of_the_layer_counts_its_results():
-    from bench import layer_memory
+    from bench import layer, layer_child
 
-    extra = layer_memory.in_fresh_process("forward", "layer", "sparse", 8192, SMALL_LAYER)
-    assert 8192 * 32 * 2 < extra < 200 << 20  # x in bfloat16, and what is made of it
+    found = layer_child.in_fresh_process("forward", "layer", "sparse", 8192, layer.parse(SMALL_LAYER))
+    assert 8192 * 32 * 2 < found["extra_bytes"] < 200 << 20  # x in bfloat16, and what is made of it
+    assert found["seconds"] > 0
+    failed = layer_child.in_fresh_process("forward", "layer", "no such", 64, layer.parse(SMALL_LAYER))
+    assert "no such" in failed["failure"]
 
 
 def test_the_family_against_its_peaks(tmp_path, monkeypatch):

@@ -47,7 +47,8 @@ enum Operator : int64_t {
   kCompressAttention,
   kGatedSum,
   kGatedSumGrad,
-  kRotate
+  kRotate,
+  kSum
 };
 
 struct Record {
@@ -282,6 +283,18 @@ void RunRotate(const Arguments& a) {
                           n.at(2), max_threads, dtype});
 }
 
+void RunSum(const Arguments& a) {
+  const auto& n = a.record.sizes;
+  SumParams p{};
+  for (p.terms = 0; p.terms < n.at(3); ++p.terms) p.term[p.terms] = a.In<void>(p.terms);
+  p.output = a.Out<void>(0);
+  p.rows = n.at(0);
+  p.width = n.at(1);
+  p.max_threads = max_threads;
+  p.dtype = static_cast<DType>(n.at(2));
+  Call(Kernels().sum, p);
+}
+
 void RunRecord(const Record& record, Placement placement, std::ostream& out) {
   const Arguments arguments(record, placement);
   switch (record.op) {
@@ -314,6 +327,9 @@ void RunRecord(const Record& record, Placement placement, std::ostream& out) {
       break;
     case kRotate:
       RunRotate(arguments);
+      break;
+    case kSum:
+      RunSum(arguments);
       break;
     default:
       throw std::runtime_error("unknown operator in the case file");

@@ -7,6 +7,7 @@ import pytest
 from mindspore import Tensor, nn
 
 import ms_nsa
+from ms_nsa.layer_parts import Sigmoid
 from ms_nsa.layer_reference import Layer
 from support.run_cells import run_mode, to_array
 
@@ -134,6 +135,23 @@ def test_later_tokens_change_no_bit(dtype):
         changed = x.copy()
         changed[length:] = 9.0
         assert to_array(layer(Tensor(changed)))[:length].tobytes() == whole[:length].tobytes()
+
+
+@pytest.mark.parametrize("mode", ["pynative", "graph"])
+def test_gates_of_any_logit(mode):
+    """Right and with a finite gradient wherever they saturate; NaN stays where it is and changes no other bit."""
+    logits = np.float32([-1e30, -1000, -88.5, -20, -1, 0, 0.3, 17, 1000, np.nan])
+    with run_mode(mode):
+        gates = to_array(Sigmoid()(Tensor(logits)))
+        gradient = to_array(ms.grad(Sigmoid())(Tensor(logits)))
+    assert np.isnan(gates[-1]) and np.isnan(gradient[-1])
+    right = 1 / (1 + np.exp(-np.float64(logits[:-1]).clip(-700)))
+    np.testing.assert_allclose(gates[:-1], right, rtol=1e-5, atol=1e-30)
+    np.testing.assert_allclose(gradient[:-1], right * (1 - right), rtol=1e-5, atol=1e-6)
+    many = inputs(1000).reshape(-1)
+    expected = to_array(Sigmoid()(Tensor(many)))
+    many[777] = np.nan
+    assert np.array_equal(np.flatnonzero(to_array(Sigmoid()(Tensor(many))) != expected), [777])
 
 
 def test_gates_isolate_branches():

@@ -84,7 +84,7 @@ def test_one_graph_decodes_in_steps_of_any_size():
 
 
 def test_batches_with_padding():
-    """[B, S, hidden]: what lies beyond a sequence's new tokens has no effect."""
+    """[B, S, hidden]: what lies beyond a sequence's new tokens changes no bit, and neither does the cache's layout."""
     _, infer = make_pair()
     _, other = make_pair(cache_layout="BSND")
     x = np.stack([inputs(20, number) for number in (0, 1)])
@@ -93,8 +93,7 @@ def test_batches_with_padding():
     for number, length in enumerate((20, 9)):
         other.cache.extend(number, length)
     found = other(Tensor(x), *other.cache.block_tables([0, 1]), (20, 9), [20, 9]).asnumpy()
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(found[1, :9], expected[1], rtol=1e-5, atol=1e-5)
+    assert found[0].tobytes() == expected[0].tobytes() and found[1, :9].tobytes() == expected[1].tobytes()
 
 
 def test_exported_models_decode(tmp_path):

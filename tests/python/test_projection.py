@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from ms_nsa.projection import NsaProject
+from ms_nsa.projection import NsaProject, NsaProjectGrad
 from support.run_cells import run_mode, to_array, to_arrays
 
 BARS = {np.float32: 2e-6, np.float16: 1e-3, ml_dtypes.bfloat16: 6e-3}
@@ -34,6 +34,40 @@ def test_results_and_gradients(dtype, sizes):
     for rows in (1, 2, 63, 256):
         if rows < tokens:
             assert to_array(project(Tensor(x[:rows]), Tensor(weight))).tobytes() == found[0][:rows].tobytes()
+
+
+def loss_of(project, grad):
+    def loss(x, weight):
+        return (project(x, weight).astype(ms.float32) * grad).sum()
+
+    return loss
+
+
+@pytest.mark.parametrize("mode", ["pynative", "graph"])
+@pytest.mark.parametrize("dtype", BARS, ids=lambda dtype: np.dtype(dtype).name)
+def test_heads_are_rows_that_lie_otherwise(dtype, mode):
+    """Of the input, of the result, and of their gradients: the bits of the same product of rows."""
+    rng = np.random.default_rng(3)
+    x, weight, grad = (rng.standard_normal(shape).astype(dtype) for shape in ((9, 20), (12, 20), (9, 12)))
+    found = []
+    for heads, x_shape, y_shape in ((0, (9, 20), (9, 12)), (3, (9, 5, 4), (9, 3, 4)), (4, (9, 20), (9, 4, 3))):
+        project, given = NsaProject(heads), Tensor(grad.reshape(y_shape).astype(np.float32))
+        loss = loss_of(project, given)
+        with run_mode(mode):
+            tensors = Tensor(x.reshape(x_shape)), Tensor(weight)
+            arrays = [to_array(project(*tensors)), *to_arrays(ms.grad(loss, (0, 1))(*tensors))]
+        assert [array.shape for array in arrays] == [y_shape, x_shape, (12, 20)]
+        found.append([array.tobytes() for array in arrays])
+    assert found[1] == found[0] == found[2]
+
+
+def test_heads_must_divide_the_result():
+    x, weight = Tensor(np.zeros((3, 5), np.float32)), Tensor(np.zeros((8, 5), np.float32))
+    with pytest.raises(ValueError, match="NsaProject: N of weight must be a multiple of heads = 3, got 8"):
+        NsaProject(3)(x, weight)
+    for shape, rule in (((3, 7), "the rows of grad must have N of weight = 8 elements"), ((2, 8), "T of grad must")):
+        with pytest.raises(ValueError, match=f"NsaProjectGrad: {rule}"):
+            NsaProjectGrad()(Tensor(np.zeros(shape, np.float32)), x, weight)
 
 
 def test_in_a_graph(graph_mode):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gated sum and the rotation of the layer, and their gradients, against float64."""
+"""The gated sum, the rotation and the sum of the layer, and their gradients, against float64."""
 
 # ruff: noqa: F811 - fixtures are imported
 import mindspore as ms
@@ -13,8 +13,9 @@ from test_kernels_isa import DTYPES, isa, runner  # noqa: F401
 from ms_nsa import layer_on_ascend
 from ms_nsa.gated_sum import NsaGatedSum
 from ms_nsa.rotation import NsaRotate
+from ms_nsa.shared import NsaSum, Shared
 from support import family_calls
-from support.run_cells import to_arrays
+from support.run_cells import run_mode, to_arrays
 
 BARS = {np.float32: 1e-6, np.float16: 1e-3, ml_dtypes.bfloat16: 8e-3}  # of the largest element
 SIZES = [(1, 1, 2), (0, 3, 8), (7, 5, 18), (130, 3, 40), (33, 9, 6)]
@@ -64,6 +65,49 @@ def test_kernels(runner, isa, tmp_path, dtype, sizes):
     close(run(runner, isa, tmp_path, family_calls.rotate_call(x, *angles)), [right])
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("terms", [2, 3, 8])
+def test_kernel_of_the_sum(runner, isa, tmp_path, dtype, sizes, terms):
+    """Added in float32 in their order and rounded once: bit for bit."""
+    rng = np.random.default_rng((terms, *sizes))
+    given = [rng.standard_normal(sizes).astype(dtype) for _ in range(terms)]
+    (found,) = run(runner, isa, tmp_path, family_calls.sum_call(given))
+    assert found.tobytes() == added(given).tobytes()
+
+
+def added(terms):
+    total = terms[0].astype(np.float32)
+    for term in terms[1:]:
+        total = total + term.astype(np.float32)
+    return total.astype(terms[0].dtype)
+
+
+def loss_of_readers(shared, grads):
+    def loss(x):
+        readers, total = shared(x), 0.0
+        for reader, grad in zip(readers, grads):
+            total = total + (reader.astype(ms.float32) * grad).sum()
+        return total
+
+    return loss
+
+
+@pytest.mark.parametrize("mode", ["pynative", "graph"])
+@pytest.mark.parametrize("dtype", BARS, ids=lambda dtype: np.dtype(dtype).name)
+def test_gradients_of_readers_are_summed(dtype, mode):
+    """A tensor in rows and one in heads that three branches read, each of which scales its gradient."""
+    rng = np.random.default_rng(5)
+    shared = Shared(3)
+    for sizes in ((6, 10), (6, 2, 5)):
+        x, *grads = (rng.standard_normal(sizes).astype(dtype) for _ in range(4))
+        given = [Tensor(grad.astype(np.float32)) for grad in grads]
+        loss = loss_of_readers(shared, given)
+        with run_mode(mode):
+            (found,) = to_arrays((ms.grad(loss)(Tensor(x)),))
+        assert found.dtype == dtype and found.tobytes() == added(grads).tobytes()
+
+
 def gradients_of(cell, tensors, grad, positions):
     def loss(*tensors):
         return (cell(*tensors).astype(ms.float32) * Tensor(grad).astype(ms.float32)).sum()
@@ -89,6 +133,7 @@ def test_in_a_graph_and_as_composed_for_ascend(graph_mode):
     for cell, composed, inputs in (
         (NsaGatedSum(), layer_on_ascend.GatedSum(), (*branches, gates)),
         (NsaRotate(), layer_on_ascend.Rotate(), (branches[0], angles[0], angles[1])),
+        (NsaSum(), layer_on_ascend.Sum(), branches),
     ):
         np.testing.assert_allclose(cell(*inputs).asnumpy(), composed(*inputs).asnumpy(), rtol=1e-5, atol=1e-6)
 
@@ -98,6 +143,9 @@ def test_in_a_graph_and_as_composed_for_ascend(graph_mode):
     [
         (NsaGatedSum, [(2, 3, 4), (2, 3, 5), (2, 3, 4), (2, 3, 3)], "NsaGatedSum: selected must have shape"),
         (NsaGatedSum, [(2, 3, 4), (2, 3, 4), (2, 3, 4), (2, 3, 4)], "NsaGatedSum: gates must have shape"),
+        (NsaSum, [(2, 3, 4), (2, 3, 5)], "NsaSum: second must have shape"),
+        (NsaSum, [(2, 12), (2, 12), (2, 3, 4)], "NsaSum: third must have the rank of first"),
+        (NsaSum, [(2,), (2,)], "NsaSum: first must have rank"),
         (NsaRotate, [(2, 3, 5), (2, 1, 5), (2, 1, 5)], "NsaRotate: D of input must be even, got 5"),
         (NsaRotate, [(2, 3, 4), (2, 4, 4), (2, 1, 4)], "NsaRotate: cosine must have shape"),
     ],

@@ -82,6 +82,12 @@ def gated_sum_grad_call(branches, gates, grad):
     return Call(case_file.GATED_SUM_GRAD, call.sizes, 0.0, (*call.inputs, grad), outputs)
 
 
+def sum_call(terms):
+    rows, width = terms[0].shape[0], int(np.prod(terms[0].shape[1:]))
+    sizes = rows, width, _dtype(terms[0]), len(terms)
+    return Call(case_file.SUM, sizes, 0.0, tuple(terms), ((terms[0].shape, terms[0].dtype),))
+
+
 def rotate_call(input, cosine, signed_sine):
     sizes = *input.shape, _dtype(input)
     return Call(case_file.ROTATE, sizes, 0.0, (input, cosine, signed_sine), ((input.shape, input.dtype),))

@@ -8,7 +8,7 @@ import pathlib
 import re
 
 import ms_nsa
-from bench import layer, speed_table
+from bench import layer_results, speed_table
 from ms_nsa.registry import load
 from support import matrix
 
@@ -53,7 +53,7 @@ def rendered(readme):
     text = re.sub(r"<!-- op_info -->.*?<!-- /op_info -->", lambda _: block, text, flags=re.DOTALL)
     speed = f"<!-- speed -->\n{speed_table.text(readme)}\n<!-- /speed -->"
     text = re.sub(r"<!-- speed -->.*?<!-- /speed -->", lambda _: speed, text, flags=re.DOTALL)
-    whole = f"<!-- layer -->\n{layer.saved(readme)}\n<!-- /layer -->"
+    whole = f"<!-- layer -->\n{layer_results.saved(readme)}\n<!-- /layer -->"
     text = re.sub(r"<!-- layer -->.*?<!-- /layer -->", lambda _: whole, text, flags=re.DOTALL)
     family = f"<!-- family -->\n{speed_table.family_text(readme)}\n<!-- /family -->"
     return re.sub(r"<!-- family -->.*?<!-- /family -->", lambda _: family, text, flags=re.DOTALL)

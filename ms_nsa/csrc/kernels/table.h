@@ -9,6 +9,7 @@
 #include "gated_sum.h"
 #include "matrix_product.h"
 #include "rotate.h"
+#include "sum.h"
 #include "training/backward.h"
 #include "training/compress.h"
 #include "training/compress_grad.h"
@@ -132,10 +133,30 @@ struct Operators {
         return ms_nsa::Rotate<V, Fp32<V>>(p);
     }
   }
+  static void Sum(const SumParams& p) {
+    switch (p.dtype) {
+      case DType::kFloat16:
+        return ms_nsa::Sum<V, Fp16<V>>(p);
+      case DType::kBFloat16:
+        return ms_nsa::Sum<V, Bf16<V>>(p);
+      case DType::kFloat32:
+        return ms_nsa::Sum<V, Fp32<V>>(p);
+    }
+  }
   static constexpr KernelTable Table(const char* isa) {
-    return {isa,           &PackedAttention, &PackedAttentionGrad, &PagedAttention, &Compress,
-            &CompressGrad, &PagedCompress,   &CompressAttention,   &MatrixProduct,  &GatedSum,
-            &GatedSumGrad, &Rotate};
+    return {isa,
+            &PackedAttention,
+            &PackedAttentionGrad,
+            &PagedAttention,
+            &Compress,
+            &CompressGrad,
+            &PagedCompress,
+            &CompressAttention,
+            &MatrixProduct,
+            &GatedSum,
+            &GatedSumGrad,
+            &Rotate,
+            &Sum};
   }
 };
 
