@@ -168,6 +168,21 @@ def decode_cases(dtype):
 
 
 @for_isa_and_dtype
+def test_later_rows_change_no_bit(runner, isa, tmp_path, dtype):
+    """Of a token's results, where they come to hold NaN and the token's own block has some of them."""
+    case = sized_case(dtype, q_lens=[70], kv_lens=[70], select_block_size=20, d2=40, styles=("ascending",))
+    seen = 45
+    spoiled = {name: np.array(getattr(case, name)) for name in ("query", "key", "value")}
+    for array in spoiled.values():
+        array[seen:] = np.nan
+    plain, other = runner.run(tmp_path, isa, [select_call(case), select_call(replace(case, **spoiled))])
+    for name, a, b in zip(OUTPUTS, plain[0], other[0]):
+        rows = len(a.reshape(-1)) * seen // 70
+        assert np.isfinite(a.reshape(-1)[:rows].astype(np.float32)).all()
+        assert a.reshape(-1)[:rows].tobytes() == b.reshape(-1)[:rows].tobytes(), name
+
+
+@for_isa_and_dtype
 def test_decode_of_every_group_size(runner, isa, tmp_path, dtype):
     """Right between guard pages, among NaN, for any number of threads; absent slots change no bit."""
     for case in decode_cases(dtype):

@@ -44,6 +44,8 @@ class ForwardWorker {
         out_(arena.Take<float>(chunks.max_tokens() * group_ * out_stride_)),
         key_(arena.Take<Operand>(PackedSize<Dot>(in_.d1, kKeyTile))),
         value_(arena.Take<Operand>(PackedSize<Dot>(kKeyTile, in_.d2))),
+        visible_value_(arena.Take<Operand>(PackedSize<Dot>(kKeyTile, in_.d2))),
+        zeros_(arena.Take<Storage>(in_.d2)),
         scores_(arena.Take<float>(kRows * kKeyTile)),
         probabilities_(arena.Take<Operand>(kRows * kKeyTile)) {
     statistics_.max = arena.Take<float>(chunks.max_tokens() * group_);
@@ -124,13 +126,10 @@ class ForwardWorker {
       ScoreBatch(batch, tile.keys, seen, masked);
       if (prefetch_wait_ <= 0) next_value_.Advance(prefetch_rows_);
       if (fetch_rows_) FetchQueries(batch);
-      if (finite || batch.all_visible) {
-        const PackedB<Dot> values{value_, CeilDiv(tile.keys, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
-        GemmPart<Dot>(batch.count, probability_row_, Dot::kPair, values, KeySteps(seen, values), out_row_,
-                      Init::kScale, factor_);
-      } else {
-        AccumulateVisible(batch, value, value_stride);
-      }
+      const PackedB<Dot> values{value_, CeilDiv(tile.keys, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
+      const PartOfB part = KeySteps(seen, values);
+      if (!finite && !batch.all_visible) return AddVisible(batch, value, value_stride, tile.keys, part);
+      GemmPart<Dot>(batch.count, probability_row_, Dot::kPair, values, part, out_row_, Init::kScale, factor_);
     });
   }
 
@@ -158,15 +157,19 @@ class ForwardWorker {
     }
   }
 
-  void AccumulateVisible(const Batch& batch, const Storage* value, int64_t stride) {
-    for (int64_t r = 0; r < batch.count; ++r) {
-      const auto factor = V::Set1(factor_[r]);
-      for (int64_t i = 0; i < out_stride_; i += V::kLanes) {
-        V::Store(out_row_[r] + i, V::Mul(V::Load(out_row_[r] + i), factor));
-      }
-      ForEachVisible(batch.visible[r], [&](int64_t key) {
-        AddScaledRow<V, E>(out_row_[r], score_row_[r][key], value + key * stride, in_.d2);
-      });
+  // The same product where a value is not finite: zeros stand for the values that a row does not see. A row's
+  // bits are those of any finite hidden values.
+  void AddVisible(const Batch& batch, const Storage* value, int64_t stride, int64_t keys,
+                  const PartOfB& part) {
+    std::memset(zeros_, 0, in_.d2 * sizeof(Storage));
+    const PackedB<Dot> values{visible_value_, CeilDiv(keys, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
+    for (int64_t first = 0, end; first < batch.count; first = end) {
+      const uint64_t visible = batch.visible[first];
+      for (end = first + 1; end < batch.count && batch.visible[end] == visible;) ++end;
+      const auto row = [=](int64_t i) { return (visible >> i & 1) != 0 ? value + i * stride : zeros_; };
+      PackInterleaved<Dot, E>(row, keys, in_.d2, visible_value_);
+      GemmPart<Dot>(end - first, probability_row_ + first, Dot::kPair, values, part, out_row_ + first,
+                    Init::kScale, factor_ + first);
     }
   }
 
@@ -210,6 +213,8 @@ class ForwardWorker {
   float* out_;      // the chunk's results, not yet divided by the sum
   Operand* key_;    // one key tile, transposed
   Operand* value_;
+  Operand* visible_value_;  // what some rows see of them
+  Storage* zeros_;          // instead of the others
   float* scores_;
   Operand* probabilities_;
   RowStatistics statistics_;
