@@ -28,6 +28,7 @@ struct AttentionParams {
   int32_t has_q_lens;      // 0: paged, S tokens a sequence (TND: one); training, one sequence
   int32_t has_kv_lens;     // 0: training, one sequence
   int32_t chunk_rows;      // kv rows of one pipeline step
+  int32_t bundles;         // token-outer: of the unit that has most (row_pieces.h)
   int32_t segment_tokens;  // training: block-outer, tokens per segment; 0: token-outer
   int32_t has_max_grad;    // gradient: softmax_max_grad is given
   int32_t has_sum_grad;    // likewise softmax_sum_grad

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Workspace of the token-outer attention kernels: one area per AIC with its two AIVs. They exchange scores
-// and weights through GM, the only memory that they share. Scores and weights have two slots each, for two
-// steps in flight.
+// Workspace of the token-outer attention kernels: one area per AIC with its two AIVs. They exchange scores,
+// weights and products through GM, the only memory that they share. Scores and weights have two slots each,
+// for two steps in flight.
 #pragma once
 
 #include "attention_params.h"
 #include "integers.h"
+#include "row_pieces.h"
 
 namespace ms_nsa {
 
@@ -23,14 +24,17 @@ constexpr int32_t kL1Bytes = 524288 - 256;  // a mix kernel may not have the las
 struct CoreArea {
   int64_t scores;    // float [kSlots][group][chunk_rows]
   int64_t weights;   // 16 bit [kSlots][group][chunk_rows]
-  int64_t products;  // float [kSlots][group][d2], weights times value of one step
-  int64_t
-      partials;  // float [kVectorCores][kMaxRows * d2 + 2 * kStatRows]: a part's sum, then its max and sum
+  int64_t products;  // float [kProductSlots][kBundlePieces][group][d2], weights times value of a piece
+  int64_t shared;    // float [2][kVectorCores][2][kPieceStats]: max and sum of the pieces of shared bundles
+  int64_t bundles;   // float [bundles][kVectorCores][BundleFloats]: of whole ones in a unit that begins
+                     // elsewhere max, sum and sum of products
   int64_t bytes;
 };
 
-MS_NSA_FN int64_t PartialFloats(const AttentionParams& p) {
-  return int64_t{kMaxRows} * p.d2 + 2 * kStatRows;
+constexpr int32_t kPieceStats = kBundlePieces * kMaxRows;
+
+MS_NSA_FN int64_t BundleFloats(const AttentionParams& p) {
+  return int64_t{CeilDiv(p.group, kVectorCores)} * p.d2 + 2 * kStatRows;
 }
 
 MS_NSA_FN CoreArea AreaOf(const AttentionParams& p) {
@@ -38,8 +42,9 @@ MS_NSA_FN CoreArea AreaOf(const AttentionParams& p) {
   CoreArea area{};
   area.weights = RoundUp<int64_t>(kSlots * scores * 4, kGmAlign);
   area.products = area.weights + RoundUp<int64_t>(kSlots * scores * 2, kGmAlign);
-  area.partials = area.products + RoundUp<int64_t>(kSlots * int64_t{p.group} * p.d2 * 4, kGmAlign);
-  area.bytes = area.partials + RoundUp<int64_t>(kVectorCores * PartialFloats(p) * 4, kGmAlign);
+  area.shared = area.products + int64_t{kProductSlots} * kBundlePieces * p.group * p.d2 * 4;
+  area.bundles = area.shared + 2 * kVectorCores * 2 * kPieceStats * 4;
+  area.bytes = area.bundles + RoundUp<int64_t>(p.bundles * kVectorCores * BundleFloats(p) * 4, kGmAlign);
   return area;
 }
 

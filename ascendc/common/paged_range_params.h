@@ -5,6 +5,7 @@
 
 #include "attention_params.h"
 #include "integers.h"
+#include "row_pieces.h"
 #include "token.h"
 #include "windows.h"
 
@@ -26,10 +27,6 @@ struct PagedRangeParams {
 // Scores are kept from the steps of a round until its blocks are chosen. An AIC goes on when its own AIVs
 // have chosen; others may still be at it.
 constexpr int64_t kScoreRounds = 2;
-
-struct RowRange {
-  int64_t first, end;
-};
 
 // The rows of the cache that a token sees, counted inside its sequence. No sequence has more than its pages
 // hold.

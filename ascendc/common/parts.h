@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core_split.h"
+#include "row_pieces.h"
 #include "row_walk.h"
 
 namespace ms_nsa {
@@ -11,7 +12,8 @@ struct Part {
   Token token;
   int32_t head;  // kv head
   Unit unit;
-  int64_t first_row, last_row;  // of the rows that the token sees through this head
+  int64_t rows;                 // that the token sees through this head
+  int64_t first_row, last_row;  // of them
   bool starts, ends;            // holds the first, the last piece of the unit
 };
 
@@ -26,7 +28,7 @@ class PartWalk {
  public:
   MS_NSA_FN PartWalk(const AttentionParams& params, const Source& source, int64_t core, int64_t cores,
                      const TokenRange& range)
-      : params_(params), source_(source), tokens_(params, source), core_(core), cores_(cores), range_(range) {
+      : params_(params), source_(source), tokens_(params, source), cores_(cores), range_(range) {
     while (!tokens_.Done() && (*tokens_).row < range.first) tokens_.Advance();
     for (typename Source::Tokens all = tokens_; !Ended(all); all.Advance()) {
       total_ += params.kv_heads * UnitOf(*all).cost;
@@ -60,7 +62,13 @@ class PartWalk {
     return -1;
   }
 
-  MS_NSA_FN int64_t core() const { return core_; }
+  // Rows of the unit that are a core's.
+  MS_NSA_FN RowRange RowsOf(const Part& part, int64_t core) const {
+    const Unit& unit = part.unit;
+    const int64_t first = PieceAt(Quota(total_, core, cores_), unit);
+    const int64_t last = PieceAt(Quota(total_, core + 1, cores_), unit), piece = PieceRows(params_);
+    return {PieceRow(part.rows, first, unit, piece), PieceRow(part.rows, last, unit, piece)};
+  }
 
  private:
   MS_NSA_FN bool Ended(const typename Source::Tokens& tokens) const {
@@ -70,17 +78,17 @@ class PartWalk {
   MS_NSA_FN Unit UnitOf(const Token& token) const {
     if constexpr (kSeesRange<Source>) {
       const auto range = source_.RangeOf(token);
-      return MakeUnit(start_, range.end - range.first);
+      return MakeUnit(start_, range.end - range.first, PieceRows(params_));
     }
     const int64_t selected = int64_t{params_.select_block_count} * params_.select_block_size;
-    return MakeUnit(start_, Min(selected, token.visible));
+    return MakeUnit(start_, Min(selected, token.visible), PieceRows(params_));
   }
 
   MS_NSA_FN Part MakePart(const Unit& unit, int64_t first, int64_t last) const {
     RowWalk<Source> rows(params_, source_, *tokens_, head_);
-    const int64_t all = rows.Skip(kNoLimit);
-    const int64_t first_row = PieceRow(all, first, unit), last_row = PieceRow(all, last, unit);
-    return {*tokens_, head_, unit, first_row, last_row, first == 0, last == unit.pieces};
+    const int64_t all = rows.Skip(kNoLimit), piece = PieceRows(params_);
+    const int64_t first_row = PieceRow(all, first, unit, piece), last_row = PieceRow(all, last, unit, piece);
+    return {*tokens_, head_, unit, all, first_row, last_row, first == 0, last == unit.pieces};
   }
 
   MS_NSA_FN void NextUnit(const Unit& unit) {
@@ -95,7 +103,7 @@ class PartWalk {
   const AttentionParams& params_;
   const Source& source_;
   typename Source::Tokens tokens_;
-  int64_t core_, cores_;
+  int64_t cores_;
   TokenRange range_;
   int64_t total_ = 0, begin_ = 0, end_ = 0;
   int64_t start_ = 0;  // of the unit at hand
@@ -104,14 +112,26 @@ class PartWalk {
 
 struct Step {
   Part part;
-  int64_t ordinal;      // among the steps that have rows: which of two buffers it uses
-  int64_t part_number;  // likewise for what lives as long as a part
-  int32_t rows;         // 0 only in a part without rows
-  bool first, last;     // of its part
-  int64_t row;          // first row, counted like those of its part
+  int64_t ordinal;         // among the steps that have rows: which of two buffers it uses
+  int32_t rows;            // 0 only in a part without rows
+  bool first, last;        // of its part
+  int64_t row;             // first row, counted like those of its part
+  int64_t bundle;          // of the unit
+  int64_t bundle_ordinal;  // among those of which this core has rows: likewise which of two buffers
+  bool whole;              // all rows of the bundle are in this part
+  bool bundle_last;        // the part has no later rows of the bundle
 };
 
-// The parts of a core cut into steps of at most chunk_rows rows. A part without rows is one step.
+// Pieces of a step, and where the first one is in its bundle.
+MS_NSA_FN int32_t PiecesOf(const AttentionParams& p, const Step& step) {
+  return CeilDiv(step.rows, PieceRows(p));
+}
+MS_NSA_FN int32_t PlaceOf(const AttentionParams& p, const Step& step) {
+  return static_cast<int32_t>(step.row / PieceRows(p) % kBundlePieces);
+}
+
+// The parts of a core cut into steps: chunk_rows rows of the unit from a multiple of them on, which is one
+// piece or two, as far as they are in the part. A part without rows is one step.
 template <class Source>
 class StepWalk {
  public:
@@ -119,30 +139,32 @@ class StepWalk {
       : StepWalk(params, source, core, cores, {0, params.tokens}) {}
   MS_NSA_FN StepWalk(const AttentionParams& params, const Source& source, int64_t core, int64_t cores,
                      const TokenRange& range)
-      : parts_(params, source, core, cores, range), chunk_(params.chunk_rows) {}
+      : params_(params), parts_(params, source, core, cores, range) {}
 
   MS_NSA_FN bool Next(Step& step) {
     const bool first = row_ >= part_.last_row;
     if (first) {
       if (!parts_.Next(part_)) return false;
       row_ = part_.first_row;
-      ++part_number_;
     }
-    const int64_t rows = Min<int64_t>(part_.last_row - row_, chunk_);
-    row_ += rows;
-    step = {part_,      ordinal_, part_number_, static_cast<int32_t>(rows), first, row_ >= part_.last_row,
-            row_ - rows};
-    if (rows > 0) ++ordinal_;
+    const int64_t row = row_, chunk = params_.chunk_rows, bundle = row / BundleRows(params_);
+    const RowRange of_bundle = RowsOfBundle(params_, bundle, part_.rows);
+    row_ = Min((row / chunk + 1) * chunk, part_.last_row);
+    const bool last = row_ >= part_.last_row, whole = Holds({part_.first_row, part_.last_row}, of_bundle);
+    if (row_ > row && (first || row == of_bundle.first)) ++bundle_ordinal_;
+    step = {part_,           ordinal_, static_cast<int32_t>(row_ - row), first, last, row, bundle,
+            bundle_ordinal_, whole,    last || row_ == of_bundle.end};
+    if (step.rows > 0) ++ordinal_;
     return true;
   }
 
   MS_NSA_FN const PartWalk<Source>& parts() const { return parts_; }
 
  private:
+  const AttentionParams& params_;
   PartWalk<Source> parts_;
   Part part_{};
-  int64_t chunk_;
-  int64_t row_ = 0, ordinal_ = 0, part_number_ = -1;
+  int64_t row_ = 0, ordinal_ = 0, bundle_ordinal_ = -1;
 };
 
 }  // namespace ms_nsa

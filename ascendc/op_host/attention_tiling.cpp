@@ -93,15 +93,16 @@ void FillAttention(const AttentionShapes& s, AttentionParams& p) {
   p.chunk_rows = StepRows(p, p.select_block_size);  // a step cuts no block
 }
 
-int32_t CoresFor(const AttentionParams& p, int64_t rows, int32_t aic_cores) {
-  const int64_t pieces = p.tokens * p.kv_heads * MakeUnit(0, rows).pieces;
+int32_t CoresFor(int64_t rows, int32_t aic_cores, AttentionParams& p) {
+  p.bundles = static_cast<int32_t>(std::max<int64_t>(CeilDiv(rows, BundleRows(p)), 1));
+  const int64_t pieces = p.tokens * p.kv_heads * MakeUnit(0, rows, PieceRows(p)).pieces;
   return static_cast<int32_t>(std::max<int64_t>(std::min<int64_t>(pieces, aic_cores), 1));
 }
 
 void PlanCores(int64_t rows, int32_t aic_cores, Tiling& tiling) {
-  const AttentionParams& p = tiling.params;
+  AttentionParams& p = tiling.params;
   const int64_t selected = int64_t{p.select_block_count} * p.select_block_size;
-  tiling.block_dim = CoresFor(p, std::min(selected, rows), aic_cores);
+  tiling.block_dim = CoresFor(std::min(selected, rows), aic_cores, p);
   tiling.workspace_bytes = tiling.block_dim * AreaOf(p).bytes;
 }
 

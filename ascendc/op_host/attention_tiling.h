@@ -78,8 +78,9 @@ AttentionShapes AttentionShapesOf(const Operator& op) {
   return shapes;
 }
 
-// Cores when no unit of work has more than `rows` kv rows: those beyond the number of pieces would only wait.
-int32_t CoresFor(const AttentionParams& params, int64_t rows, int32_t aic_cores);
+// Cores and `bundles` when no unit of work has more than `rows` kv rows: cores beyond the number of pieces
+// would only wait.
+int32_t CoresFor(int64_t rows, int32_t aic_cores, AttentionParams& params);
 
 // Cores and workspace when no unit of work (a token and a kv head) has more than `rows` kv rows.
 void PlanCores(int64_t rows, int32_t aic_cores, Tiling& tiling);

@@ -39,7 +39,7 @@ Plan Tile(const NsaCompressAttentionInfer& op, int32_t aic_cores) {
   range.score_floats = RoundUp<int64_t>(std::max<int64_t>(rows, 1), 16);
   const int64_t token_bytes = range.score_floats * p.kv_heads * p.group * 4;
   range.round_tokens = std::max<int64_t>(std::min(kRoundBytes / token_bytes, p.tokens), 1);
-  const int32_t cores = CoresFor(p, rows, aic_cores);
+  const int32_t cores = CoresFor(rows, aic_cores, p);
   range.scores_at = cores * AreaOf(p).bytes;
   const int64_t rounds = range.round_tokens < p.tokens ? kScoreRounds : 1;
   return MakePlan(range, cores, range.scores_at + rounds * range.round_tokens * token_bytes);

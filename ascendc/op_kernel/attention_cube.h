@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The AIC's half of token-outer attention: gathers the selected key and value rows directly into L1 and
 // multiplies. Step s: load keys and values of s, scores(s) = query key^T, then products(s - 1) = weights(s -
-// 1) value, so that the AIVs turn scores into weights while the next loads run.
+// 1) value, one product for each piece, so that the AIVs turn scores into weights while the next loads run.
 #pragma once
 
 #include "exchange.h"
@@ -157,20 +157,21 @@ class AttentionCube {
     ClearRows(tile, rows, width, tile_rows);
   }
 
-  // scores = query key^T, panel by panel of their common width.
+  // scores = query key^T, panel by panel of their common width; panels are the same in short steps.
   __aicore__ inline void MultiplyScores(const Step& step) {
     const int32_t slot = step.ordinal % kSlots, rows = RoundUp(step.rows, kCube);
     const Tile query = QueryTile(query_slot_), key = KeyTile(slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kFirst + slot);
     AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kFirst + slot);
-    panels_.TimesTransposed(ScoresTile(slot), query, left_rows_, key, rows, p_.group, p_.d1);
+    panels_.TimesTransposed(ScoresTile(slot), query, left_rows_, key, rows, p_.group, p_.d1,
+                            PanelDepth(p_.chunk_rows));
     AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kFirst + slot);
     const ScorePlace place = PlaceOfScores(p_, source_, step);
     Store(exchange_.scores[place.offset], ScoresTile(slot), rows, place.stride, kFirst + slot);
     AscendC::CrossCoreSetFlag<2, PIPE_FIX>(kScoresReady);
   }
 
-  // products = weights value, panel by panel of kv rows.
+  // products = weights value, piece by piece.
   __aicore__ inline void MultiplyValues(const Step& step) {
     const int32_t slot = step.ordinal % kSlots, rows = RoundUp(step.rows, kCube);
     const Tile weights = WeightTile(slot), value = ValueTile(slot);
@@ -179,11 +180,17 @@ class AttentionCube {
              p_.chunk_rows, left_rows_);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kSecond + slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kSecond + slot);
-    AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(kSecond + slot);
-    panels_.Times(ProductTile(slot), weights, left_rows_, value, rows, p_.group, p_.d2, rows);
-    AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kSecond + slot);
-    Store(exchange_.products[int64_t{slot} * p_.group * p_.d2], ProductTile(slot), p_.d2, p_.d2,
-          kSecond + slot);
+    const int32_t piece = PieceRows(p_);
+    int64_t product = ProductOf(p_, step);
+    for (int32_t first = 0; first < rows; first += piece, product += p_.group * p_.d2) {
+      const int32_t event = kSecond + product_slot_;
+      AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(event);
+      panels_.Times(ProductTile(product_slot_), weights, left_rows_, value, rows, p_.group, p_.d2,
+                    Min(piece, rows - first), first);
+      if (first + piece >= rows) AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kSecond + slot);
+      Store(exchange_.products[product], ProductTile(product_slot_), p_.d2, p_.d2, event);
+      product_slot_ = 1 - product_slot_;
+    }
     AscendC::CrossCoreSetFlag<2, PIPE_FIX>(kProductsReady);
   }
 
@@ -205,7 +212,7 @@ class AttentionCube {
   Panels<T> panels_;
   RowWalk<Source> key_rows_{p_, source_, Token{}, 0}, value_rows_{p_, source_, Token{}, 0};
   int32_t left_rows_;  // of query and weights in L1 and L0A
-  int32_t query_slot_ = 0;
+  int32_t query_slot_ = 0, product_slot_ = 0;
 };
 
 }  // namespace ms_nsa

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The AIV's half of token-outer attention: scores to weights, sums of products, results. Each of the two AIVs
-// of a core takes half of the query heads. Iteration s: weights of step s, then the product of step s - 1.
+// of a core takes half of the query heads. Iteration s: weights of step s, then, if step s - 1 was the last
+// one of a bundle of pieces, the sum of their products.
 #pragma once
 
 #include "attention_buffers.h"
+#include "bundle_sums.h"
 #include "exchange.h"
 #include "gm_source.h"
 #include "parts.h"
+#include "piece_softmax.h"
 #include "score_copy.h"
+#include "shared_units.h"
 
 namespace ms_nsa {
 
@@ -27,15 +31,14 @@ class AttentionVector {
       : p_(params),
         source_(source),
         core_(AscendC::GetBlockIdx() / kVectorCores),
+        first_row_(AscendC::GetSubBlockIdx() * CeilDiv(params.group, kVectorCores)),
+        rows_(Min(params.group - first_row_, CeilDiv(params.group, kVectorCores))),
         exchange_(params, gm.workspace, core_),
-        workspace_(gm.workspace),
         ub_(pipe, ChoiceOf<Source>::kInBytes, ChoiceOf<Source>::kOutBytes),
+        sums_(params, gm.workspace, ub_, first_row_, rows_),
+        shared_(params, gm.workspace, ub_, sums_, core_, rows_),
         choice_(source_, gm) {
     if constexpr (kKeepsScores<Source>) exchange_.scores = source_.KeptScores(gm.workspace);
-    const int32_t sub = AscendC::GetSubBlockIdx(), first = CeilDiv(params.group, kVectorCores);
-    first_row_ = sub * first;
-    rows_ = sub == 0 ? first : params.group - first;
-    sub_ = sub;
     out_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.attention_out));
     out_max_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_max));
     out_sum_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_sum));
@@ -64,20 +67,23 @@ class AttentionVector {
     Step step, previous;
     bool pending = false;
     while (steps.Next(step)) {
-      if (step.first) ResetStats(ub_.Stats(step.part_number % kSlots));
       if (step.rows > 0) WeighScores(step);
-      if (pending) AddProduct(previous);
+      if (pending) FinishStep(previous);
       previous = step;
       pending = true;
     }
-    if (pending) AddProduct(previous);
+    if (pending) FinishStep(previous);
     AscendC::SyncAll();
-    if (pending && previous.part.starts && !previous.part.ends) MergeFollowers(steps.parts(), previous);
+    if (rows_ > 0 && pending && previous.part.starts && !previous.part.ends) {
+      shared_.Merge(steps.parts(), previous.part);
+      StoreResult(previous.part);
+    }
   }
 
   // Events: of (MTE2, V) one for each slot of scores and of products; of (V, MTE3) one for each slot of
   // weights and one for results.
-  static constexpr int32_t kScores = 0, kProducts = 2, kWeights = 0, kResults = 2;
+  static constexpr int32_t kScores = 0, kWeights = 0, kResults = 2;
+  static constexpr int32_t kProducts = BundleSums::kProducts;
 
   __aicore__ inline void OpenFlags() {
     for (int32_t slot = 0; slot < kSlots; ++slot) {
@@ -100,16 +106,19 @@ class AttentionVector {
     const int32_t slot = step.ordinal % kSlots;
     AscendC::CrossCoreWaitFlag(kScoresReady);
     if (rows_ > 0) {
-      const int32_t stride = RoundUp(step.rows, kLanes);
+      const int32_t pieces = PiecesOf(p_, step), place = PlaceOf(p_, step) * kMaxRows;
+      const int32_t stride = pieces > 1 ? p_.chunk_rows : RoundUp(step.rows, kLanes);
       const int64_t offset = (int64_t{slot} * p_.group + first_row_) * p_.chunk_rows;
-      const ScorePlace place = PlaceOfScores(p_, source_, step);
-      LoadScores(exchange_.scores[place.offset + first_row_ * place.stride], slot, step.rows, stride,
-                 place.stride);
-      SoftmaxStep(ub_.Scores(slot), ub_.Stats(step.part_number % kSlots), ub_.Decay(slot), ub_.Scratch(),
-                  p_.scale_value, rows_, step.rows, stride);
+      const ScorePlace scores = PlaceOfScores(p_, source_, step);
+      LoadScores(exchange_.scores[scores.offset + first_row_ * scores.stride], slot, step.rows, stride,
+                 scores.stride);
+      const RowStats stats = ub_.PieceStats(step.bundle_ordinal % kSlots);
+      SoftmaxPieces(ub_.Scores(slot), {stats.max[place], stats.sum[place]}, ub_.Scratch(), p_.scale_value,
+                    rows_, step.rows, pieces, stride / pieces);
       StoreWeights(exchange_.weights[offset], slot, step.rows, stride);
     }
     AscendC::CrossCoreSetFlag<2, PIPE_MTE3>(kWeightsReady);
+    if (rows_ > 0 && !step.whole) shared_.StorePieces(step);
   }
 
   __aicore__ inline void LoadScores(const AscendC::GlobalTensor<float>& scores, int32_t slot, int32_t columns,
@@ -133,67 +142,41 @@ class AttentionVector {
     AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kWeights + slot);
   }
 
-  __aicore__ inline void AddProduct(const Step& step) {
-    const int32_t slot = step.ordinal % kSlots;
-    if (step.rows > 0) AscendC::CrossCoreWaitFlag(kProductsReady);
-    if (rows_ == 0) return;
-    if (step.rows > 0) {
-      const int64_t row = int64_t{slot} * p_.group + first_row_;
-      LoadProduct(exchange_.products[row * p_.d2], slot);
-      if (!step.first) Rescale(ub_.Decay(slot));
-      Accumulate(ub_.Product(slot), step.first);
-      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(kProducts + slot);
-    } else {
-      AscendC::Duplicate(ub_.Sum(), 0.0f, rows_ * p_.d2);
-    }
-    AscendC::PipeBarrier<PIPE_V>();
-    if (step.last) FinishPart(step);
-  }
-
-  __aicore__ inline void LoadProduct(const AscendC::GlobalTensor<float>& product, int32_t slot) {
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(kProducts + slot);
-    AscendC::DataCopy(ub_.Product(slot), product, rows_ * p_.d2);
-    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kProducts + slot);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kProducts + slot);
-  }
-
-  __aicore__ inline void Rescale(const Floats& factor) {
-    const Floats spread = ub_.Scratch().spread;
-    SpreadRows(spread, factor);
-    AscendC::PipeBarrier<PIPE_V>();
-    ApplyRows<RowOp::kMul>(ub_.Sum(), spread, rows_, p_.d2, p_.d2);
-    AscendC::PipeBarrier<PIPE_V>();
-  }
-
-  __aicore__ inline void Accumulate(const Floats& product, bool first) {
-    if (first) {
-      AscendC::Adds(ub_.Sum(), product, 0.0f, rows_ * p_.d2);
-    } else {
-      AscendC::Add(ub_.Sum(), ub_.Sum(), product, rows_ * p_.d2);
-    }
-  }
-
   // A part that starts its unit but does not end it stays where it is until all cores are done.
-  __aicore__ inline void FinishPart(const Step& step) {
-    const RowStats stats = ub_.Stats(step.part_number % kSlots);
-    if (!step.part.starts) {
-      StorePartial(stats);
-    } else if (step.part.ends) {
-      StoreResult(step.part, stats);
+  __aicore__ inline void FinishStep(const Step& step) {
+    const bool sums = rows_ > 0 && step.rows > 0 && step.whole && step.bundle_last;
+    const int32_t pieces = PlaceOf(p_, step) + PiecesOf(p_, step);
+    if (step.first) sums_.StartUnit();
+    if (sums) sums_.Weigh(ub_.PieceStats(step.bundle_ordinal % kSlots), pieces);
+    if (step.rows > 0) AscendC::CrossCoreWaitFlag(kProductsReady);
+    if (sums) SumBundle(step, pieces);
+    if (rows_ > 0 && step.last && step.part.starts && step.part.ends) StoreResult(step.part);
+  }
+
+  __aicore__ inline void SumBundle(const Step& step, int32_t pieces) {
+    const PieceRun run{core_, static_cast<int32_t>(step.bundle_ordinal % kShared), 0, pieces};
+    sums_.Sum(&run, 1, pieces);
+    if (step.part.starts) {
+      sums_.Include();
+    } else {
+      shared_.StoreBundle(step);
     }
   }
 
-  __aicore__ inline void StoreResult(const Part& part, const RowStats& stats) {
+  __aicore__ inline void StoreResult(const Part& part) {
+    sums_.EndUnit();
+    const RowStats stats = sums_.Stats();
+    const Floats sum = sums_.Total();
     const SoftmaxScratch scratch = ub_.Scratch();
     DivisorOf<T>(p_, scratch.row, stats.sum, kStatRows);
     AscendC::PipeBarrier<PIPE_V>();
     SpreadRows(scratch.spread, scratch.row);
     AscendC::PipeBarrier<PIPE_V>();
-    ApplyRows<RowOp::kDiv>(ub_.Sum(), scratch.spread, rows_, p_.d2, p_.d2);
+    ApplyRows<RowOp::kDiv>(sum, scratch.spread, rows_, p_.d2, p_.d2);
     AscendC::PipeBarrier<PIPE_V>();
     const AscendC::LocalTensor<T> result = ub_.template Result<T>();
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kResults);
-    AscendC::Cast(result, ub_.Sum(), AscendC::RoundMode::CAST_RINT, rows_ * p_.d2);
+    AscendC::Cast(result, sum, AscendC::RoundMode::CAST_RINT, rows_ * p_.d2);
     if (p_.statistics) SpreadStatistics(stats);
     AscendC::PipeBarrier<PIPE_V>();
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kResults);
@@ -215,71 +198,17 @@ class AttentionVector {
     SpreadRows(ub_.SpreadMax(), stats.max);
   }
 
-  __aicore__ inline AscendC::GlobalTensor<float> PartialOf(int64_t core) {
-    const CoreArea area = AreaOf(p_);
-    AscendC::GlobalTensor<float> partial;
-    partial.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace_ + core * area.bytes + area.partials));
-    return partial[sub_ * PartialFloats(p_)];
-  }
-
-  // At most one a core and kernel, so that the wait at its end costs nothing that matters.
-  __aicore__ inline void StorePartial(const RowStats& stats) {
-    const AscendC::GlobalTensor<float> partial = PartialOf(core_);
-    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kResults);
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kResults);
-    AscendC::DataCopy(partial, ub_.Sum(), rows_ * p_.d2);
-    AscendC::DataCopy(partial[kMaxRows * p_.d2], stats.max, kStatRows);
-    AscendC::DataCopy(partial[kMaxRows * p_.d2 + kStatRows], stats.sum, kStatRows);
-    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kResults + 1);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kResults + 1);
-  }
-
-  __aicore__ inline void MergeFollowers(const PartWalk<Source>& parts, const Step& step) {
-    if (rows_ == 0) return;
-    const RowStats stats = ub_.Stats(step.part_number % kSlots);
-    for (int64_t core = parts.Follower(step.part.unit, core_ + 1); core >= 0;
-         core = parts.Follower(step.part.unit, core + 1)) {
-      Merge(PartialOf(core), stats);
-    }
-    StoreResult(step.part, stats);
-  }
-
-  __aicore__ inline void Merge(const AscendC::GlobalTensor<float>& partial, const RowStats& stats) {
-    const RowStats other = ub_.OtherStats();
-    const Floats product = ub_.Product(0), decay = ub_.Decay(0), other_decay = ub_.Decay(1);
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(kProducts);
-    AscendC::DataCopy(product, partial, rows_ * p_.d2);
-    AscendC::DataCopy(other.max, partial[kMaxRows * p_.d2], kStatRows);
-    AscendC::DataCopy(other.sum, partial[kMaxRows * p_.d2 + kStatRows], kStatRows);
-    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(kProducts);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kProducts);
-    RaiseMax(stats.max, other.max, decay);
-    RaiseMax(other.max, stats.max, other_decay);
-    AscendC::Mul(stats.sum, stats.sum, decay, kStatRows);
-    AscendC::Mul(other.sum, other.sum, other_decay, kStatRows);
-    AscendC::PipeBarrier<PIPE_V>();
-    AscendC::Add(stats.sum, stats.sum, other.sum, kStatRows);
-    Rescale(decay);
-    const Floats spread = ub_.Scratch().spread;
-    SpreadRows(spread, other_decay);
-    AscendC::PipeBarrier<PIPE_V>();
-    ApplyRows<RowOp::kMul>(product, spread, rows_, p_.d2, p_.d2);
-    AscendC::PipeBarrier<PIPE_V>();
-    Accumulate(product, false);
-    AscendC::PipeBarrier<PIPE_V>();
-    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(kProducts);
-  }
-
   const AttentionParams& p_;
   Source source_;
   int64_t core_;
+  int32_t first_row_, rows_;  // this AIV's query heads of a group
   Exchange<T> exchange_;
-  GM_ADDR workspace_;
   AttentionBuffers ub_;
+  BundleSums sums_;
+  SharedUnits shared_;
   AscendC::GlobalTensor<T> out_;
   AscendC::GlobalTensor<float> out_max_, out_sum_;
   ChoiceOf<Source> choice_;
-  int32_t sub_, first_row_, rows_;  // this AIV's query heads of a group
 };
 
 }  // namespace ms_nsa

@@ -4,6 +4,7 @@
 
 #include "attention_workspace.h"
 #include "kernel_operator.h"
+#include "row_pieces.h"
 
 namespace ms_nsa {
 
@@ -30,6 +31,14 @@ struct Exchange {
     products.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(base + area.products));
   }
 };
+
+// Where the product of a step's first piece goes, in floats; that of the next one lies behind.
+template <class Step>
+__aicore__ inline int64_t ProductOf(const AttentionParams& p, const Step& step) {
+  const int64_t slot =
+      step.whole ? step.bundle_ordinal % kShared : SharedSlot(p, step.bundle, step.part.first_row);
+  return (slot * kBundlePieces + step.row / PieceRows(p) % kBundlePieces) * p.group * p.d2;
+}
 
 template <class Source, class Step>
 __aicore__ inline ScorePlace PlaceOfScores(const AttentionParams& p, const Source& source, const Step& step) {

@@ -79,15 +79,7 @@ __aicore__ inline void SoftmaxScaled(const Floats& scores, const RowStats& stats
   AscendC::PipeBarrier<PIPE_V>();
 }
 
-// The same for scores as they come, of which `columns` are real.
-__aicore__ inline void SoftmaxStep(const Floats& scores, const RowStats& stats, const Floats& decay,
-                                   const SoftmaxScratch& scratch, float scale, int32_t rows, int32_t columns,
-                                   int32_t stride) {
-  ScaleScores(scores, scale, rows, columns, stride);
-  SoftmaxScaled(scores, stats, decay, scratch, rows, stride);
-}
-
-// The same for columns that come in one step.
+// The same for scores as they come, of which `columns` are real, in one step.
 __aicore__ inline void Softmax(const Floats& scores, const RowStats& stats, const SoftmaxScratch& scratch,
                                float scale, int32_t rows, int32_t columns, int32_t stride) {
   ScaleScores(scores, scale, rows, columns, stride);

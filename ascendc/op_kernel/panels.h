@@ -30,7 +30,12 @@ class Panels {
   __aicore__ inline void TimesTransposed(const AscendC::LocalTensor<float>& product, const Tile& left,
                                          int32_t left_rows, const Tile& right, int32_t right_rows, int32_t m,
                                          int32_t width) {
-    const int32_t depth = PanelDepth(right_rows);
+    TimesTransposed(product, left, left_rows, right, right_rows, m, width, PanelDepth(right_rows));
+  }
+  // `depth` columns at a time, at most PanelDepth(right_rows).
+  __aicore__ inline void TimesTransposed(const AscendC::LocalTensor<float>& product, const Tile& left,
+                                         int32_t left_rows, const Tile& right, int32_t right_rows, int32_t m,
+                                         int32_t width, int32_t depth) {
     for (int32_t column = 0; column < width; column += depth) {
       const int32_t columns = Min(depth, width - column);
       AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
@@ -51,18 +56,18 @@ class Panels {
     Multiply(product, m, right_rows, width, false);
   }
 
-  // product [m, width] = left [m, inner] right [inner, width]; right is a tile of right_rows >= inner rows,
-  // and what lies in it behind row `inner` does not matter.
+  // product [m, width] = left [m, inner] right [inner, width], of tiles with more columns and rows: those
+  // from `first` on. right has right_rows rows, and what lies in it behind those does not matter.
   __aicore__ inline void Times(const AscendC::LocalTensor<float>& product, const Tile& left,
                                int32_t left_rows, const Tile& right, int32_t right_rows, int32_t m,
-                               int32_t width, int32_t inner) {
-    const int32_t depth = PanelDepth(width);
-    for (int32_t row = 0; row < inner; row += depth) {
-      const int32_t rows = Min(depth, inner - row), loaded = RoundUp(rows, kCube);
+                               int32_t width, int32_t inner, int32_t first = 0) {
+    const int32_t depth = PanelDepth(width), end = first + inner;
+    for (int32_t row = first; row < end; row += depth) {
+      const int32_t rows = Min(depth, end - row), loaded = RoundUp(rows, kCube);
       AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
       LoadLeft(Left(), left, left_rows, row, loaded);
       LoadRight(Right(), right, right_rows, width, row, loaded);
-      Multiply(product, m, width, rows, row > 0);
+      Multiply(product, m, width, rows, row > first);
     }
   }
 

@@ -42,12 +42,18 @@ __aicore__ inline void SpreadRows(const Floats& spread, const Floats& statistic)
   AscendC::Brcb(spread, statistic, kStatRows / kBlockFloats, {1, kBlockFloats});
 }
 
-// Sets columns [columns, stride) to kNoScore; stride is columns rounded up to 64.
+// Every bit, that of the sign of 0 too.
+__aicore__ inline void CopyFloats(const Floats& to, const Floats& from, int32_t count) {
+  AscendC::Muls(to, from, 1.0f, count);
+  AscendC::PipeBarrier<PIPE_V>();
+}
+
+// Sets columns [columns, stride) to kNoScore; stride is a multiple of 64.
 __aicore__ inline void HideTail(const Floats& matrix, int32_t rows, int32_t columns, int32_t stride) {
-  const int32_t used = columns % kLanes;
-  if (used == 0) return;
-  uint64_t tail[2] = {~uint64_t{0} << used, 0};
-  AscendC::Duplicate(matrix[columns - used], kNoScore, tail, rows, 1, stride / kBlockFloats);
+  for (int32_t c = RoundDown(columns, kLanes); c < stride; c += kLanes) {
+    uint64_t tail[2] = {columns > c ? ~uint64_t{0} << (columns - c) : ~uint64_t{0}, 0};
+    AscendC::Duplicate(matrix[c], kNoScore, tail, rows, 1, stride / kBlockFloats);
+  }
 }
 
 // row[first, end) = value; the row starts where vectors may.
@@ -81,17 +87,24 @@ __aicore__ inline void CopyPieces(const AscendC::LocalTensor<E>& ub, const Ascen
   AscendC::DataCopyPad(ub, gm, {static_cast<uint16_t>(count), bytes, skip, 0, 0}, {false, 0, 0, E{}});
 }
 
-// Folds `count` vectors of `floats`, one behind the other, onto the first.
+// Folds `count` (> 1) vectors of `floats`, one behind the other, onto the first; the last one, into which two
+// are folded, is `to`.
 template <bool is_max>
-__aicore__ inline void FoldVectors(const Floats& vectors, int32_t count, int32_t floats) {
+__aicore__ inline void FoldVectors(const Floats& to, const Floats& vectors, int32_t count, int32_t floats) {
   while (count > 1) {
     const int32_t half = (count + 1) / 2;
-    const Floats upper = vectors[half * floats];
-    if (is_max) AscendC::Max(vectors, vectors, upper, (count - half) * floats);
-    if (!is_max) AscendC::Add(vectors, vectors, upper, (count - half) * floats);
+    const Floats lower = count == 2 ? to : vectors, upper = vectors[half * floats];
+    if (is_max) AscendC::Max(lower, vectors, upper, (count - half) * floats);
+    if (!is_max) AscendC::Add(lower, vectors, upper, (count - half) * floats);
     AscendC::PipeBarrier<PIPE_V>();
     count = half;
   }
+}
+
+// The same in the place of the first one; one vector is left as it is.
+template <bool is_max>
+__aicore__ inline void FoldVectors(const Floats& vectors, int32_t count, int32_t floats) {
+  FoldVectors<is_max>(vectors, vectors, count, floats);
 }
 
 // Folds the columns onto the first 64 in `fold` [rows, 64]; with 64 columns the matrix itself serves.

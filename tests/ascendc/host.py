@@ -78,7 +78,7 @@ WIDE = [
 ]
 NARROW = [
     *["kv_heads", "group", "d1", "d2", "select_block_size", "select_block_count", "page_block_size"],
-    *["sparse_mode", "has_q_lens", "has_kv_lens", "chunk_rows", "segment_tokens"],
+    *["sparse_mode", "has_q_lens", "has_kv_lens", "chunk_rows", "bundles", "segment_tokens"],
     *["has_max_grad", "has_sum_grad", "statistics", "token_mask", "heads_first", "piece_tiles"],
 ]
 

@@ -128,8 +128,7 @@ def test_rounds_change_no_bit(tokens):
     whole, _ = check(*call)
     for seed in range(3):
         cut = in_rounds(*call, tokens, aic_cores=3, seed=seed, preempt=5)
-        np.testing.assert_array_equal(cut["topk_indices"], whole["topk_indices"])
-        check_results(call[0], cut, [whole[name].astype(np.float64) for name in NAMES if name != "topk_indices"])
+        assert all(cut[name].tobytes() == whole[name].tobytes() for name in NAMES)
 
 
 def test_repeats_are_bitwise_equal():

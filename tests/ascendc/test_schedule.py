@@ -69,11 +69,13 @@ def test_every_row_is_done_once(seed, cores):
     case = (long_case, paged_case, packed_case)[seed % 3](seed)
     schedule, expected = Schedule(case, cores), expected_rows(case)
     done, parts = {}, {}
+    piece = 128 if schedule.params.chunk_rows == 256 else schedule.params.chunk_rows
     for core in range(schedule.cores):
         for token, head, first, rows, starts, ends, last, follower in schedule.steps(core).tolist():
             unit = token, head
             done.setdefault(unit, 0)
             assert first == done[unit] and 0 <= rows <= schedule.params.chunk_rows
+            assert first % piece == 0 or rows == 0  # what a unit's pieces are does not depend on the cores
             done[unit] += rows
             if last:
                 parts.setdefault(unit, []).append((core, starts, ends, follower))

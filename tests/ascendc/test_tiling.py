@@ -92,8 +92,9 @@ def needed_workspace(params, cores):
     """Bytes of all that the kernels keep in workspace, rounded to nothing."""
     if params.segment_tokens == 0:
         step = params.group * params.chunk_rows
-        partial = 16 * params.d2 + 64
-        return cores * (2 * step * (4 + 2) + 2 * params.group * params.d2 * 4 + 2 * partial * 4)
+        products, statistics = 4 * 8 * params.group * params.d2, 2 * 2 * 2 * 8 * 16
+        bundles = params.bundles * 2 * (-(-params.group // 2) * params.d2 + 64)
+        return cores * (2 * step * (4 + 2) + (products + statistics + bundles) * 4)
     units = params.kv_heads * -(-params.kv_rows // params.select_block_size)
     entries = params.segment_tokens * params.kv_heads * params.select_block_count
     segment = units * (MOST_ENTRIES // 8 + 32) + entries * params.group * (params.d2 + 16) * 4
