@@ -35,11 +35,13 @@ class RangedSegmentWalk {
   }
 
  private:
-  // The last segments shrink: no other work hides the sums of the last one.
+  // The first segment is smaller and the last ones shrink: no other work hides the deltas of the first one,
+  // and the sums of the last.
   MS_NSA_FN int64_t MostTokens() const {
     const AttentionParams& p = params_.attention;
-    const bool last = p.tokens > p.segment_tokens && span_.row + span_.q_len == p.tokens;
-    if (!last) return p.segment_tokens;
+    if (p.tokens <= p.segment_tokens) return p.segment_tokens;
+    if (span_.row + index_ == 0) return CeilDiv(p.segment_tokens, 2);
+    if (span_.row + span_.q_len < p.tokens) return p.segment_tokens;
     const int64_t half = CeilDiv<int64_t>(span_.q_len - index_, 2), least = CeilDiv(p.segment_tokens, 4);
     return Min<int64_t>(Max(half, least), p.segment_tokens);
   }

@@ -68,6 +68,11 @@ struct Tile {
   int32_t entries[kTileTokens];  // token * SlotStride + slot
 };
 
+// The next of what tiles count, from one segment to the next.
+struct TileNumbers {
+  int64_t ordinal = 0, unit_ordinal = 0;
+};
+
 // A token that sees only part of the unit gets a tile of its own: a row hidden from a token must not meet it
 // in the arithmetic, not even with weight 0. Index gives Count(block of a head), Word(the same, number),
 // FirstWord(the same), before which there is no entry, and Mixes(the same): such tokens share tiles after
@@ -76,7 +81,8 @@ template <class Index, class Source>
 class TileWalk {
  public:
   MS_NSA_FN TileWalk(const AttentionParams& params, const Source& source, const Segment& segment,
-                     const Index& index, const TileCut& cut, int64_t core, int64_t cores)
+                     const Index& index, const TileCut& cut, int64_t core, int64_t cores,
+                     const TileNumbers& numbers = {})
       : params_(params),
         source_(source),
         segment_(segment),
@@ -86,7 +92,8 @@ class TileWalk {
         units_(blocks_ * params.kv_heads * cut.strips),
         tile_tokens_(TokensOfTile(params)),
         piece_entries_(tile_tokens_ * cut.piece_tiles),
-        words_(CeilDiv<int64_t>(segment.tokens * SlotStride(params), 64)) {
+        words_(CeilDiv<int64_t>(segment.tokens * SlotStride(params), 64)),
+        numbers_(numbers) {
     int64_t total = 0;
     for (int64_t unit = 0; unit < units_; ++unit) total += CostOf(unit, 0).cost;
     begin_ = Quota(total, core, cores);
@@ -103,6 +110,8 @@ class TileWalk {
     }
     return true;
   }
+
+  MS_NSA_FN const TileNumbers& numbers() const { return numbers_; }
 
   // How many tiles this core has, but for tokens that see part of a unit.
   MS_NSA_FN int64_t AboutTiles() const {
@@ -208,10 +217,10 @@ class TileWalk {
     }
     const bool hides = tile.hidden != 0;  // hidden rows are cleared in L1: nobody else can use those
     tile.first = hides || current_ != loaded_;
-    if (tile.first) ++unit_ordinal_;
+    if (tile.first) ++numbers_.unit_ordinal;
     loaded_ = hides ? -1 : current_;
-    tile.ordinal = ordinal_++;
-    tile.unit_ordinal = unit_ordinal_;
+    tile.ordinal = numbers_.ordinal++;
+    tile.unit_ordinal = numbers_.unit_ordinal - 1;
     Open(tile);
     return true;
   }
@@ -240,7 +249,7 @@ class TileWalk {
   int64_t current_ = 0, unit_pieces_ = 0;          // likewise the unit at hand
   int64_t piece_ = 0, last_piece_ = 0, left_ = 0;  // its next piece, the end of this core's, entries left
   int64_t piece_number_ = 0;
-  int64_t ordinal_ = 0, unit_ordinal_ = -1;
+  TileNumbers numbers_;
   int64_t loaded_ = -1;  // the unit whose key and value the tile before has, whole
   bool fresh_ = false;
   int32_t word_number_ = 0;

@@ -74,6 +74,7 @@ class BlockWeights {
     AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
   }
 
+  __aicore__ inline void Begin() {}
   __aicore__ inline void Skip(const Tile&) {}
   __aicore__ inline void Fetch(const Tile& tile) { fetch_.Fetch(*segment_, tile); }
   __aicore__ inline void Send(const Tile& tile) { fetch_.Send(tile); }

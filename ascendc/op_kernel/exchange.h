@@ -53,4 +53,9 @@ __aicore__ inline ScorePlace PlaceOfScores(const AttentionParams& p, const Sourc
 // scores of a round are read.
 constexpr uint16_t kScoresReady = 1, kWeightsReady = 2, kProductsReady = 3, kRowsReady = 4, kBlocksChosen = 5;
 
+// Of the gradient, likewise: the AIC has done with a segment; to it, the index of the next one is there.
+constexpr uint16_t kSegmentDone = 6, kIndexReady = 7;
+// Mode 0, among all AIVs: the next segment may begin; every AIC has done with the one before.
+constexpr uint16_t kPrepared = 8, kPartsReady = 9;
+
 }  // namespace ms_nsa

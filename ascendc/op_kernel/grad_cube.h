@@ -29,16 +29,20 @@ class GradCube {
     OpenFlags();
     typename Rule::Segments segments(p_, source_);
     for (int64_t number = 0; segments.Next(segment_); ++number) {
-      AscendC::SyncAll<false>();
       GradExchange<T> exchange(p_, workspace_, AscendC::GetBlockIdx(), number);
-      exchange.index.Invalidate();
+      if (Rule::kIndexed || number == 0) {
+        AscendC::CrossCoreWaitFlag(kIndexReady);
+        exchange.index.Invalidate();
+      }
       exchange_ = &exchange;
       const Index index = Rule::IndexOf(source_, segment_, exchange.index);
       TileWalk<Index, Source> tiles(p_, source_, segment_, index, cut_, AscendC::GetBlockIdx(),
-                                    AscendC::GetBlockNum());
+                                    AscendC::GetBlockNum(), numbers_);
       BeginAndFinish(tiles, *this);
+      numbers_ = tiles.numbers();
+      if (Rule::kIndexed) AscendC::PipeBarrier<PIPE_ALL>();  // the index is read
+      AscendC::CrossCoreSetFlag<2, PIPE_FIX>(kSegmentDone);
     }
-    AscendC::SyncAll<false>();
     CloseFlags();
   }
 
@@ -67,7 +71,7 @@ class GradCube {
 
   // L1: slots of a strip's keys and values; as many of a tile's queries, gradients, weights, score gradients.
   // A strip needs no flag: what used its slot before ended with the tile that used this tile's slot, or
-  // sooner; a segment starts with empty pipes.
+  // sooner, as tiles and strips are numbered on from segment to segment.
   static constexpr int32_t kBlockBytes = kGrowing * 2;  // a strip is what its gradients in L0C allow
   static constexpr int32_t kRowBytes = kTileRows * kMaxWidth * 2, kWeightBytes = kTileRows * kColumns * 2;
   static constexpr int32_t kTileBytes = 2 * kRowBytes + 2 * kWeightBytes;
@@ -247,6 +251,7 @@ class GradCube {
   const Source& source_;
   TileCut cut_;
   Segment segment_{};
+  TileNumbers numbers_;
   const GradExchange<T>* exchange_ = nullptr;
   int32_t pass_ = 0;
   AscendC::GlobalTensor<T> key_, value_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "block_index.h"
+#include "exchange.h"
 #include "grad_workspace.h"
 
 namespace ms_nsa {

@@ -4,7 +4,8 @@
 // not depend on which core made which part.
 #pragma once
 
-#include "grad_weights.h"
+#include "grad_exchange.h"
+#include "side_buffers.h"
 
 namespace ms_nsa {
 
@@ -12,17 +13,21 @@ template <class T, class Rule>
 class GradSums {
  public:
   __aicore__ inline GradSums(const AttentionParams& params, const GradAddresses& gm,
-                             const typename Rule::Source& source, UnifiedBuffer& ub)
-      : p_(params), source_(source), cut_(GradCut(params)), ub_(ub) {
+                             const typename Rule::Source& source, SideBuffers& buffers)
+      : p_(params),
+        source_(source),
+        cut_(GradCut(params)),
+        buffers_(buffers),
+        exchange_(params, gm.workspace, 0, 0) {
     dq_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dq));
     dk_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dk));
     dv_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dv));
   }
 
-  // To be followed by any number of Step() and by Finish(); both arguments must live that long.
+  // To be followed by any number of Step() and by Finish().
   __aicore__ inline void Start(const Segment& segment, const GradExchange<T>& exchange) {
-    segment_ = &segment;
-    exchange_ = &exchange;
+    segment_ = segment;
+    exchange_ = exchange;
     const int64_t cores = AscendC::GetBlockNum() * kVectorCores, core = AscendC::GetBlockIdx();
     const int64_t items = segment.tokens * p_.kv_heads * Shares();
     const int64_t bands = segment.Blocks(p_) * p_.kv_heads * cut_.strips * Bands();
@@ -31,6 +36,7 @@ class GradSums {
     round_ = 0;
     band_ = core;
     bands_ = bands;
+    band_steps_ = BandSteps();
     unit_ = 0;
     piece_ = 0;
     pieces_ = Pieces(0);
@@ -40,8 +46,7 @@ class GradSums {
   // About how many steps there are.
   __aicore__ inline int64_t Steps() const {
     const int64_t entries = int64_t{p_.select_block_count} * cut_.strips;
-    return (last_item_ - item_) * CeilDiv<int64_t>(entries, kSums / (Heads() * p_.d1)) +
-           CeilDiv<int64_t>(bands_ - band_, BandStep());
+    return (last_item_ - item_) * CeilDiv<int64_t>(entries, kSums / (Heads() * p_.d1)) + band_steps_;
   }
 
   // Loads a group of vectors and adds the one loaded before; false when there was nothing left to do.
@@ -60,19 +65,6 @@ class GradSums {
     }
   }
 
-  __aicore__ inline void Open() {
-    for (int32_t slot = 0; slot < kSlots; ++slot) {
-      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(kEvents + slot);
-      AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(kEvents + slot);
-    }
-  }
-  __aicore__ inline void Close() {
-    for (int32_t slot = 0; slot < kSlots; ++slot) {
-      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(kEvents + slot);
-      AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kEvents + slot);
-    }
-  }
-
  private:
   enum class Kind : int32_t { kQuery, kKey, kValue };
 
@@ -87,27 +79,16 @@ class GradSums {
     int32_t result;  // slot of the result
   };
 
-  // UB behind that of the weights, with which this takes turns.
-  static constexpr int32_t kSums = 4096;  // floats of a group of vectors, and of a result
+  static constexpr int32_t kSums = SideBuffers::kFloats;  // of a group of vectors, and of a result
   static constexpr int32_t kBandRows = 8;
-  static constexpr int32_t kSumsAt = GradWeights<T, Rule>::kInBytes;
-  static constexpr int32_t kResultAt = GradWeights<T, Rule>::kOutBytes,
-                           kTotalAt = kResultAt + kSlots * kSums * 2;
-
- public:
-  static constexpr int32_t kInBytes = kSumsAt + kSlots * kSums * 4;
-  static constexpr int32_t kOutBytes = kTotalAt + kSums * 4;
-
- private:
   static_assert(kBandRows * kMaxWidth * 4 <= kSums * 2 && kMaxWidth <= kSums, "a band in float, a row");
+  static constexpr int32_t kEvents = SideBuffers::kEvents;
 
-  static constexpr int32_t kEvents = 2;  // of each pair of pipes, the first of two; the weights have 0 and 1
-
-  __aicore__ inline Floats Sums(int32_t slot) { return ub_.In<float>(kSumsAt + slot * kSums * 4, kSums); }
-  __aicore__ inline Floats Total() { return ub_.Out<float>(kTotalAt, kSums); }
-  template <class E>
-  __aicore__ inline AscendC::LocalTensor<E> Result(int32_t slot) {
-    return ub_.Out<E>(kResultAt + slot * kSums * 2, kSums * 2 / sizeof(E));
+  // About how many groups of vectors this AIV's bands make.
+  __aicore__ inline int64_t BandSteps() const {
+    int64_t pieces = 0;
+    for (int64_t unit = 0; unit * Bands() < bands_; ++unit) pieces += Pieces(unit);
+    return CeilDiv(pieces * cut_.strip_rows * (p_.d1 + p_.d2), kSums * BandStep());
   }
 
   // Query heads of a result, and how many of these make a group.
@@ -124,13 +105,13 @@ class GradSums {
   __aicore__ inline int32_t Bands() const { return 2 * cut_.strip_rows / kBandRows; }
   __aicore__ inline int64_t Pieces(int64_t unit) const {
     if (unit * Bands() >= bands_) return 0;
-    const typename Rule::Index index = Rule::IndexOf(source_, *segment_, exchange_->index);
-    return PiecesOf(p_, cut_, CountOf(p_, cut_, *segment_, index, unit));
+    const typename Rule::Index index = Rule::IndexOf(source_, segment_, exchange_.index);
+    return PiecesOf(p_, cut_, CountOf(p_, cut_, segment_, index, unit));
   }
   // No earlier segment, and no later one, has to do with the unit's block.
-  __aicore__ inline bool Starts() const { return Rule::Starts(source_, *segment_, Block()); }
-  __aicore__ inline bool Ends() const { return Rule::Ends(source_, *segment_, Block()); }
-  __aicore__ inline int64_t Block() const { return unit_ / cut_.strips % segment_->Blocks(p_); }
+  __aicore__ inline bool Starts() const { return Rule::Starts(source_, segment_, Block()); }
+  __aicore__ inline bool Ends() const { return Rule::Ends(source_, segment_, Block()); }
+  __aicore__ inline int64_t Block() const { return unit_ / cut_.strips % segment_.Blocks(p_); }
 
   __aicore__ inline bool Load(Group& group) {
     const bool query = item_ < last_item_;
@@ -155,10 +136,10 @@ class GradSums {
 
   // The same rule by which the tiles left an entry out.
   __aicore__ inline bool HasEntry(int64_t token, int32_t head, int32_t part) const {
-    const int64_t block = Rule::BlockOf(p_, source_, *segment_, token, head, part / cut_.strips);
+    const int64_t block = Rule::BlockOf(p_, source_, segment_, token, head, part / cut_.strips);
     if (block < 0) return false;
-    const Strip strip = StripOf(p_, cut_, *segment_, block, part % cut_.strips);
-    return VisibleOf(p_, source_, *segment_, token, strip.row, strip.rows).rows > 0;
+    const Strip strip = StripOf(p_, cut_, segment_, block, part % cut_.strips);
+    return VisibleOf(p_, source_, segment_, token, strip.row, strip.rows).rows > 0;
   }
 
   __aicore__ inline void LoadQuery(Group& group) {
@@ -168,7 +149,7 @@ class GradSums {
     group.kind = Kind::kQuery;
     group.rows = Min(p_.group - first, Heads());
     group.width = p_.d1;
-    group.place = (segment_->row * p_.kv_heads + pair) * p_.group + first;
+    group.place = (segment_.row * p_.kv_heads + pair) * p_.group + first;
     const int32_t capacity = kSums / (group.rows * p_.d1);
     const int64_t start = Rule::FirstPart(p_, token, head);
     int32_t run = 0;  // parts that follow one another are one copy
@@ -190,8 +171,9 @@ class GradSums {
   __aicore__ inline void LoadParts(Group& group, int64_t part, int32_t first, int32_t& run) {
     if (run == 0) return;
     const int32_t floats = group.rows * p_.d1, all = p_.group * p_.d1;
-    const AscendC::GlobalTensor<float> from = exchange_->sums[part * all + first * p_.d1];
-    CopyPieces(Sums(buffer_)[group.vectors * floats], from, run, floats, Rule::PartStep(p_) * all);
+    const AscendC::GlobalTensor<float> from = exchange_.sums[part * all + first * p_.d1];
+    CopyPieces(buffers_.Loaded<float>(buffer_)[group.vectors * floats], from, run, floats,
+               Rule::PartStep(p_) * all);
     group.vectors += run;
     run = 0;
   }
@@ -212,7 +194,7 @@ class GradSums {
 
   __aicore__ inline int32_t BandInStrip() const { return band_ % Bands() / 2; }
   __aicore__ inline int64_t BandRows() const {
-    const Strip strip = StripOfUnit(p_, cut_, *segment_, unit_);
+    const Strip strip = StripOfUnit(p_, cut_, segment_, unit_);
     return Min<int64_t>(strip.rows - BandInStrip() * kBandRows, kBandRows);
   }
 
@@ -223,20 +205,20 @@ class GradSums {
     group.kind = key ? Kind::kKey : Kind::kValue;
     group.rows = BandRows();
     group.width = key ? p_.d1 : p_.d2;
-    group.head = unit_ / cut_.strips / segment_->Blocks(p_);
-    group.place = segment_->kv_start + StripOfUnit(p_, cut_, *segment_, unit_).row + offset;
+    group.head = unit_ / cut_.strips / segment_.Blocks(p_);
+    group.place = segment_.kv_start + StripOfUnit(p_, cut_, segment_, unit_).row + offset;
     group.carry = !Ends();
     const int64_t parts = pieces_ + !Starts();
     const int32_t floats = group.rows * group.width;
     for (; part_ < parts && (group.vectors + 1) * floats <= kSums; ++part_) {
-      const Floats to = Sums(buffer_)[group.vectors++ * floats];
+      const Floats to = buffers_.Loaded<float>(buffer_)[group.vectors++ * floats];
       if (part_ == 0 && !Starts()) {
         AscendC::DataCopy(to, CarryOf(group), floats);
         continue;
       }
       const PiecePlace piece = PlaceOfPiece(p_, piece_ + part_ - !Starts());
       const int64_t at = piece.at + (key ? 0 : piece.floats) + offset * group.width;
-      AscendC::DataCopy(to, exchange_->pieces[at], floats);
+      AscendC::DataCopy(to, exchange_.pieces[at], floats);
     }
     group.last = part_ >= parts;
     if (group.last) NextBand();
@@ -244,12 +226,12 @@ class GradSums {
 
   __aicore__ inline AscendC::GlobalTensor<float> CarryOf(const Group& group) const {
     const int64_t row = group.head * p_.kv_rows + group.place;
-    return (group.kind == Kind::kKey ? exchange_->key_sums : exchange_->value_sums)[row * group.width];
+    return (group.kind == Kind::kKey ? exchange_.key_sums : exchange_.value_sums)[row * group.width];
   }
 
   __aicore__ inline void Add(const Group& group) {
     const int32_t floats = group.rows * group.width;
-    const Floats sums = Sums(group.buffer), total = Total();
+    const Floats sums = buffers_.Loaded<float>(group.buffer), total = buffers_.Array();
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(kEvents + group.buffer);
     FoldVectors<false>(sums, group.vectors, floats);
     if (group.first && group.vectors == 0) AscendC::Duplicate(total, 0.0f, floats);
@@ -264,19 +246,21 @@ class GradSums {
     const int32_t floats = group.rows * group.width;
     AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(kEvents + group.result);
     if (group.carry) {
-      AscendC::Adds(Result<float>(group.result), Total(), 0.0f, floats);
+      AscendC::Adds(buffers_.Result<float>(group.result), buffers_.Array(), 0.0f, floats);
     } else {
-      if (group.kind != Kind::kValue) AscendC::Muls(Total(), Total(), p_.scale_value, floats);
+      if (group.kind != Kind::kValue)
+        AscendC::Muls(buffers_.Array(), buffers_.Array(), p_.scale_value, floats);
       AscendC::PipeBarrier<PIPE_V>();
-      AscendC::Cast(Result<T>(group.result), Total(), AscendC::RoundMode::CAST_RINT, floats);
+      AscendC::Cast(buffers_.template Result<T>(group.result), buffers_.Array(),
+                    AscendC::RoundMode::CAST_RINT, floats);
     }
     AscendC::PipeBarrier<PIPE_V>();
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(kEvents + group.result);
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(kEvents + group.result);
     if (group.carry) {
-      AscendC::DataCopy(CarryOf(group), Result<float>(group.result), floats);
+      AscendC::DataCopy(CarryOf(group), buffers_.Result<float>(group.result), floats);
     } else if (group.kind == Kind::kQuery) {
-      AscendC::DataCopy(dq_[group.place * group.width], Result<T>(group.result), floats);
+      AscendC::DataCopy(dq_[group.place * group.width], buffers_.template Result<T>(group.result), floats);
     } else {
       StoreKv(group);
     }
@@ -286,18 +270,20 @@ class GradSums {
   __aicore__ inline void StoreKv(const Group& group) {
     const uint32_t bytes = group.width * sizeof(T), skip = (p_.kv_heads - 1) * bytes;
     const int64_t at = (group.place * p_.kv_heads + group.head) * group.width;
-    AscendC::DataCopyPad((group.kind == Kind::kKey ? dk_ : dv_)[at], Result<T>(group.result),
+    AscendC::DataCopyPad((group.kind == Kind::kKey ? dk_ : dv_)[at],
+                         buffers_.template Result<T>(group.result),
                          {static_cast<uint16_t>(group.rows), bytes, 0, skip, 0});
   }
 
   const AttentionParams& p_;
   const typename Rule::Source& source_;
   TileCut cut_;
-  UnifiedBuffer& ub_;
-  const Segment* segment_ = nullptr;
-  const GradExchange<T>* exchange_ = nullptr;
-  int64_t item_ = 0, last_item_ = 0;           // tokens and kv heads
-  int64_t band_ = 0, bands_ = 0, round_ = 0;   // some rows of a unit's keys or values
+  SideBuffers& buffers_;
+  Segment segment_{};
+  GradExchange<T> exchange_;
+  int64_t item_ = 0, last_item_ = 0;          // tokens and kv heads
+  int64_t band_ = 0, bands_ = 0, round_ = 0;  // some rows of a unit's keys or values
+  int64_t band_steps_ = 0;
   int64_t unit_ = 0, piece_ = 0, pieces_ = 0;  // of the band, its first piece and how many it has
   int32_t part_ = 0;                           // of the result at hand: loading goes on here
   int32_t buffer_ = 0, result_ = 0;

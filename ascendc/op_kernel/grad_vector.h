@@ -2,8 +2,7 @@
 // The AIV's half of the gradient: index and deltas, weights, sums of one segment after the other.
 #pragma once
 
-#include "grad_sums.h"
-#include "row_dots.h"
+#include "grad_weights.h"
 
 namespace ms_nsa {
 
@@ -13,55 +12,38 @@ class GradVector {
   __aicore__ inline GradVector(const AttentionParams& params, const GradAddresses& gm,
                                const typename Rule::Source& source, AscendC::TPipe& pipe)
       : p_(params),
-        workspace_(gm.workspace),
         source_(source),
-        builder_(params, gm, ub_),
-        dots_(params, gm, source_, ub_),
-        weights_(params, gm, ub_),
-        sums_(params, gm, source_, ub_) {
+        side_(params, gm, source_, ub_),
+        weights_(params, gm, source_, ub_, side_) {
     dk_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dk));
     dv_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.dv));
     ub_.Init(pipe, kInBytes, kOutBytes);
   }
 
-  // While the tiles of a segment are worked on, the sums of the one before are made. One meeting of all cores
-  // a segment: then its index is complete, and so are the parts of the one before.
   __aicore__ inline void Run() {
     Clear(dk_, p_.kv_rows * p_.kv_heads * p_.d1);
     Clear(dv_, p_.kv_rows * p_.kv_heads * p_.d2);
     typename Rule::Segments segments(p_, source_);
-    Segment segment{}, before{};
-    const int64_t core = AscendC::GetBlockIdx() / kVectorCores;
+    Segment segment{}, before{}, after{};
     int64_t number = 0;
-    sums_.Open();
-    for (; segments.Next(segment); ++number) {
-      const GradExchange<T> exchange(p_, workspace_, core, number),
-          last(p_, workspace_, core, Max<int64_t>(number - 1, 0));
-      builder_.Build(segment, exchange.index);
-      dots_.Run(segment, exchange);
-      AscendC::SyncAll<false>();
-      exchange.index.Invalidate();
-      if (number > 0) sums_.Start(before, last);
-      weights_.Run(source_, segment, Rule::IndexOf(source_, segment, exchange.index), exchange, sums_);
-      sums_.Finish();
-      before = segment;
+    side_.Open();
+    bool more = segments.Next(segment);
+    if (more) side_.Prepare(segment);
+    for (; more; ++number, before = segment, segment = after) {
+      more = segments.Next(after);
+      side_.Plan(number, number > 0 ? &before : nullptr, more ? &after : nullptr);
+      weights_.Run(segment, number);
     }
-    AscendC::SyncAll<false>();
-    if (number > 0) {
-      const GradExchange<T> last(p_, workspace_, core, number - 1);
-      sums_.Start(before, last);
-      sums_.Finish();
-    }
-    sums_.Close();
+    if (number > 0) side_.SumLast(before);
+    side_.Close();
   }
 
  private:
   static constexpr int32_t kZeros = 16384;  // elements
-  // Index and deltas take turns with tiles and sums.
-  static constexpr int32_t kInBytes = GradSums<T, Rule>::kInBytes, kOutBytes = GradSums<T, Rule>::kOutBytes;
-  using Builder = typename Rule::Builder;
-  static_assert(Builder::kInBytes <= kInBytes && Builder::kOutBytes <= kOutBytes, "index");
-  static_assert(RowDots<T, Rule>::kInBytes <= kInBytes && RowDots<T, Rule>::kOutBytes <= kOutBytes, "deltas");
+  static constexpr int32_t kInBytes = GradWeights<T, Rule>::kInBytes,
+                           kOutBytes = GradWeights<T, Rule>::kOutBytes;
+  using Side = SideWork<T, Rule>;
+  static_assert(Side::kMostInBytes <= kInBytes && Side::kMostOutBytes <= kOutBytes, "index and search");
   static_assert(kInBytes + kOutBytes <= kUbBytes && kZeros * 2 <= kOutBytes, "UB");
 
   // Rows of keys and values that no segment of tokens reaches are nobody's to write later.
@@ -78,13 +60,10 @@ class GradVector {
   }
 
   const AttentionParams& p_;
-  GM_ADDR workspace_;
   const typename Rule::Source& source_;
   UnifiedBuffer ub_;
-  typename Rule::Builder builder_;
-  RowDots<T, Rule> dots_;
+  SideWork<T, Rule> side_;
   GradWeights<T, Rule> weights_;
-  GradSums<T, Rule> sums_;
   AscendC::GlobalTensor<T> dk_, dv_;
 };
 

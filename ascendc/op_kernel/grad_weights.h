@@ -7,6 +7,7 @@
 #include "online_softmax.h"
 #include "row_fetch.h"
 #include "score_copy.h"
+#include "side_work.h"
 
 namespace ms_nsa {
 
@@ -16,8 +17,17 @@ class GradWeights {
   using Source = typename Rule::Source;
   using Index = typename Rule::Index;
 
-  __aicore__ inline GradWeights(const AttentionParams& params, const GradAddresses& gm, UnifiedBuffer& ub)
-      : p_(params), cut_(GradCut(params)), ub_(ub), fetch_(params, ub, kFetchedAt) {
+  using Side = SideWork<T, Rule>;
+
+  __aicore__ inline GradWeights(const AttentionParams& params, const GradAddresses& gm, const Source& source,
+                                UnifiedBuffer& ub, Side& side)
+      : p_(params),
+        workspace_(gm.workspace),
+        source_(source),
+        cut_(GradCut(params)),
+        ub_(ub),
+        side_(side),
+        fetch_(params, ub, kFetchedAt) {
     fetch_[0].from.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.query));
     fetch_[0].width = params.d1;
     fetch_[1].from.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.grad));
@@ -26,20 +36,22 @@ class GradWeights {
     sum_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.softmax_sum));
   }
 
-  template <class Other>
-  __aicore__ inline void Run(const Source& source, const Segment& segment, const Index& index,
-                             const GradExchange<T>& exchange, Other& other) {
-    source_ = &source;
+  // While the tiles of a segment are worked on, the side work goes on. If they can be told before, the first
+  // ones are fetched before the side work of the last segment is finished: the AIC may begin with them.
+  __aicore__ inline void Run(const Segment& segment, int64_t number) {
+    const int64_t core = AscendC::GetBlockIdx() / kVectorCores;
+    const GradExchange<T> exchange(p_, workspace_, core, number);
     segment_ = &segment;
     exchange_ = &exchange;
-    has_tops_ = HasStatisticsGrad(p_) && FindTops();
+    begun_ = false;
+    if (side_.NeedsIndex()) Begin();
     fetch_[0].to = exchange.queries;
     fetch_[1].to = exchange.grads;
-    Open();
     fetch_.Open();
-    TileWalk<Index, Source> tiles(p_, source, segment, index, cut_, AscendC::GetBlockIdx() / kVectorCores,
-                                  AscendC::GetBlockNum());
-    WeighTiles(tiles, *this, other);
+    const Index index = Rule::IndexOf(source_, segment, exchange.index);
+    TileWalk<Index, Source> tiles(p_, source_, segment, index, cut_, core, AscendC::GetBlockNum(), numbers_);
+    WeighTiles(tiles, *this, side_);
+    numbers_ = tiles.numbers();
     fetch_.Close();
     Close();
   }
@@ -48,6 +60,15 @@ class GradWeights {
 
   __aicore__ inline void Fetch(const Tile& tile) { fetch_.Fetch(*segment_, tile); }
   __aicore__ inline void Send(const Tile& tile) { fetch_.Send(tile); }
+
+  // Before the first tile is loaded.
+  __aicore__ inline void Begin() {
+    if (begun_) return;
+    begun_ = true;
+    side_.Begin();
+    has_tops_ = side_.FoundTops();
+    Open();
+  }
 
   __aicore__ inline void Load(const Tile& tile) {
     const auto [first, tokens] = ShareOf(tile);
@@ -97,10 +118,11 @@ class GradWeights {
 
   // A piece that no token sees: the AIC writes nothing, so one AIV writes zeros.
   __aicore__ inline void Skip(const Tile& tile) {
+    Begin();
     if (AscendC::GetSubBlockIdx() != 0) return;
     const int32_t floats = cut_.strip_rows * (p_.d1 + p_.d2);
     const AscendC::GlobalTensor<float> piece = exchange_->pieces[PlaceOfPiece(p_, tile.piece).at];
-    const Floats zeros = ub_.Out<float>(0, kMatrix);  // where rounded matrices lie else
+    const Floats zeros = ub_.Out<float>(kOutAt, kMatrix);  // where rounded matrices lie else
     AscendC::PipeBarrier<PIPE_ALL>();
     AscendC::Duplicate(zeros, 0.0f, kMatrix);
     AscendC::PipeBarrier<PIPE_ALL>();
@@ -118,21 +140,22 @@ class GradWeights {
   static constexpr int32_t kStatVectors = 4;
   static_assert(kRows >= kMaxGroup, "a token's query heads");
 
-  // Both halves of UB from offset 0 on, two slots of each: matrices, statistics, fetched rows; rounded
-  // matrices.
-  static constexpr int32_t kStatsAt = kSlots * 2 * kMatrix * 4;
+  // Behind what the side work has of both halves of UB, two slots of each: matrices, statistics, fetched
+  // rows; rounded matrices.
+  static constexpr int32_t kInAt = Side::kInBytes, kOutAt = Side::kOutBytes;
+  static constexpr int32_t kStatsAt = kInAt + kSlots * 2 * kMatrix * 4;
 
  public:
   static constexpr int32_t kFetchedAt = kStatsAt + kSlots * kStatVectors * kLanesOfRows * 4;
   static constexpr int32_t kInBytes = kFetchedAt + RowFetch<T, 2>::kBytes;
-  static constexpr int32_t kOutBytes = kSlots * 2 * kMatrix * 2;
+  static constexpr int32_t kOutBytes = kOutAt + kSlots * 2 * kMatrix * 2;
 
  private:
   __aicore__ inline Floats Matrix(int32_t slot, int32_t which) {
-    return ub_.In<float>((slot * 2 + which) * kMatrix * 4, kMatrix);
+    return ub_.In<float>(kInAt + (slot * 2 + which) * kMatrix * 4, kMatrix);
   }
   __aicore__ inline AscendC::LocalTensor<T> Rounded(int32_t slot, int32_t which) {
-    return ub_.Out<T>((slot * 2 + which) * kMatrix * 2, kMatrix);
+    return ub_.Out<T>(kOutAt + (slot * 2 + which) * kMatrix * 2, kMatrix);
   }
   __aicore__ inline Floats Stat(int32_t slot, int32_t which) {
     return ub_.In<float>(kStatsAt + (slot * kStatVectors + which) * kLanesOfRows * 4, kLanesOfRows);
@@ -140,7 +163,7 @@ class GradWeights {
 
   // Rows narrower than kColumns take part in instructions as a whole: what fills them up must hold numbers.
   __aicore__ inline void Open() {
-    AscendC::Duplicate(ub_.In<float>(0, kSlots * 2 * kMatrix), 0.0f, kSlots * 2 * kMatrix);
+    AscendC::Duplicate(ub_.In<float>(kInAt, kSlots * 2 * kMatrix), 0.0f, kSlots * 2 * kMatrix);
     AscendC::PipeBarrier<PIPE_V>();
     for (int32_t slot = 0; slot < kSlots; ++slot) {
       AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
@@ -180,11 +203,20 @@ class GradWeights {
       HideRows(tile, {tile.rows, tile.hidden}, weights, grads, tokens * p_.group);
       return;
     }
-    for (int32_t i = 0; i < tokens; ++i) {
-      const int32_t token = tile.entries[first + i] / SlotStride(p_), at = i * p_.group * kColumns;
-      const VisibleRows visible = VisibleOf(p_, *source_, *segment_, token, tile.row, tile.block_rows);
-      HideRows(tile, visible, weights[at], grads[at], p_.group);
+    VisibleRows visible = VisibleTo(tile, first);
+    for (int32_t i = 0, count = 1; i < tokens; i += count, count = 1) {
+      const VisibleRows seen = visible;
+      for (; i + count < tokens; ++count) {  // tokens that see the same share instructions
+        visible = VisibleTo(tile, first + i + count);
+        if (visible.rows != seen.rows || visible.hidden != seen.hidden) break;
+      }
+      const int32_t at = i * p_.group * kColumns;
+      HideRows(tile, seen, weights[at], grads[at], count * p_.group);
     }
+  }
+  __aicore__ inline VisibleRows VisibleTo(const Tile& tile, int32_t entry) const {
+    const int32_t token = tile.entries[entry] / SlotStride(p_);
+    return VisibleOf(p_, source_, *segment_, token, tile.row, tile.block_rows);
   }
   __aicore__ inline void HideRows(const Tile& tile, const VisibleRows& visible, const Floats& weights,
                                   const Floats& grads, int32_t rows) {
@@ -213,25 +245,6 @@ class GradWeights {
     AscendC::DataCopyPad(to, exchange_->tops[row * kTopFloats], {1, bytes, 0, 0, 0}, {false, 0, 0, 0.0f});
   }
 
-  // Whether any AIV left something in tops.
-  __aicore__ inline bool FindTops() {
-    constexpr int32_t kFloats = kUsedBytes / 4;
-    const int32_t cores = AscendC::GetBlockNum();
-    const Floats used = ub_.In<float>(0, cores * kFloats);
-    const uint32_t skip = exchange_->core_floats * 4 - kUsedBytes;
-    AscendC::DataCopyPad(used, exchange_->used, {static_cast<uint16_t>(cores), kUsedBytes, skip, 0, 0},
-                         {false, 0, 0, 0.0f});
-    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(0);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(0);
-    FoldVectors<true>(used, cores, kFloats);
-    AscendC::SetFlag<AscendC::HardEvent::V_S>(0);
-    AscendC::WaitFlag<AscendC::HardEvent::V_S>(0);
-    const bool found = used.GetValue(0) != 0.0f || used.GetValue(kBlockFloats) != 0.0f;
-    AscendC::SetFlag<AscendC::HardEvent::S_V>(0);
-    AscendC::WaitFlag<AscendC::HardEvent::S_V>(0);
-    return found;
-  }
-
   // Adds what the statistics' gradients put on a row's largest score, once: where its key's block is listed
   // first.
   __aicore__ inline void AddTops(const Tile& tile, int32_t first, int32_t rows, int32_t slot) {
@@ -244,7 +257,7 @@ class GradWeights {
       const int64_t column = int64_t{key} - 1 - tile.row, at = row * kColumns + column;
       if (key == 0 || column < 0 || column >= tile.rows) continue;
       const int32_t entry = tile.entries[first + row / p_.group];
-      if (!Rule::IsFirst(p_, *source_, *segment_, tile, entry)) continue;
+      if (!Rule::IsFirst(p_, source_, *segment_, tile, entry)) continue;
       grads.SetValue(at, grads.GetValue(at) + top.GetValue(0));
     }
     AscendC::SetFlag<AscendC::HardEvent::S_V>(0);
@@ -252,10 +265,13 @@ class GradWeights {
   }
 
   const AttentionParams& p_;
+  GM_ADDR workspace_;
+  const Source& source_;
   TileCut cut_;
   UnifiedBuffer& ub_;
-  const Source* source_ = nullptr;
-  bool has_tops_ = false;
+  Side& side_;
+  bool has_tops_ = false, begun_ = false;
+  TileNumbers numbers_;
   const Segment* segment_ = nullptr;
   const GradExchange<T>* exchange_ = nullptr;
   RowFetch<T, 2> fetch_;

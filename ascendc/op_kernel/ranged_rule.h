@@ -58,6 +58,8 @@ struct RangedRule {
     return {source.params(), source, segment};
   }
 
+  static constexpr bool kIndexed = false;  // after the first segment, in which Builder looks at all keys
+
   static __aicore__ inline int64_t BlockOf(const AttentionParams& params, const Source& source,
                                            const Segment& segment, int64_t token, int32_t, int32_t slot) {
     const int64_t count = params.select_block_count, first = FirstBlock(source.params(), segment, token);

@@ -19,6 +19,8 @@ struct SelectedRule {
     return built;
   }
 
+  static constexpr bool kIndexed = true;  // tiles need what Builder makes of the segment
+
   // Of a slot of a token; below 0: none.
   static __aicore__ inline int64_t BlockOf(const AttentionParams&, const Source& source,
                                            const Segment& segment, int64_t token, int32_t head,

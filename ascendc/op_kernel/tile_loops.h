@@ -55,19 +55,21 @@ __aicore__ inline bool NextWithTokens(Tiles& tiles, Worker& worker, Tile& tile) 
   return false;
 }
 
-// Worker gives Load(tile), Weigh(tile) and Skip(tile), and Fetch(tile) and Send(tile) for the tile that lies
-// kAhead, also its, further on. Spreads the `other` work evenly over the tiles, each share after the tile's
-// weights are sent: the AIC does not wait for it.
+// Worker gives Begin(), for when the first tiles are fetched, Load(tile), Weigh(tile) and Skip(tile), and
+// Fetch(tile) and Send(tile) for the tile that lies kAhead, also its, further on. Spreads the `other` work
+// evenly over the tiles, each share after the tile's weights are sent: the AIC does not wait for it.
 template <class Tiles, class Worker, class Other>
 __aicore__ inline void WeighTiles(Tiles& tiles, Worker& worker, Other& other) {
   constexpr int32_t kAhead = Worker::kAhead, kTiles = kAhead + 1;
-  const int64_t steps = other.Steps(), about = Max<int64_t>(tiles.AboutTiles(), 1);
+  const int64_t about = Max<int64_t>(tiles.AboutTiles(), 1);
   Tile ring[kTiles];
   int64_t stepped = 0, known = 0;
   for (; known < kAhead && NextWithTokens(tiles, worker, ring[known]); ++known) {
     worker.Fetch(ring[known]);
     worker.Send(ring[known]);
   }
+  worker.Begin();
+  const int64_t steps = other.Steps();
   for (int64_t number = 0;; ++number) {
     Tile& ahead = ring[(number + kAhead) % kTiles];
     const bool more = number + kAhead == known && NextWithTokens(tiles, worker, ahead);
