@@ -142,9 +142,10 @@ def test_workspace_without_gradients_of_statistics_is_as_before():
 
 
 PLANTED = [
-    ("statistics_grad.h", "MTE2_V>(kNext)"),
-    ("statistics_grad.h", "V_S>(kEvent)"),
-    ("statistics_grad.h", "S_MTE3>(kEvent)"),
+    ("statistics_grad.h", "V_S>(kEvents + slot)"),
+    ("statistics_grad.h", "S_MTE3>(kEvents + slot)"),
+    ("row_dots.h", "MTE2_V>(kEvents + slot_)"),
+    ("row_dots.h", "S_V>(kEvents + slot_)"),
     ("top_keys.h", "MTE2_V>(kLoaded + slot)"),
     ("top_keys.h", "V_S>(kEvent)"),
     ("grad_weights.h", "V_S>(0)"),
