@@ -28,7 +28,7 @@ class NsaProjectGrad(cells.OperatorCell):
 
 
 class NsaProject(cells.OperatorCell):
-    """input [T, K] times the transposed weight [N, K]: sums in float32, in ascending order, rounded once.
+    """input [T, K] times the transposed weight [N, K]: sums in float32, in a fixed order, rounded once.
 
     A row of the input may lie in heads, [T, I, J] with I * J = K. With `heads` the result is [T, heads, N // heads],
     otherwise [T, N]: MindSpore's CPU backend has no Reshape in bfloat16, and casts around it are slow.

@@ -175,11 +175,12 @@ def test_later_rows_change_no_bit(runner, isa, tmp_path, dtype):
     spoiled = {name: np.array(getattr(case, name)) for name in ("query", "key", "value")}
     for array in spoiled.values():
         array[seen:] = np.nan
-    plain, other = runner.run(tmp_path, isa, [select_call(case), select_call(replace(case, **spoiled))])
-    for name, a, b in zip(OUTPUTS, plain[0], other[0]):
-        rows = len(a.reshape(-1)) * seen // 70
-        assert np.isfinite(a.reshape(-1)[:rows].astype(np.float32)).all()
-        assert a.reshape(-1)[:rows].tobytes() == b.reshape(-1)[:rows].tobytes(), name
+    calls = [make(each) for each in (case, replace(case, **spoiled)) for make in (select_call, select_grad_call)]
+    forward, gradient, later_forward, later_gradient = (runs[0] for runs in runner.run(tmp_path, isa, calls))
+    for name, a, b in zip(OUTPUTS, (*forward, gradient[0]), (*later_forward, later_gradient[0])):
+        a, b = (array.reshape(70, -1)[:seen] for array in (a, b))
+        assert np.isfinite(a.astype(np.float32)).all()
+        assert a.tobytes() == b.tobytes(), name
 
 
 @for_isa_and_dtype

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of whole matrices. Every element of the result is one chain of fp32 additions along the depth in
-// ascending order, whatever the number of rows, columns and threads: a row of the result depends on no other
-// row.
+// Products of whole matrices. Every element of the result is a sum in fp32 along the depth in an order that
+// only the policy decides, whatever the number of rows, columns and threads: a row of the result depends on
+// no other row.
 #pragma once
 
 #include "../params.h"

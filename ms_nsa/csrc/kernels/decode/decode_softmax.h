@@ -104,5 +104,13 @@ inline void SaveTile(const float* score, int64_t count, int64_t stride, float* t
   }
 }
 
+// A tile's scaled scores of all groups of heads as [row][PaddedHeads].
+template <class Dot, int kHeads>
+inline void SaveScores(const DecodeState<Dot, kHeads>& state, const float* score, int64_t count, float* to) {
+  const int64_t stride = state.PaddedHeads(state.heads());
+  for (int64_t i = 0; i < state.groups(); ++i)
+    SaveTile<Dot, kHeads>(score + i * kDecodeRows * kHeads, count, stride, to + i * kHeads);
+}
+
 }  // namespace
 }  // namespace ms_nsa

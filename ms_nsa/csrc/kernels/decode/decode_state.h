@@ -28,6 +28,7 @@ class DecodeState {
         statistics_(arena.Take<HeadStatistics<Dot>>(groups_)) {}
 
   int64_t heads() const { return heads_; }
+  static int64_t PaddedHeads(int64_t heads) { return RoundUp(heads, kHeads); }
   int64_t groups() const { return groups_; }  // of kHeads heads; the last may lack some
   int64_t width() const { return width_; }    // of a row of out: whole vectors
 

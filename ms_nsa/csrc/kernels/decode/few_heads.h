@@ -19,6 +19,7 @@ class FewHeads {
   using S = typename E::Storage;
   using Operand = typename Dot::Operand;
   using Layout = ScoreLayout<Dot, kHeads>;
+  using State = DecodeState<Dot, kHeads>;
 
   FewHeads(Arena& arena, const PagedAttentionParams& p)
       : scale_(p.scale_value),
@@ -34,7 +35,7 @@ class FewHeads {
         factor_(arena.Take<float>(state_.groups() * V::kLanes)) {}
 
   int64_t tile_rows() const { return Max(DecodeRows(state_.heads()), kTileStep); }
-  const DecodeState<Dot, kHeads>& state() const { return state_; }
+  const State& state() const { return state_; }
 
   void Start(const S* query) {
     const int64_t heads = state_.heads();
@@ -60,13 +61,7 @@ class FewHeads {
     AddValues(tile, next);
   }
 
-  // The tile's scaled scores as [row][padded_heads()].
-  void SaveScores(const RowTile<S>& tile, float* to) const {
-    for (int64_t i = 0; i < state_.groups(); ++i)
-      SaveTile<Dot, kHeads>(score_ + i * kDecodeRows * kHeads, tile.count, padded_heads(), to + i * kHeads);
-  }
-  int64_t padded_heads() const { return PaddedHeads(state_.heads()); }
-  static int64_t PaddedHeads(int64_t heads) { return RoundUp(heads, kHeads); }
+  const float* scores() const { return score_; }
 
  private:
   // Accumulators of the scores, as many as registers allow: whole vectors of sums.
@@ -120,7 +115,7 @@ class FewHeads {
 
   const float scale_;
   const int64_t key_width_, value_width_, stride_;
-  DecodeState<Dot, kHeads> state_;
+  State state_;
   const PaddedRows<S> keys_, values_;
   Operand* query_;  // [head][stride_]
   float* score_;

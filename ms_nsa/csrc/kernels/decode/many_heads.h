@@ -9,6 +9,7 @@
 #include "paged_rows.h"
 #include "scattered_prefetch.h"
 #include "scratch_rows.h"
+#include "transposed_query.h"
 #include "weighted_sum.h"
 
 namespace ms_nsa {
@@ -21,6 +22,7 @@ class ManyHeads {
   using S = typename E::Storage;
   using Operand = typename Dot::Operand;
   static constexpr int kHeads = V::kLanes;
+  using State = DecodeState<Dot, kHeads>;
 
   ManyHeads(Arena& arena, const PagedAttentionParams& p)
       : scale_(p.scale_value),
@@ -28,23 +30,16 @@ class ManyHeads {
         value_width_(p.d2),
         state_(arena, p.n1 / p.n2, p.d2),
         values_(arena, kDecodeRows, p.d2, state_.width()),
-        query_size_(PackedSize<Dot>(key_width_, kHeads)),
-        query_(arena.Take<Operand>(state_.groups() * query_size_)),
+        query_(arena, state_.heads(), p.d1),
         key_(arena.Take<Operand>(2 * kKeys * RowStride<Dot>(key_width_))),
         score_(arena.Take<float>(state_.groups() * kDecodeRows * kHeads)),
         probability_(arena.Take<Operand>(state_.groups() * kDecodeRows * kHeads)),
         factor_(arena.Take<float>(state_.groups() * kHeads)) {}
 
   int64_t tile_rows() const { return kDecodeRows; }
-  const DecodeState<Dot, kHeads>& state() const { return state_; }
+  const State& state() const { return state_; }
 
-  void Start(const S* query) {
-    for (int64_t i = 0; i < state_.groups(); ++i) {
-      const int64_t heads = Min(kHeads, state_.heads() - i * kHeads);
-      PackTransposed<Dot, E>(query + i * kHeads * key_width_, key_width_, heads, key_width_,
-                             query_ + i * query_size_);
-    }
-  }
+  void Start(const S* query) const { query_.Start(query); }
 
   // Meanwhile the next tile's rows are fetched; those of the one after that must find their pages in the TLB.
   // Tiles of 128 rows cost 3 % more, of 32 rows 8 %; fetching keys during the scores only and values during
@@ -70,13 +65,7 @@ class ManyHeads {
     }
   }
 
-  // The tile's scaled scores as [row][padded_heads()].
-  void SaveScores(const RowTile<S>& tile, float* to) const {
-    for (int64_t i = 0; i < state_.groups(); ++i)
-      SaveTile<Dot, kHeads>(score_ + i * kDecodeRows * kHeads, tile.count, padded_heads(), to + i * kHeads);
-  }
-  int64_t padded_heads() const { return PaddedHeads(state_.heads()); }
-  static int64_t PaddedHeads(int64_t heads) { return RoundUp(heads, kHeads); }
+  const float* scores() const { return score_; }
 
  private:
   // Heads whose accumulators fit in registers together, two vectors of each.
@@ -100,7 +89,7 @@ class ManyHeads {
     for (int64_t i = 0; i < keys; i += kKeys) {
       const Operand* key = key_ + i / kKeys % 2 * kKeys * RowStride<Dot>(key_width_);
       for (int64_t g = 0; g < state_.groups(); ++g) {
-        ScoreKeys(key, query_ + g * query_size_, score_ + (g * kDecodeRows + i) * kHeads, copies, prefetch);
+        ScoreKeys(key, query_.Group(g).data, score_ + (g * kDecodeRows + i) * kHeads, copies, prefetch);
       }
     }
   }
@@ -144,11 +133,10 @@ class ManyHeads {
 
   const float scale_;
   const int64_t key_width_, value_width_;
-  DecodeState<Dot, kHeads> state_;
+  State state_;
   const PaddedRows<S> values_;
-  const int64_t query_size_;
-  Operand* query_;  // transposed, for each group of heads
-  Operand* key_;    // the rows that are being scored, and the next ones
+  const TransposedQuery<Dot, E> query_;
+  Operand* key_;  // the rows that are being scored, and the next ones
   float* score_;
   Operand* probability_;
   float* factor_;

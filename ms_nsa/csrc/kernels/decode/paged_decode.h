@@ -84,7 +84,7 @@ class DecodeWorker {
         width_(heads_.state().width()),
         merged_(
             ResultRecords(arena.Take<float>(ResultRecords::Size(1, group_, width_)), group_, width_).At(0)),
-        choice_(arena, p, p.choice == nullptr ? 0 : windows, heads_.padded_heads()),
+        choice_(arena, p, p.choice == nullptr ? 0 : windows, Heads::State::PaddedHeads(group_)),
         saved_(SavedInArena(arena, saved, windows)) {}
 
   // Takes tasks from next_task, which all threads share, until there are none.
@@ -95,7 +95,9 @@ class DecodeWorker {
       RowTile<S>& tile = tile_[i];
       if (tile.first) Start(tile.task);
       if (tile.count > 0) heads_.Add(tile, tile_[(i + 1) % kTiles], tile_[(i + 2) % kTiles]);
-      if (p_.choice != nullptr) heads_.SaveScores(tile, saved_.At(SavedItem(tile.task), tile.first_row));
+      if (p_.choice != nullptr)
+        SaveScores(heads_.state(), heads_.scores(), tile.count,
+                   saved_.At(SavedItem(tile.task), tile.first_row));
       if (tile.last) Finish(tile);
       NextTile(next_task, tile);
     }
@@ -106,7 +108,7 @@ class DecodeWorker {
   SavedScores SavedInArena(Arena& arena, const SavedScores* saved, int64_t windows) const {
     if (p_.choice == nullptr) return {};
     if (saved != nullptr) return *saved;
-    return SavedScores::Take<V>(arena, 1, windows, heads_.padded_heads());
+    return SavedScores::Take<V>(arena, 1, windows, Heads::State::PaddedHeads(group_));
   }
   int64_t SavedItem(const DecodeTask& task) const { return records_ == nullptr ? 0 : task.item; }
 
@@ -203,7 +205,7 @@ void DecodeWith(const PagedAttentionParams& p, DecodeTasks& tasks) {
   const int64_t group = p.n1 / p.n2, width = RowStride<Dot>(p.d2);
   const Buffer<float> record_memory(split ? ResultRecords::Size(tasks.size(), group, width) : 0);
   const ResultRecords records(record_memory.get(), group, width);
-  const int64_t windows = p.choice == nullptr ? 0 : MostWindows(p), heads = Heads::PaddedHeads(group);
+  const int64_t windows = p.choice == nullptr ? 0 : MostWindows(p), heads = Heads::State::PaddedHeads(group);
   const int64_t saved_size =
       split && p.choice != nullptr ? SavedScores::Size(tasks.items(), windows, heads) : 0;
   const Buffer<float> saved_memory(saved_size + V::kLanes);

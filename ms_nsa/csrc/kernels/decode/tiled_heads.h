@@ -8,6 +8,7 @@
 #include "paged_rows.h"
 #include "scattered_prefetch.h"
 #include "scratch_rows.h"
+#include "transposed_query.h"
 
 namespace ms_nsa {
 namespace {
@@ -19,14 +20,14 @@ class TiledHeads {
   using S = typename E::Storage;
   using Operand = typename Dot::Operand;
   static constexpr int kHeads = V::kLanes;
+  using State = DecodeState<Dot, kHeads>;
 
   TiledHeads(Arena& arena, const PagedAttentionParams& p)
       : scale_(p.scale_value),
         key_width_(p.d1),
         value_width_(p.d2),
         state_(arena, p.n1 / p.n2, p.d2),
-        query_size_(PackedSize<Dot>(key_width_, kHeads)),
-        query_(arena.Take<Operand>(state_.groups() * query_size_)),
+        query_(arena, state_.heads(), p.d1),
         key_(arena.Take<Operand>(kPortion * RowStride<Dot>(key_width_))),
         value_(arena.Take<Operand>(PackedSize<Dot>(kDecodeRows, value_width_))),
         score_(arena.Take<float>(state_.groups() * kDecodeRows * kHeads)),
@@ -34,15 +35,9 @@ class TiledHeads {
         factor_(arena.Take<float>(kHeads)) {}
 
   int64_t tile_rows() const { return kDecodeRows; }
-  const DecodeState<Dot, kHeads>& state() const { return state_; }
+  const State& state() const { return state_; }
 
-  void Start(const S* query) {
-    for (int64_t i = 0; i < state_.groups(); ++i) {
-      const int64_t heads = Min(kHeads, state_.heads() - i * kHeads);
-      PackTransposed<Dot, E>(query + i * kHeads * key_width_, key_width_, heads, key_width_,
-                             query_ + i * query_size_);
-    }
-  }
+  void Start(const S* query) const { query_.Start(query); }
 
   // Meanwhile the next tile's rows are fetched, one for each that is read; those of the one after that must
   // find their pages in the TLB.
@@ -67,19 +62,12 @@ class TiledHeads {
     }
   }
 
-  // The tile's scaled scores as [row][padded_heads()].
-  void SaveScores(const RowTile<S>& tile, float* to) const {
-    for (int64_t i = 0; i < state_.groups(); ++i)
-      SaveTile<Dot, kHeads>(score_ + i * kDecodeRows * kHeads, tile.count, padded_heads(), to + i * kHeads);
-  }
-  int64_t padded_heads() const { return PaddedHeads(state_.heads()); }
-  static int64_t PaddedHeads(int64_t heads) { return RoundUp(heads, kHeads); }
+  const float* scores() const { return score_; }
 
  private:
   static constexpr int64_t kPortion = Dot::kMatrixRows;  // rows between two breaks for prefetches
 
   void Score(const RowTile<S>& tile, const RowTile<S>& next) {
-    const PackedB<Dot> query{query_, CeilDiv(key_width_, Dot::kPair), 1};
     const int64_t stride = RowStride<Dot>(key_width_);
     const Operand* key[kPortion];
     for (int64_t i = 0; i < kPortion; ++i) key[i] = key_ + i * stride;
@@ -92,8 +80,7 @@ class TiledHeads {
       for (int64_t i = 0; i < state_.groups(); ++i) {
         float* score[kPortion];
         for (int64_t r = 0; r < rows; ++r) score[r] = score_ + (i * kDecodeRows + first + r) * kHeads;
-        const PackedB<Dot> group{query.data + i * query_size_, query.depth, 1};
-        Gemm<Dot>(rows, key, Dot::kPair, group, score, Init::kZero);
+        Gemm<Dot>(rows, key, Dot::kPair, query_.Group(i), score, Init::kZero);
       }
     }
     for (int64_t i = tile.count; i < next.count; ++i) FetchRow(next.key, i, next.count, key_width_);
@@ -115,10 +102,9 @@ class TiledHeads {
 
   const float scale_;
   const int64_t key_width_, value_width_;
-  DecodeState<Dot, kHeads> state_;
-  const int64_t query_size_;
-  Operand* query_;  // transposed, for each group of heads
-  Operand* key_;    // a portion of the tile's
+  State state_;
+  const TransposedQuery<Dot, E> query_;
+  Operand* key_;  // a portion of the tile's
   Operand* value_;
   float* score_;
   Operand* probability_;  // of one group of heads

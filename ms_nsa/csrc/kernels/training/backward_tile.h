@@ -38,6 +38,7 @@ class BackwardTile {
         key_t_(arena.Take<Operand>(PackedSize<Dot>(in.d1, kKeyTile))),
         value_t_(arena.Take<Operand>(PackedSize<Dot>(in.d2, kKeyTile))),
         key_(arena.Take<Operand>(PackedSize<Dot>(kKeyTile, in.d1))),
+        visible_keys_(arena, kKeyTile, in.d1),
         rows_(arena.Take<Operand>(PackedSize<Dot>(kBackwardRows, Max(in.d1, in.d2)))),
         scores_(arena.Take<float>(kBackwardRows * kKeyTile)),
         dp_(arena.Take<float>(kBackwardRows * kKeyTile)) {
@@ -115,15 +116,14 @@ class BackwardTile {
   }
 
   void QueryGrad(const Batch& batch) {
-    if (key_finite_ || batch.all_visible) {
-      const PackedB<Dot> key{key_, CeilDiv(keys_, Dot::kPair), CeilDiv(in_.d1, V::kLanes)};
-      return GemmPart<Dot>(batch.count, ds_row_, Dot::kPair, key, KeySteps(seen_, key), dq_row_, Init::kLoad);
-    }
-    for (int64_t r = 0; r < batch.count; ++r) {
-      ForEachVisible(batch.visible[r], [&](int64_t key) {
-        AddScaledRow<V, E>(dq_row_[r], dp_row_[r][key], key_rows_ + key * key_stride_, in_.d1);
-      });
-    }
+    const PackedB<Dot> key{key_, CeilDiv(keys_, Dot::kPair), CeilDiv(in_.d1, V::kLanes)};
+    const PartOfB part = KeySteps(seen_, key);
+    if (key_finite_ || batch.all_visible)
+      return GemmPart<Dot>(batch.count, ds_row_, Dot::kPair, key, part, dq_row_, Init::kLoad);
+    ForEachView(batch, [&](int64_t first, int64_t end, uint64_t visible) {
+      const PackedB<Dot> seen = visible_keys_.Pack(visible, key_rows_, key_stride_, keys_);
+      GemmPart<Dot>(end - first, ds_row_ + first, Dot::kPair, seen, part, dq_row_ + first, Init::kLoad);
+    });
   }
 
   void KeyGrad(const Batch& batch) { Accumulate(batch, query_row_, in_.d1, ds_key_, dp_row_, dk_row_); }
@@ -150,7 +150,8 @@ class BackwardTile {
   Operand* key_t_;    // for scores
   Operand* value_t_;  // for dP
   Operand* key_;      // for dQ
-  Operand* rows_;     // query or grad rows of the batch, for dK and dV
+  const RowsInView<Dot, E> visible_keys_;
+  Operand* rows_;  // query or grad rows of the batch, for dK and dV
   float* scores_;
   float* dp_;
   GradOperands<Dot> operands_;

@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include "../careful.h"
 #include "../pack.h"
 #include "../row_result.h"
 #include "../threads.h"
@@ -44,8 +45,7 @@ class ForwardWorker {
         out_(arena.Take<float>(chunks.max_tokens() * group_ * out_stride_)),
         key_(arena.Take<Operand>(PackedSize<Dot>(in_.d1, kKeyTile))),
         value_(arena.Take<Operand>(PackedSize<Dot>(kKeyTile, in_.d2))),
-        visible_value_(arena.Take<Operand>(PackedSize<Dot>(kKeyTile, in_.d2))),
-        zeros_(arena.Take<Storage>(in_.d2)),
+        visible_values_(arena, kKeyTile, in_.d2),
         scores_(arena.Take<float>(kRows * kKeyTile)),
         probabilities_(arena.Take<Operand>(kRows * kKeyTile)) {
     statistics_.max = arena.Take<float>(chunks.max_tokens() * group_);
@@ -157,20 +157,14 @@ class ForwardWorker {
     }
   }
 
-  // The same product where a value is not finite: zeros stand for the values that a row does not see. A row's
-  // bits are those of any finite hidden values.
+  // The same product where a value is not finite.
   void AddVisible(const Batch& batch, const Storage* value, int64_t stride, int64_t keys,
                   const PartOfB& part) {
-    std::memset(zeros_, 0, in_.d2 * sizeof(Storage));
-    const PackedB<Dot> values{visible_value_, CeilDiv(keys, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
-    for (int64_t first = 0, end; first < batch.count; first = end) {
-      const uint64_t visible = batch.visible[first];
-      for (end = first + 1; end < batch.count && batch.visible[end] == visible;) ++end;
-      const auto row = [=](int64_t i) { return (visible >> i & 1) != 0 ? value + i * stride : zeros_; };
-      PackInterleaved<Dot, E>(row, keys, in_.d2, visible_value_);
+    ForEachView(batch, [&](int64_t first, int64_t end, uint64_t visible) {
+      const PackedB<Dot> values = visible_values_.Pack(visible, value, stride, keys);
       GemmPart<Dot>(end - first, probability_row_ + first, Dot::kPair, values, part, out_row_ + first,
                     Init::kScale, factor_ + first);
-    }
+    });
   }
 
   void Finish(const ChunkList::Item& chunk) {
@@ -213,8 +207,7 @@ class ForwardWorker {
   float* out_;      // the chunk's results, not yet divided by the sum
   Operand* key_;    // one key tile, transposed
   Operand* value_;
-  Operand* visible_value_;  // what some rows see of them
-  Storage* zeros_;          // instead of the others
+  const RowsInView<Dot, E> visible_values_;
   float* scores_;
   Operand* probabilities_;
   RowStatistics statistics_;

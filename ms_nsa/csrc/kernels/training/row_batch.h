@@ -67,6 +67,16 @@ inline PartOfB KeySteps(const SeenVectors& seen, const PackedB<Dot>& rows) {
   return {seen.first * kSteps, Min(seen.end * kSteps, rows.depth), 0, rows.vectors};
 }
 
+// Calls f(first, end, visible) for runs of a batch's rows that see the same keys.
+template <int kRows, class F>
+inline void ForEachView(const RowBatch<kRows>& batch, F f) {
+  for (int64_t first = 0, end; first < batch.count; first = end) {
+    const uint64_t visible = batch.visible[first];
+    for (end = first + 1; end < batch.count && batch.visible[end] == visible;) ++end;
+    f(first, end, visible);
+  }
+}
+
 template <class F>
 inline void ForEachKeyTile(int64_t block, int64_t block_size, int64_t kv_len, F f) {
   const int64_t end = Min((block + 1) * block_size, kv_len);
