@@ -75,6 +75,10 @@ struct Planted : V {
     V::Transpose(r);
     r[kLanes - 1] = Spoil("Transpose", r[kLanes - 1]);
   }
+  static void Deinterleave(Reg& a, Reg& b) {
+    V::Deinterleave(a, b);
+    b = Spoil("Deinterleave", b);
+  }
   static Reg SumEach(const Reg* r) { return Spoil("SumEach", V::SumEach(r)); }
   static Reg MaxEach(const Reg* r) { return Spoil("MaxEach", V::MaxEach(r)); }
 

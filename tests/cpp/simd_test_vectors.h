@@ -26,6 +26,7 @@ class VectorTest {
     Rounding();
     PowersOf2();
     Matrices();
+    Pairs();
     Storage();
   }
 
@@ -193,6 +194,17 @@ class VectorTest {
       }
       report_.Same("SumEach", sum.lane[i], total);
       report_.Same("MaxEach", max.lane[i], largest);
+    }
+  }
+
+  void Pairs() {
+    float both[2 * kLanes];
+    for (int i = 0; i < 2 * kLanes; ++i) both[i] = i == 5 ? kNan : static_cast<float>(i * 13 % 29 - 11);
+    Reg a = V::Load(both), b = V::Load(both + kLanes);
+    V::Deinterleave(a, b);
+    for (int i = 0; i < kLanes; ++i) {
+      report_.Same("Deinterleave", Read(a).lane[i], both[2 * i]);
+      report_.Same("Deinterleave", Read(b).lane[i], both[2 * i + 1]);
     }
   }
 

@@ -92,6 +92,25 @@ def test_nan_reaches_what_sees_it(runner, isa, dtype, tmp_path):
     check_topk_indices(topk, arguments, dtype)
 
 
+# (window, stride, block): 1 to 16 windows from one block to the next, and blocks that strides do not fill
+OVERLAPS = [(5, 3, 3), (9, 2, 4), (4, 2, 6), (7, 1, 4), (3, 1, 5), (32, 1, 8), (2, 1, 16), (6, 4, 6), (7, 3, 8)]
+
+
+@pytest.mark.parametrize("sizes", OVERLAPS)
+def test_blocks_by_their_windows(runner, isa, dtype, tmp_path, sizes):
+    rng, (size, stride, block), raw = np.random.default_rng(sizes), sizes, 331
+    rows = {"query": (23, 4), "key": ((raw - size) // stride + 1, 2), "value": ((raw - size) // stride + 1, 2)}
+    arguments = {name: rng.standard_normal((*shape, 24)) for name, shape in rows.items()}
+    arguments.update(
+        scale_value=None, head_num=4, compress_block_size=size, compress_stride=stride, select_block_size=block,
+        select_block_count=7, init_blocks=1, local_blocks=2, sparse_mode=3, topk_mask=None, atten_mask=None,
+        actual_seq_qlen=(23,), actual_seq_kvlen=(raw,),
+    )  # fmt: skip
+    arguments = rounded(arguments, dtype)
+    _, topk, *_ = run(runner, isa, tmp_path, family_calls.compress_attention_call(arguments))
+    check_topk_indices(topk, arguments, dtype)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_compressed_attention_gradient(runner, isa, dtype, tmp_path, seed):
     arguments = compressed_arguments(seed, dtype)

@@ -72,6 +72,13 @@ struct Avx2 {
     }
     for (int i = 0; i < 8; ++i) r[i] = t[i];
   }
+  // a: the even lanes of both, one after another; b: the odd lanes.
+  static void Deinterleave(Reg& a, Reg& b) {
+    const __m256d even = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));
+    const __m256d odd = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd));
+    a = _mm256_castpd_ps(_mm256_permute4x64_pd(even, 0xd8));
+    b = _mm256_castpd_ps(_mm256_permute4x64_pd(odd, 0xd8));
+  }
   // Lane i: the sum or the maximum of r[i]'s lanes.
   static Reg SumEach(const Reg* r) { return FoldEach(r, Add); }
   static Reg MaxEach(const Reg* r) { return FoldEach(r, Max); }

@@ -68,6 +68,13 @@ struct Avx512 {
       r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
     }
   }
+  // a: the even lanes of both, one after another; b: the odd lanes.
+  static void Deinterleave(Reg& a, Reg& b) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const Reg odds = _mm512_permutex2var_ps(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b);
+    a = _mm512_permutex2var_ps(a, even, b);
+    b = odds;
+  }
   // Lane i: the sum or the maximum of r[i]'s lanes.
   static Reg SumEach(const Reg* r) { return FoldEach(r, Add); }
   static Reg MaxEach(const Reg* r) { return FoldEach(r, Max); }

@@ -54,6 +54,12 @@ struct Neon {
     r[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
     r[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
   }
+  // a: the even lanes of both, one after another; b: the odd lanes.
+  static void Deinterleave(Reg& a, Reg& b) {
+    const float32x4x2_t pair = vuzpq_f32(a, b);
+    a = pair.val[0];
+    b = pair.val[1];
+  }
   // Lane i: the sum or the maximum of r[i]'s lanes.
   static Reg SumEach(const Reg* r) { return vpaddq_f32(vpaddq_f32(r[0], r[1]), vpaddq_f32(r[2], r[3])); }
   static Reg MaxEach(const Reg* r) { return vpmaxq_f32(vpmaxq_f32(r[0], r[1]), vpmaxq_f32(r[2], r[3])); }

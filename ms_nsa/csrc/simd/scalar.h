@@ -98,6 +98,13 @@ struct Scalar {
       }
     }
   }
+  // a: the even lanes of both, one after another; b: the odd lanes.
+  static void Deinterleave(Reg& a, Reg& b) {
+    const float both[2 * kLanes] = {a.lane[0], a.lane[1], a.lane[2], a.lane[3],
+                                    b.lane[0], b.lane[1], b.lane[2], b.lane[3]};
+    a = Map([&](int i) { return both[2 * i]; });
+    b = Map([&](int i) { return both[2 * i + 1]; });
+  }
   // Lane i: the sum or the maximum of r[i]'s lanes.
   static Reg SumEach(const Reg* r) {
     return Map([=](int i) { return ReduceAdd(r[i]); });

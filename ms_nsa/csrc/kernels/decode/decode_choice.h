@@ -43,8 +43,8 @@ class DecodeChoice {
         pattern_(Max(padded_heads, V::kLanes)),
         choice_(p.choice == nullptr ? kNoChoice : *p.choice),
         overlap_(arena, Max(1, p.compress_block_size), Max(1, p.compress_stride), choice_.block_size),
-        chooser_(arena, choice_),
-        weight_(arena.Take<float>(overlap_.before() + windows + overlap_.after())),
+        chooser_(arena, choice_, MostBlocks()),
+        weight_(arena.Take<float>(overlap_.before() + windows + overlap_.readable_after())),
         importance_(arena.Take<float>(RoundUp(MostBlocks(), V::kLanes))),
         max_(arena.Take<float>(pattern_)),
         inverse_(arena.Take<float>(pattern_)) {}

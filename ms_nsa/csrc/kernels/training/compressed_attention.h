@@ -74,23 +74,22 @@ class CompressedWorker {
         in_(p.in),
         group_(in_.n1 / in_.n2),
         overlap_(arena, in_.compress_block_size, in_.compress_stride, p.choice.block_size),
-        chooser_(arena, p.choice) {
-    int64_t rows = 0, keys = 0, blocks = 0, cells = 0;
+        chooser_(arena, p.choice, MostBlocks(p)) {
+    int64_t rows = 0, keys = 0, cells = 0;
     for (int64_t b = 0; b < in_.batch; ++b) {
       const Sequence seq = SequenceAt(in_, b);
       const int64_t of_tile = Min(TokenTiles::Tokens(in_, seq), seq.q_len) * group_;
       rows = Max(rows, of_tile);
       keys = Max(keys, seq.kv_len);
       cells = Max(cells, of_tile * ScoreStride(seq.kv_len));
-      blocks = Max(blocks, CeilDiv(seq.raw_len, p.choice.block_size));
     }
     query_stride_ = RowStride<Dot>(in_.d1);
     out_stride_ = RoundUp(in_.d2, V::kLanes);
     query_ = arena.Take<Operand>(rows * query_stride_);
     scores_ = arena.Take<float>(cells);
     out_ = arena.Take<float>(rows * out_stride_);
-    weight_ = arena.Take<float>(overlap_.before() + RoundUp(keys, kValueTile) + overlap_.after());
-    importance_ = arena.Take<float>(RoundUp(blocks, V::kLanes));
+    weight_ = arena.Take<float>(overlap_.before() + RoundUp(keys, kValueTile) + overlap_.readable_after());
+    importance_ = arena.Take<float>(RoundUp(MostBlocks(p), V::kLanes));
     value_ = arena.Take<Operand>(PackedSize<Dot>(kValueTile, in_.d2));
     zeros_ = arena.Take<S>(in_.d2);
     row_ = arena.Take<Row>(rows);
@@ -123,6 +122,13 @@ class CompressedWorker {
   struct Row {
     float max, sum;
   };
+
+  static int64_t MostBlocks(const CompressAttentionParams& p) {
+    int64_t most = 0;
+    for (int64_t b = 0; b < p.in.batch; ++b)
+      most = Max(most, CeilDiv(SequenceAt(p.in, b).raw_len, p.choice.block_size));
+    return most;
+  }
 
   // Of a row of scores: whole value tiles, and some more so that rows do not compete for the same cache sets.
   static int64_t ScoreStride(int64_t keys) { return RoundUp(keys, kValueTile) + 16; }
