@@ -9,6 +9,7 @@ that of one call with projections, in a process of its own, beside weights and i
 """
 
 import argparse
+import contextlib
 import functools
 import itertools
 import math
@@ -70,6 +71,19 @@ def medians(calls, o):
             if seconds <= o.long_call:
                 found.append(seconds_of(call))
     return [statistics.median(found) for found in samples]
+
+
+@contextlib.contextmanager
+def _mode(name):
+    """MindSpore's mode, "Graph" or "PyNative", for a while."""
+    import mindspore as ms
+
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE if name == "Graph" else ms.PYNATIVE_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=before)
 
 
 class Session:
@@ -169,7 +183,9 @@ class Session:
         return [math.nan if self.o.no_memory else each["extra_bytes"] / 2**20 for each in found]
 
     def _decode(self, case):
-        return *medians(self._made(case, "sparse", "dense"), self.o), "ms_nsa"
+        """In Graph mode, as text is generated; rows "step" say what PyNative mode adds."""
+        with _mode("Graph"):
+            return *medians(self._made(case, "sparse", "dense"), self.o), "ms_nsa"
 
     def _check(self, case):
         """Dense attention by one group of heads, and by all."""
@@ -179,19 +195,13 @@ class Session:
 
     def _step(self, case):
         """A step of decoding whose kernels have next to nothing to do: what a step costs above its kernels."""
-        import mindspore as ms
-
         small = {"head_num": 1, "group": 1, "head_dim": 16, "hidden_size": 16, "batch": 1}
         o = argparse.Namespace(**{**vars(self.o), **small})
-        before = ms.get_context("mode")
-        ms.set_context(mode=ms.GRAPH_MODE if case.scope == "Graph" else ms.PYNATIVE_MODE)
-        try:
+        with _mode(case.scope):
             calls = [self.calls.decode_call("decode", which, case.length, o) for which in ("sparse", "dense")]
             for call in calls:
                 call()
             samples = [[seconds_of(call) for _ in range(STEPS)] for call in calls]
-        finally:
-            ms.set_context(mode=before)
         return *map(statistics.median, samples), "ms_nsa"
 
 

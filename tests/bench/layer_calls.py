@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `python -m bench layer` calls: the layer and its dense twin, attention alone, decoding; and the FLOP of each."""
 
-import functools
-
 import mindspore as ms
 import numpy as np
+from mindspore import ops
 
 import ms_nsa
+from bench import operators
 
 SIZE, STRIDE, BLOCK, COUNT, WINDOW = 32, 16, 64, 16, 512  # the layer's defaults
 PAGE = 64
@@ -62,12 +62,6 @@ def tensor(rng, dtype, *shape):
     return ms.Tensor(rng.standard_normal(shape, np.float32)).astype(dtype)
 
 
-def wait(result):
-    """Ends when a result is there; bfloat16 has no array of its own."""
-    first = result[0] if isinstance(result, tuple) else result
-    first.astype(ms.float32).sum().asnumpy()
-
-
 def sizes_of(o):
     heads = o.head_num, o.head_num // o.group
     return {
@@ -86,13 +80,12 @@ def layer_call(kind, which, length, o):
     window = {"sparse": WINDOW, "dense": length, "rest": 1}[which]
     layer = made(**sizes_of(o), compute_dtype=dtype, window_size=window)
     x = tensor(rng, dtype, length, o.hidden_size)
-    weights = [layer.to_query.weight, layer.to_key.weight, layer.to_value.weight, layer.to_out.weight]
-
-    def loss(x):
-        return layer(x).astype(ms.float32).mean()
-
-    differentiate = ms.value_and_grad(loss, 0, weights)
-    return (lambda: wait(layer(x))) if kind == "forward" else (lambda: wait(differentiate(x)[1][0]))
+    if kind == "forward":
+        return lambda: operators.await_result(layer(x))
+    weights = ms.ParameterTuple([getattr(layer, name).weight for name in ("to_query", "to_key", "to_value", "to_out")])
+    differentiate = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)(layer, weights)
+    grad = tensor(rng, dtype, length, o.hidden_size)
+    return lambda: operators.await_result(differentiate(x, grad)[0])
 
 
 def attention_call(kind, which, length, o):
@@ -113,12 +106,11 @@ def attention_call(kind, which, length, o):
             return core(query, key, value, gates, pool(key), pool(value))
         return window(query, key, value)[0]
 
-    def loss(query, key, value):
-        return attend(query, key, value).astype(ms.float32).mean()
-
-    forward = functools.partial(attend, query, key, value)
-    differentiate = functools.partial(ms.value_and_grad(loss, (0, 1, 2)), query, key, value)
-    return (lambda: wait(forward())) if kind == "forward" else (lambda: wait(differentiate()[1]))
+    if kind == "forward":
+        return lambda: operators.await_result(attend(query, key, value))
+    differentiate = ops.GradOperation(get_all=True, sens_param=True)(attend)
+    grad = tensor(rng, dtype, length, heads, o.head_dim)
+    return lambda: operators.await_result(differentiate(query, key, value, grad))
 
 
 def decode_call(kind, which, length, o):
@@ -137,7 +129,7 @@ def decode_call(kind, which, length, o):
     cache = ms_nsa.NsaCache(o.batch * pages, o.batch * compressed, PAGE, heads, o.head_dim, o.head_dim, dtype)
     param_dtype = ms.float32 if kind == "decode_float32" else dtype
     layer = made(**sizes_of(o), param_dtype=param_dtype, compute_dtype=dtype, window_size=window, cache=cache)
-    return lambda: wait(layer(x, *tables, *lengths))
+    return lambda: operators.await_result(layer(x, *tables, *lengths))
 
 
 def make_call(kind, scope, which, length, o):
