@@ -48,7 +48,8 @@ enum Operator : int64_t {
   kGatedSum,
   kGatedSumGrad,
   kRotate,
-  kSum
+  kSum,
+  kProject
 };
 
 struct Record {
@@ -295,6 +296,12 @@ void RunSum(const Arguments& a) {
   Call(Kernels().sum, p);
 }
 
+void RunProject(const Arguments& a) {
+  const auto& n = a.record.sizes;
+  Call(Kernels().matrix_product, {a.In<void>(0), a.In<void>(1), a.Out<void>(0), n.at(0), n.at(1), n.at(2),
+                                  ProductOf::kRowsAndRows, max_threads, static_cast<DType>(n.at(3))});
+}
+
 void RunRecord(const Record& record, Placement placement, std::ostream& out) {
   const Arguments arguments(record, placement);
   switch (record.op) {
@@ -330,6 +337,9 @@ void RunRecord(const Record& record, Placement placement, std::ostream& out) {
       break;
     case kSum:
       RunSum(arguments);
+      break;
+    case kProject:
+      RunProject(arguments);
       break;
     default:
       throw std::runtime_error("unknown operator in the case file");

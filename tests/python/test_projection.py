@@ -6,8 +6,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 from mindspore import Tensor
+from test_kernels_isa import DTYPES, isa, runner  # noqa: F401
 
 from ms_nsa.projection import NsaProject, NsaProjectGrad
+from support import family_calls
 from support.run_cells import run_mode, to_array, to_arrays
 
 BARS = {np.float32: 2e-6, np.float16: 1e-3, ml_dtypes.bfloat16: 6e-3}
@@ -34,6 +36,27 @@ def test_results_and_gradients(dtype, sizes):
     for rows in (1, 2, 63, 256):
         if rows < tokens:
             assert to_array(project(Tensor(x[:rows]), Tensor(weight))).tobytes() == found[0][:rows].tobytes()
+
+
+# Columns and depths that end within a vector, a pair, a panel, a portion of the depth, a task, or with all of them.
+@pytest.mark.parametrize("sizes", [(1, 1), (37, 300), (130, 771), (48, 1024), (83, 514)])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_few_rows_have_the_bits_of_many(runner, isa, tmp_path, dtype, sizes):  # noqa: F811
+    """Few rows go another way (few_rows_product.h), up to 32 of them or 64."""
+    rng = np.random.default_rng(sizes)
+    x, weight = (rng.standard_normal((rows, sizes[1])).astype(dtype) for rows in (200, sizes[0]))
+    x[5, -1], x[6, 0] = np.inf, np.nan  # no row but their own sees them
+    counts = 1, 3, 8, 16, 17, 32, 33, 64, 65
+    calls = [family_calls.project_call(x[:rows], weight) for rows in (len(x), *counts)]
+    many, *few = runner.run(tmp_path, isa, calls, (1, 3))
+    for array, *_ in (*many, *(outputs for runs in few for outputs in runs)):
+        assert array.tobytes() == many[0][0][: len(array)].tobytes()
+    with np.errstate(invalid="ignore"):
+        right = x.astype(np.float64) @ weight.astype(np.float64).T
+    finite = np.isfinite(right)
+    assert (np.isfinite(many[0][0].astype(float)) == finite).all() and not finite[5:7].any()
+    found = many[0][0].astype(float)[finite]
+    assert np.abs(found - right[finite]).max() <= BARS[dtype.type] * np.abs(right[finite]).max()
 
 
 def loss_of(project, grad):

@@ -88,6 +88,12 @@ def sum_call(terms):
     return Call(case_file.SUM, sizes, 0.0, tuple(terms), ((terms[0].shape, terms[0].dtype),))
 
 
+def project_call(input, weight):
+    (rows, depth), columns = input.shape, len(weight)
+    sizes = rows, columns, depth, _dtype(input)
+    return Call(case_file.PROJECT, sizes, 0.0, (input, weight), (((rows, columns), input.dtype),))
+
+
 def rotate_call(input, cosine, signed_sine):
     sizes = *input.shape, _dtype(input)
     return Call(case_file.ROTATE, sizes, 0.0, (input, cosine, signed_sine), ((input.shape, input.dtype),))

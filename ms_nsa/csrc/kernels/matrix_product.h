@@ -5,6 +5,7 @@
 #pragma once
 
 #include "../params.h"
+#include "few_rows_product.h"
 #include "pack.h"
 #include "threads.h"
 
@@ -101,6 +102,7 @@ class MatrixProduct {
 
 template <class Dot, class E>
 void MultiplyMatrices(const MatrixProductParams& p) {
+  if (MultiplyFewRows<Dot, E>(p)) return;
   using Product = MatrixProduct<Dot, E>;
   const int64_t row_tasks = CeilDiv(p.rows, kProductRows);
   // Fewer columns per task where there would be no task for every thread.
