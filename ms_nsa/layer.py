@@ -134,9 +134,10 @@ class NativeSparseAttention(LayerCell):
         readers = self.shared_rows(rows) if rows.dtype == ms.bfloat16 else (rows,) * self.shared_rows.count
         ends = self._ends(x, rows, actual_seq_len)
         positions, window_positions, window_starts = self._places(rows, ends)
+        angles = self._angles(positions)
         gates = self._gates(readers[0])
-        query, compressed_query = self._queries(readers[1], positions)
-        (key, value), (raw_key, raw_value), (window_key, window_value) = self._keys(readers[2:], positions)
+        query, compressed_query = self._queries(readers[1], angles)
+        (key, value), (raw_key, raw_value), (window_key, window_value) = self._keys(readers[2:], angles)
         compressed_key = self._compress(self.compress_key, raw_key, ends, window_starts)
         compressed_value = self._compress(self.compress_value, raw_value, ends, window_starts)
         if self.rotates_after and self.compress_rotary is not None and compressed_key.shape[0] != 0:
@@ -184,33 +185,33 @@ class NativeSparseAttention(LayerCell):
         starts = ops.gather(_with_zero(ends), sequence, 0) + windows * self.compress_stride
         return positions, windows * self.compress_stride, starts
 
-    def _queries(self, rows, positions):
+    def _queries(self, rows, angles):
         """That of the raw rows, and that of the compressed ones where it is another."""
         query = self.to_query(rows)
         if self.rotates_query or self.rotary is None:
-            return self._narrow(self._rotate(query, positions)), None
+            return self._narrow(self._rotate(query, angles)), None
         query, compressed_query = self._twice(query)
-        return self._narrow(self._rotate(query, positions)), self._narrow(compressed_query)
+        return self._narrow(self._rotate(query, angles)), self._narrow(compressed_query)
 
-    def _keys(self, readers, positions):
+    def _keys(self, readers, angles):
         """Keys and values of the selected branch, of the compressed branch before compression, and of the window."""
         key, value = self.to_key(readers[0]), self.to_value(readers[1])
         if not self.independent_kv:
             value, raw_value = self._twice(value)
             if self.rotates_before or self.rotary is None:
-                key, raw_key = self._twice(self._rotate(key, positions))
+                key, raw_key = self._twice(self._rotate(key, angles))
             else:
                 key, raw_key = self._twice(key)
-                key = self._rotate(key, positions)
+                key = self._rotate(key, angles)
             narrow = self._narrow(key), self._narrow(value)
             return narrow, (self._narrow(raw_key), self._narrow(raw_value)), (None, None)
         raw_key, raw_value = self.to_compress_key(readers[2]), self.to_compress_value(readers[3])
         if self.rotates_before:
-            raw_key = self._rotate(raw_key, positions)
-        window_key = self._rotate(self.to_window_key(readers[4]), positions)
+            raw_key = self._rotate(raw_key, angles)
+        window_key = self._rotate(self.to_window_key(readers[4]), angles)
         window_value = self.to_window_value(readers[5])
         return (
-            (self._narrow(self._rotate(key, positions)), self._narrow(value)),
+            (self._narrow(self._rotate(key, angles)), self._narrow(value)),
             (self._narrow(raw_key), self._narrow(raw_value)),
             (self._narrow(window_key), self._narrow(window_value)),
         )

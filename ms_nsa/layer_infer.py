@@ -167,9 +167,9 @@ class NativeSparseAttentionInfer(LayerCell):
         positions, slots, new_windows, window_positions = find_slots(
             x, block_table, compressed_block_table, q_lens, kv_lens
         )
-        query = self.to_query(rows)
-        turned = self._rotate(query, positions)
-        kv_lens = self._write_rows(rows, positions, slots, kv_lens)
+        query, angles = self.to_query(rows), self._angles(positions)
+        turned = self._rotate(query, angles)
+        kv_lens = self._write_rows(rows, angles, slots, kv_lens)
         kv_lens = self._write_windows(new_windows, window_positions, block_table, q_lens, kv_lens)
         lengths = q_lens, kv_lens
         gates = self._gates(rows)
@@ -184,19 +184,19 @@ class NativeSparseAttentionInfer(LayerCell):
         if not call_arguments.shapes_unknown((x,)):
             layer_checks.check_input(NAME, x.shape, x.dtype, self.hidden_size)
 
-    def _write_rows(self, rows, positions, slots, kv_lens):
+    def _write_rows(self, rows, angles, slots, kv_lens):
         """Keys and values of the new tokens to their pages; returns kv_lens, to be read afterwards."""
         cache, key, value = self.cache, self.to_key(rows), self.to_value(rows)
-        key, value, turned = self._narrow(key), self._narrow(value), self._narrow(self._rotate(key, positions))
+        key, value, turned = self._narrow(key), self._narrow(value), self._narrow(self._rotate(key, angles))
         kv_lens = self.write(cache.key_pages, cache.value_pages, turned, value, slots, kv_lens)
         if self.keeps_raw_keys:
             kv_lens = self.write(cache.raw_key_pages, cache.value_pages, key, value, slots, kv_lens)
         if self.independent_kv:
             key = self.to_compress_key(rows)
-            key = self._rotate(key, positions) if self.rotates_before else key
+            key = self._rotate(key, angles) if self.rotates_before else key
             key, value = self._narrow(key), self._narrow(self.to_compress_value(rows))
             kv_lens = self.write(cache.compress_key_pages, cache.compress_value_pages, key, value, slots, kv_lens)
-            key = self._narrow(self._rotate(self.to_window_key(rows), positions))
+            key = self._narrow(self._rotate(self.to_window_key(rows), angles))
             value = self._narrow(self.to_window_value(rows))
             kv_lens = self.write(cache.window_key_pages, cache.window_value_pages, key, value, slots, kv_lens)
         return kv_lens

@@ -39,6 +39,17 @@ class GatedSum(nn.Cell):
         return (total + window.astype(ms.float32) * of_window).astype(compressed.dtype)
 
 
+class Cast(nn.Cell):
+    """Replaces NsaToFloat32 and NsaToBfloat16."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.dtype = dtype
+
+    def construct(self, input):
+        return input.astype(self.dtype)
+
+
 class Sum(nn.Cell):
     """Replaces NsaSum."""
 

@@ -14,6 +14,7 @@ from mindspore import nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from ms_nsa import cells, checks, layer_checks, layer_on_ascend
+from ms_nsa.casts import make_cast
 from ms_nsa.projection import Projection, make_project
 from ms_nsa.rotation import make_rotate
 from ms_nsa.shared import Shared
@@ -44,8 +45,15 @@ class Rotary(nn.Cell):
         self.rotate = make_rotate()
 
     def construct(self, x, positions):
+        return self.turn(x, self.angles(positions))
+
+    def angles(self, positions):
+        """Cosines and signed sines of positions, for any number of turns."""
         angle = positions.astype(ms.float32).reshape(-1, 1, 1) * self.frequency
-        return self.rotate(x, ops.cos(angle), ops.sin(angle) * self.sign)
+        return ops.cos(angle), ops.sin(angle) * self.sign
+
+    def turn(self, x, angles):
+        return self.rotate(x, *angles)
 
 
 class Sigmoid(cells.MixedInputsCell):
@@ -136,6 +144,7 @@ class LayerCell(cells.LengthsCell):
         gate = _gate_bias(layer, self.head_num)
         weights = _WEIGHTS if gate is None else "zeros"
         self.sigmoid = make_sigmoid()
+        self.gate_rows = make_cast(ms.float32)
         self.to_gates = Projection(self.hidden_size, self.head_num * 3, weights, gate, dtype)
         self.to_out = Projection(self.head_num * self.value_head_dim, self.hidden_size, _WEIGHTS, bias, dtype)
 
@@ -158,8 +167,16 @@ class LayerCell(cells.LengthsCell):
             x = x.astype(ms.float32).reshape((-1, self.hidden_size))
         return x.astype(self.compute_dtype)
 
-    def _rotate(self, x, positions):
-        return x if self.rotary is None else self._turn(self.rotary, x, positions)
+    def _angles(self, positions):
+        """What `_rotate` takes for these positions; the layer's own angles are computed once for all tensors."""
+        return self.rotary.angles(positions) if isinstance(self.rotary, Rotary) else positions
+
+    def _rotate(self, x, angles):
+        if self.rotary is None:
+            return x
+        if isinstance(self.rotary, Rotary):
+            return self.rotary.turn(x, angles)
+        return self._turn(self.rotary, x, angles)
 
     def _turn(self, rotary, x, positions):
         """Rows turned, in the dtype of computation; those of users are given float32."""
@@ -172,7 +189,7 @@ class LayerCell(cells.LengthsCell):
 
     def _gates(self, x):
         """[T, N1, 3]."""
-        logits = self.to_gates(x.astype(ms.float32))
+        logits = self.to_gates(self.gate_rows(x))
         return self.sigmoid(logits).reshape((x.shape[0], self.head_num, 3))
 
     def _output(self, attention_out, like):

@@ -10,6 +10,7 @@ from mindspore import nn
 from mindspore.common.initializer import initializer
 
 from ms_nsa import cells, checks, layer_on_ascend, refused_gradients
+from ms_nsa.casts import make_cast
 
 _FORWARD = "NsaProject"
 _GRAD = "NsaProjectGrad"
@@ -76,11 +77,12 @@ class Projection(nn.Cell):
         self.has_bias = bias_init is not None
         if self.has_bias:
             self.bias = ms.Parameter(initializer(bias_init, (outputs,), dtype))
-        self.project = make_project(heads)
+        self.project, self.to_bfloat16 = make_project(heads), make_cast(ms.bfloat16)
         self.row = (heads, outputs // heads) if heads else (outputs,)
 
     def construct(self, x):
-        y = self.project(x, self.weight.astype(x.dtype))
+        weight = self.to_bfloat16(self.weight) if x.dtype == ms.bfloat16 else self.weight.astype(x.dtype)
+        y = self.project(x, weight)
         if self.has_bias:
             y = (y.astype(ms.float32) + self.bias.astype(ms.float32).reshape(self.row)).astype(x.dtype)
         return y

@@ -144,6 +144,15 @@ def of_sum(operator):
     return bprop
 
 
+def of_cast_gradient(operator):
+    """That of the gradient of a cast."""
+
+    def bprop(input, out, dout):
+        return _refuse(operator, "gradients of the gradient are not defined")
+
+    return bprop
+
+
 def of_rotation_gradient(operator):
     """That of the gradient of a rotation."""
 

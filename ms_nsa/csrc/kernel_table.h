@@ -22,6 +22,7 @@ struct KernelTable {
   void (*gated_sum_grad)(const GatedSumGradParams&);
   void (*rotate)(const RotateParams&);
   void (*sum)(const SumParams&);
+  void (*cast)(const CastParams&);
 };
 
 extern const KernelTable kScalarKernels;

@@ -219,6 +219,14 @@ struct SumParams {
   DType dtype;
 };
 
+struct CastParams {
+  const void* input;  // [rows, width]
+  void* output;       // likewise
+  int64_t rows, width;
+  int64_t max_threads;
+  DType to;  // kFloat32: the input is bfloat16; kBFloat16: it is float32
+};
+
 struct RotateParams {
   const void* input;         // [tokens, heads, width]
   const float* cosine;       // [tokens, width]

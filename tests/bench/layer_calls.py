@@ -18,9 +18,9 @@ class DenseLayer(ms_nsa.NativeSparseAttention):
 
     def construct(self, x, actual_seq_len=None):
         rows = self._rows(x)
-        positions = self._places(rows, (rows.shape[0],))[0]
-        query = self._narrow(self._rotate(self.to_query(rows), positions))
-        key = self._narrow(self._rotate(self.to_key(rows), positions))
+        angles = self._angles(self._places(rows, (rows.shape[0],))[0])
+        query = self._narrow(self._rotate(self.to_query(rows), angles))
+        key = self._narrow(self._rotate(self.to_key(rows), angles))
         value = self._narrow(self.to_value(rows))
         return self._output(self.attention.window(query, key, value)[0], x)
 

@@ -6,6 +6,7 @@
 #include "../simd/float_dot.h"
 #include "decode/paged_compress.h"
 #include "decode/paged_decode.h"
+#include "cast.h"
 #include "gated_sum.h"
 #include "matrix_product.h"
 #include "rotate.h"
@@ -156,7 +157,8 @@ struct Operators {
             &GatedSum,
             &GatedSumGrad,
             &Rotate,
-            &Sum};
+            &Sum,
+            &ms_nsa::Cast<V>};
   }
 };
 
