@@ -49,7 +49,8 @@ enum Operator : int64_t {
   kGatedSumGrad,
   kRotate,
   kSum,
-  kProject
+  kProject,
+  kCast
 };
 
 struct Record {
@@ -302,6 +303,12 @@ void RunProject(const Arguments& a) {
                                   ProductOf::kRowsAndRows, max_threads, static_cast<DType>(n.at(3))});
 }
 
+void RunCast(const Arguments& a) {
+  const auto& n = a.record.sizes;
+  Call(Kernels().cast,
+       {a.In<void>(0), a.Out<void>(0), n.at(0), n.at(1), max_threads, static_cast<DType>(n.at(2))});
+}
+
 void RunRecord(const Record& record, Placement placement, std::ostream& out) {
   const Arguments arguments(record, placement);
   switch (record.op) {
@@ -340,6 +347,9 @@ void RunRecord(const Record& record, Placement placement, std::ostream& out) {
       break;
     case kProject:
       RunProject(arguments);
+      break;
+    case kCast:
+      RunCast(arguments);
       break;
     default:
       throw std::runtime_error("unknown operator in the case file");

@@ -11,6 +11,7 @@ from test_family_kernels import run
 from test_kernels_isa import DTYPES, isa, runner  # noqa: F401
 
 from ms_nsa import layer_on_ascend
+from ms_nsa.casts import NsaCast
 from ms_nsa.gated_sum import NsaGatedSum
 from ms_nsa.rotation import NsaRotate
 from ms_nsa.shared import NsaSum, Shared
@@ -74,6 +75,46 @@ def test_kernel_of_the_sum(runner, isa, tmp_path, dtype, sizes, terms):
     given = [rng.standard_normal(sizes).astype(dtype) for _ in range(terms)]
     (found,) = run(runner, isa, tmp_path, family_calls.sum_call(given))
     assert found.tobytes() == added(given).tobytes()
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (0, 8), (7, 90), (130, 65), (33, 16)])
+def test_kernels_of_casts(runner, isa, tmp_path, sizes):
+    """Rounded to nearest even, as ml_dtypes does; NaN, infinities, subnormals and ties are among the elements."""
+    rng, bfloat16 = np.random.default_rng(sizes), ml_dtypes.bfloat16
+    wide = (rng.standard_normal(sizes) * np.exp2(rng.integers(-140, 127, sizes))).astype(np.float32)
+    special = np.array([np.nan, np.inf, -np.inf, -0.0, 1 + 2**-8, 1 + 3 * 2**-8, 3.4e38, 1e-45], np.float32)
+    wide.flat[: len(special)] = special[: wide.size]
+    (narrow,) = run(runner, isa, tmp_path, family_calls.cast_call(wide, bfloat16))
+    np.testing.assert_array_equal(narrow.astype(np.float32), wide.astype(bfloat16).astype(np.float32))
+    (back,) = run(runner, isa, tmp_path, family_calls.cast_call(narrow, np.float32))
+    assert (np.isnan(back) == np.isnan(wide)).all()
+    kept = ~np.isnan(wide)
+    assert back[kept].tobytes() == narrow.astype(np.float32)[kept].tobytes()
+
+
+def loss_of(cell, grad):
+    def loss(x):
+        return (cell(x).astype(ms.float32) * grad).sum()
+
+    return loss
+
+
+@pytest.mark.parametrize("mode", ["pynative", "graph"])
+def test_casts(mode):
+    """By the operators, and by MindSpore for other ranks and dtypes; gradients are cast back."""
+    rng = np.random.default_rng(8)
+    for made, source in ((ms.bfloat16, ms.float32), (ms.float32, ms.bfloat16)):
+        cast = NsaCast(made)
+        for sizes in ((9, 21), (4, 3, 5)):
+            x, grad = (Tensor(rng.standard_normal(sizes), ms.float32) for _ in range(2))
+            with run_mode(mode):
+                found = to_arrays((cast(x.astype(source)), cast(x.astype(ms.float16)), cast(x.astype(made))))
+                (back,) = to_arrays((ms.grad(loss_of(cast, grad))(x.astype(source)),))
+            narrow = x.asnumpy().astype(ml_dtypes.bfloat16)
+            assert found[0].tobytes() == (narrow if made == ms.bfloat16 else narrow.astype(np.float32)).tobytes()
+            assert all(array.dtype == found[0].dtype for array in found)
+            right = grad.asnumpy().astype(ml_dtypes.bfloat16).astype(np.float32)
+            np.testing.assert_array_equal(back.astype(np.float32), right)
 
 
 def added(terms):

@@ -94,6 +94,11 @@ def project_call(input, weight):
     return Call(case_file.PROJECT, sizes, 0.0, (input, weight), (((rows, columns), input.dtype),))
 
 
+def cast_call(input, dtype):
+    sizes = *input.shape, case_file.DTYPES.index(np.dtype(dtype).name)
+    return Call(case_file.CAST, sizes, 0.0, (input,), ((input.shape, np.dtype(dtype)),))
+
+
 def rotate_call(input, cosine, signed_sine):
     sizes = *input.shape, _dtype(input)
     return Call(case_file.ROTATE, sizes, 0.0, (input, cosine, signed_sine), ((input.shape, input.dtype),))

@@ -4,9 +4,9 @@
 
 #include "../kernel_table.h"
 #include "../simd/float_dot.h"
+#include "cast.h"
 #include "decode/paged_compress.h"
 #include "decode/paged_decode.h"
-#include "cast.h"
 #include "gated_sum.h"
 #include "matrix_product.h"
 #include "rotate.h"
