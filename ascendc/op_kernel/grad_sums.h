@@ -84,9 +84,9 @@ class GradSums {
   static_assert(kBandRows * kMaxWidth * 4 <= kSums * 2 && kMaxWidth <= kSums, "a band in float, a row");
   static constexpr int32_t kEvents = SideBuffers::kEvents;
 
-  // About how many groups of vectors this AIV's bands make. With an index, one for each band: nearly all blocks
-  // are selected by some token, and a band is a group at least, so that its volume would make too few, and the
-  // rest would run after the tiles (4 % of the gradient of selected attention on 24 cores).
+  // About how many groups of vectors this AIV's bands make. With an index, one for each band: nearly all
+  // blocks are selected by some token, and a band is a group at least, so that its volume would make too few,
+  // and the rest would run after the tiles (4 % of the gradient of selected attention on 24 cores).
   __aicore__ inline int64_t BandSteps() const {
     if (Rule::kIndexed) return CeilDiv<int64_t>(bands_ - band_, BandStep());
     int64_t pieces = 0;
