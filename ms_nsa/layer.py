@@ -219,7 +219,7 @@ class NativeSparseAttention(LayerCell):
     def _compress(self, compression, rows, ends, window_starts):
         if compression.pools or window_starts.shape[0] == 0:
             return self.pool(rows, compression.pooling_weight(rows.dtype) if compression.pools else None, ends)
-        windows = _windows(rows.astype(ms.float32), window_starts, self.compress_block_size)
+        windows = _windows(self.cast(rows, ms.float32), window_starts, self.compress_block_size)
         return self._narrow(compression(windows, self.compute_dtype))
 
     def _twice(self, tensor):

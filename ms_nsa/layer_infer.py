@@ -251,8 +251,8 @@ class NativeSparseAttentionInfer(LayerCell):
         )
         if not packed:
             shape = (*x.shape[:2], self.head_num, self.key_head_dim)
-            query = query.astype(ms.float32).reshape(shape)
-            compressed_query = compressed_query.astype(ms.float32).reshape(shape)
+            query = self.cast(query, ms.float32).reshape(shape)
+            compressed_query = self.cast(compressed_query, ms.float32).reshape(shape)
         query, compressed_query = self._narrow(query), self._narrow(compressed_query)
         pages = cache.compressed_key_pages, cache.compressed_value_pages
         of_compressed, blocks = compressed(compressed_query, *pages, compressed_block_table, *lengths)

@@ -42,12 +42,8 @@ class GatedSum(nn.Cell):
 class Cast(nn.Cell):
     """Replaces NsaToFloat32 and NsaToBfloat16."""
 
-    def __init__(self, dtype):
-        super().__init__()
-        self.dtype = dtype
-
-    def construct(self, input):
-        return input.astype(self.dtype)
+    def construct(self, input, dtype):
+        return input.astype(dtype)
 
 
 class Sum(nn.Cell):

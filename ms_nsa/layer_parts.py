@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the training layer and its decode twin share: parameters, projections, rotary positions, compression.
 
-On the CPU MindSpore has Cast in bfloat16, but neither Reshape nor Slice nor AddN, and casts are slow: one of a whole
-tensor takes longer than its rotary positions. So projections give and take heads, and operators of the house read what
-others of them return.
+On the CPU MindSpore has Cast in bfloat16, but neither Reshape nor Slice nor AddN, and its casts are slow (casts.py). So
+projections give and take heads, and operators of the house read what others of them return.
 """
 
 import copy
@@ -130,6 +129,7 @@ class LayerCell(cells.LengthsCell):
         self._make_rotary(layer["compress_rope"], layer["rope_theta"])
         self._make_compression(layer["compress"], layer["param_dtype"])
         self.shared_twice = Shared(2)
+        self.cast = make_cast()
         return sizes
 
     def _make_projections(self, layer):
@@ -144,7 +144,6 @@ class LayerCell(cells.LengthsCell):
         gate = _gate_bias(layer, self.head_num)
         weights = _WEIGHTS if gate is None else "zeros"
         self.sigmoid = make_sigmoid()
-        self.gate_rows = make_cast(ms.float32)
         self.to_gates = Projection(self.hidden_size, self.head_num * 3, weights, gate, dtype)
         self.to_out = Projection(self.head_num * self.value_head_dim, self.hidden_size, _WEIGHTS, bias, dtype)
 
@@ -164,8 +163,8 @@ class LayerCell(cells.LengthsCell):
     def _rows(self, x):
         """x as [T, hidden_size] in the dtype of computation."""
         if x.ndim == 3:
-            x = x.astype(ms.float32).reshape((-1, self.hidden_size))
-        return x.astype(self.compute_dtype)
+            x = self.cast(x, ms.float32).reshape((-1, self.hidden_size))
+        return self._narrow(x)
 
     def _angles(self, positions):
         """What `_rotate` takes for these positions; the layer's own angles are computed once for all tensors."""
@@ -182,21 +181,21 @@ class LayerCell(cells.LengthsCell):
         """Rows turned, in the dtype of computation; those of users are given float32."""
         if isinstance(rotary, Rotary):
             return rotary(x, positions)
-        return self._narrow(rotary(x.astype(ms.float32), positions))
+        return self._narrow(rotary(self.cast(x, ms.float32), positions))
 
     def _narrow(self, x):
-        return x.astype(self.compute_dtype)
+        return self.cast(x, self.compute_dtype)
 
     def _gates(self, x):
         """[T, N1, 3]."""
-        logits = self.to_gates(self.gate_rows(x))
+        logits = self.to_gates(self.cast(x, ms.float32))
         return self.sigmoid(logits).reshape((x.shape[0], self.head_num, 3))
 
     def _output(self, attention_out, like):
         rows = self.to_out(self._narrow(attention_out))
         if like.ndim == 3:
-            rows = rows.astype(ms.float32).reshape(like.shape)
-        return rows.astype(like.dtype)
+            rows = self.cast(rows, ms.float32).reshape(like.shape)
+        return self.cast(rows, like.dtype)
 
 
 def _gate_bias(layer, head_num):

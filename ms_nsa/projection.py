@@ -77,12 +77,12 @@ class Projection(nn.Cell):
         self.has_bias = bias_init is not None
         if self.has_bias:
             self.bias = ms.Parameter(initializer(bias_init, (outputs,), dtype))
-        self.project, self.to_bfloat16 = make_project(heads), make_cast(ms.bfloat16)
+        self.project, self.cast = make_project(heads), make_cast()
         self.row = (heads, outputs // heads) if heads else (outputs,)
 
     def construct(self, x):
-        weight = self.to_bfloat16(self.weight) if x.dtype == ms.bfloat16 else self.weight.astype(x.dtype)
-        y = self.project(x, weight)
+        y = self.project(x, self.cast(self.weight, x.dtype))
         if self.has_bias:
-            y = (y.astype(ms.float32) + self.bias.astype(ms.float32).reshape(self.row)).astype(x.dtype)
+            y = self.cast(y, ms.float32) + self.bias.astype(ms.float32).reshape(self.row)
+            y = self.cast(y, x.dtype)
         return y

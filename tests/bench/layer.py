@@ -9,7 +9,6 @@ that of one call with projections, in a process of its own, beside weights and i
 """
 
 import argparse
-import contextlib
 import functools
 import itertools
 import math
@@ -73,26 +72,15 @@ def medians(calls, o):
     return [statistics.median(found) for found in samples]
 
 
-@contextlib.contextmanager
-def _mode(name):
-    """MindSpore's mode, "Graph" or "PyNative", for a while."""
-    import mindspore as ms
-
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.GRAPH_MODE if name == "Graph" else ms.PYNATIVE_MODE)
-    try:
-        yield
-    finally:
-        ms.set_context(mode=before)
-
-
 class Session:
     """Measures cases; dense attention of a length is measured once for both scopes."""
 
     def __init__(self, o, seconds_per_flop=None):
         from bench import layer_calls, layer_child, layer_sdpa
+        from support.run_cells import run_mode
 
         self.o, self.calls, self.child, self.sdpa = o, layer_calls, layer_child, layer_sdpa
+        self.run_mode = run_mode
         self.groups = o.head_num // o.group
         self.attention = functools.lru_cache(maxsize=None)(self._attention)
         self.start = time.perf_counter()
@@ -184,7 +172,7 @@ class Session:
 
     def _decode(self, case):
         """In Graph mode, as text is generated; rows "step" say what PyNative mode adds."""
-        with _mode("Graph"):
+        with self.run_mode("graph"):
             return *medians(self._made(case, "sparse", "dense"), self.o), "ms_nsa"
 
     def _check(self, case):
@@ -197,7 +185,7 @@ class Session:
         """A step of decoding whose kernels have next to nothing to do: what a step costs above its kernels."""
         small = {"head_num": 1, "group": 1, "head_dim": 16, "hidden_size": 16, "batch": 1}
         o = argparse.Namespace(**{**vars(self.o), **small})
-        with _mode(case.scope):
+        with self.run_mode(case.scope.lower()):
             calls = [self.calls.decode_call("decode", which, case.length, o) for which in ("sparse", "dense")]
             for call in calls:
                 call()

@@ -85,7 +85,12 @@ def layer_call(kind, which, length, o):
     weights = ms.ParameterTuple([getattr(layer, name).weight for name in ("to_query", "to_key", "to_value", "to_out")])
     differentiate = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)(layer, weights)
     grad = tensor(rng, dtype, length, o.hidden_size)
-    return lambda: operators.await_result(differentiate(x, grad)[0])
+
+    def call():
+        of_inputs, of_weights = differentiate(x, grad)
+        operators.as_arrays((*of_inputs, *of_weights))
+
+    return call
 
 
 def attention_call(kind, which, length, o):
@@ -110,7 +115,7 @@ def attention_call(kind, which, length, o):
         return lambda: operators.await_result(attend(query, key, value))
     differentiate = ops.GradOperation(get_all=True, sens_param=True)(attend)
     grad = tensor(rng, dtype, length, heads, o.head_dim)
-    return lambda: operators.await_result(differentiate(query, key, value, grad))
+    return lambda: operators.as_arrays(differentiate(query, key, value, grad))
 
 
 def decode_call(kind, which, length, o):

@@ -5,13 +5,14 @@ import csv
 import re
 import struct
 from dataclasses import replace
+from types import SimpleNamespace
 
 import mindspore as ms
 import numpy as np
 import pytest
 
 import ms_nsa
-from bench import cases, gate, inputs, measure, operators, peaks, peers, report, session, speed_table, work
+from bench import cases, family, gate, inputs, measure, operators, peaks, peers, report, session, speed_table, work
 from bench.results import Check, Result
 from ms_nsa import backend
 
@@ -192,6 +193,29 @@ def test_the_row_loop_reads_every_selected_byte(ahead):
     assert (machine.loaded_sum() - before) % 2**64 == expected % 2**64
 
 
+def test_row_loops_of_both_layouts_read_the_rows_of_the_call(monkeypatch):
+    monkeypatch.setattr(family, "BATCH", 3)
+    monkeypatch.setattr(family, "KV_LEN", 20 * family.BLOCK)
+    asked = []
+    recorder = SimpleNamespace(row_loads=lambda *arguments: asked.append(arguments) or 0.0)
+    started = []
+    for _ in family.layout_cases(recorder):
+        started.append(asked[-1])
+    machine, table, topk = (
+        peaks.Peaks(2, backend.supported_isas()),
+        *map(started[0][2].get, ("block_table", "topk_indices")),
+    )
+    for at, (sizes, made, call, ahead) in enumerate(started):
+        before, expected = machine.loaded_sum(), 0
+        machine.row_loads(sizes, made, call, ahead)
+        for (sequence, head, _), block in np.ndenumerate(topk):
+            place = (head,) if at else (slice(None), head)  # [N2, P, D], or [P, N2, D]
+            for pages in (made.key, made.value):
+                rows = np.ascontiguousarray(pages[table[sequence, block]][place])
+                expected += int(rows.view(np.uint64).sum(dtype=np.uint64))
+        assert (machine.loaded_sum() - before) % 2**64 == expected % 2**64
+
+
 def test_the_best_way_of_a_peer_counts():
     """Names of ways hold commas."""
     peers = "PyTorch gather + bmm 45.6x, PyTorch masked SDPA, value padded, first 8 tokens 10.4x, MindSpore, fp32 2.0x"
@@ -326,7 +350,6 @@ def test_memory_of_the_layer_counts_its_results():
 
 def test_the_family_against_its_peaks(tmp_path, monkeypatch):
     from bench import __main__ as command
-    from bench import family, speed_table
 
     for name, size in {"N2": 1, "D1": 32, "D2": 16, "WINDOW": 64, "BATCH": 2, "KV_LEN": 512, "COUNT": 4}.items():
         monkeypatch.setattr(family, name, size)
@@ -341,7 +364,6 @@ def test_the_family_against_its_peaks(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "index"), [("NsaCompressAttention", 0), ("NsaCompressAttention", 1),
                                              ("NsaWindowAttention", 0)])  # fmt: skip
 def test_a_wrong_result_of_the_family_blocks_the_speed(name, index, monkeypatch):
-    from bench import family
 
     operator = getattr(ms_nsa, name)
     call = operator.__call__

@@ -2,6 +2,8 @@
 """The gated sum, the rotation and the sum of the layer, and their gradients, against float64."""
 
 # ruff: noqa: F811 - fixtures are imported
+import functools
+
 import mindspore as ms
 import ml_dtypes
 import numpy as np
@@ -11,7 +13,7 @@ from test_family_kernels import run
 from test_kernels_isa import DTYPES, isa, runner  # noqa: F401
 
 from ms_nsa import layer_on_ascend
-from ms_nsa.casts import NsaCast
+from ms_nsa.casts import Cast, NsaCast
 from ms_nsa.gated_sum import NsaGatedSum
 from ms_nsa.rotation import NsaRotate
 from ms_nsa.shared import NsaSum, Shared
@@ -92,9 +94,9 @@ def test_kernels_of_casts(runner, isa, tmp_path, sizes):
     assert back[kept].tobytes() == narrow.astype(np.float32)[kept].tobytes()
 
 
-def loss_of(cell, grad):
+def loss_of_cast(cast, dtype, grad):
     def loss(x):
-        return (cell(x).astype(ms.float32) * grad).sum()
+        return (cast(x, dtype).astype(ms.float32) * grad).sum()
 
     return loss
 
@@ -102,19 +104,29 @@ def loss_of(cell, grad):
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
 def test_casts(mode):
     """By the operators, and by MindSpore for other ranks and dtypes; gradients are cast back."""
-    rng = np.random.default_rng(8)
+    rng, cast = np.random.default_rng(8), Cast()
     for made, source in ((ms.bfloat16, ms.float32), (ms.float32, ms.bfloat16)):
-        cast = NsaCast(made)
-        for sizes in ((9, 21), (4, 3, 5)):
+        for sizes in ((9, 21), (4, 3, 5), (2, 3, 2, 2)):
             x, grad = (Tensor(rng.standard_normal(sizes), ms.float32) for _ in range(2))
             with run_mode(mode):
-                found = to_arrays((cast(x.astype(source)), cast(x.astype(ms.float16)), cast(x.astype(made))))
-                (back,) = to_arrays((ms.grad(loss_of(cast, grad))(x.astype(source)),))
+                found = to_arrays(cast(x.astype(dtype), made) for dtype in (source, ms.float16, made))
+                (back,) = to_arrays((ms.grad(loss_of_cast(cast, made, grad))(x.astype(source)),))
             narrow = x.asnumpy().astype(ml_dtypes.bfloat16)
             assert found[0].tobytes() == (narrow if made == ms.bfloat16 else narrow.astype(np.float32)).tobytes()
             assert all(array.dtype == found[0].dtype for array in found)
             right = grad.asnumpy().astype(ml_dtypes.bfloat16).astype(np.float32)
             np.testing.assert_array_equal(back.astype(np.float32), right)
+
+
+def test_which_casts_are_the_operators(monkeypatch):
+    called, call = [], NsaCast._call
+    monkeypatch.setattr(NsaCast, "_call", lambda cell, x: called.append((x.shape, str(x.dtype))) or call(cell, x))
+    cast = Cast()
+    for sizes in ((6, 4), (2, 3, 4), (2, 3, 2, 2), (8,)):
+        for source in (ms.float32, ms.bfloat16, ms.float16):
+            for dtype in (ms.float32, ms.bfloat16, ms.float16):
+                cast(ms.ops.zeros(sizes, ms.float32).astype(source), dtype)
+    assert called == [(sizes, dtype) for sizes in ((6, 4), (2, 3, 4)) for dtype in ("Float32", "BFloat16")]
 
 
 def added(terms):
@@ -189,6 +201,7 @@ def test_in_a_graph_and_as_composed_for_ascend(graph_mode):
         (NsaSum, [(2,), (2,)], "NsaSum: first must have rank"),
         (NsaRotate, [(2, 3, 5), (2, 1, 5), (2, 1, 5)], "NsaRotate: D of input must be even, got 5"),
         (NsaRotate, [(2, 3, 4), (2, 4, 4), (2, 1, 4)], "NsaRotate: cosine must have shape"),
+        (functools.partial(NsaCast, ms.bfloat16), [(2,)], "NsaToBfloat16: input must have rank"),
     ],
 )
 def test_shapes_that_do_not_fit(cell, shapes, sentence):

@@ -14,7 +14,7 @@ void RunCast(Operator& op, DType to) {
   params.input = op.input.data;
   params.output = op.output;
   params.rows = op.T;
-  params.width = op.W;
+  params.width = op.W * op.D;
   params.to = to;
   RunKernel(op, Kernels().cast, params, params.max_threads);
 }

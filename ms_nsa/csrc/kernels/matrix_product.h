@@ -12,16 +12,6 @@
 namespace ms_nsa {
 namespace {
 
-// A task's part of the result stays in L2 (512 KB of fp32) with 256 depth steps of its rows; the columns'
-// operands of one panel are packed once per task and step, which 256 rows make a small part of the work. By
-// matrix tiles it takes more rows to be a small one: 10 to 15 % with 1024. (Prefetching the rows that are
-// packed next gained nothing.)
-constexpr int64_t kProductDepth = 256;
-template <class Dot>
-constexpr int64_t kProductRows = Dot::kMatrixTiles ? 1024 : 256;
-template <class Dot>
-constexpr int64_t kProductColumns = Dot::kMatrixTiles ? 256 : 512;
-
 template <class Dot, class E>
 class MatrixProduct {
  public:
@@ -29,13 +19,19 @@ class MatrixProduct {
   using S = typename E::Storage;
   using Operand = typename Dot::Operand;
   static constexpr int64_t kPanel = V::kLanes * V::kTileVectors;
-  static constexpr int64_t kRows = kProductRows<Dot>, kColumns = kProductColumns<Dot>;
+  // A task's part of the result stays in L2 (512 KB of fp32, 1 MB by matrix tiles) with kDepth depth steps of
+  // its rows. The columns' operands of one panel are packed once per task and step, which 256 rows make a
+  // small part of the work. Matrix tiles want more rows: 10 to 15 % with 1024. (Prefetching the rows that are
+  // packed next gained nothing.)
+  static constexpr int64_t kRows = Dot::kMatrixTiles ? 1024 : 256;
+  static constexpr int64_t kColumns = Dot::kMatrixTiles ? 256 : 512;
+  static constexpr int64_t kDepth = 256;
 
   MatrixProduct(Arena& arena, const MatrixProductParams& p)
       : p_(p),
         most_(Min(kRows, p.rows)),
-        a_(arena.Take<Operand>(RoundUp(most_, kPanel) * RowStride<Dot>(kProductDepth))),
-        b_(arena.Take<Operand>(RowStride<Dot>(kProductDepth) * kPanel)),
+        a_(arena.Take<Operand>(RoundUp(most_, kPanel) * RowStride<Dot>(kDepth))),
+        b_(arena.Take<Operand>(RowStride<Dot>(kDepth) * kPanel)),
         sums_(arena.Take<float>(most_ * kColumns)),
         a_row_(arena.Take<const Operand*>(most_)),
         c_row_(arena.Take<float*>(most_)) {}
@@ -43,8 +39,8 @@ class MatrixProduct {
   void Run(int64_t first_row, int64_t first_column, int64_t columns) {
     const int64_t rows = Min(kRows, p_.rows - first_row);
     if (p_.depth == 0) std::memset(sums_, 0, most_ * kColumns * sizeof(float));
-    for (int64_t k = 0; k < p_.depth; k += kProductDepth) {
-      const int64_t depth = Min(kProductDepth, p_.depth - k);
+    for (int64_t k = 0; k < p_.depth; k += kDepth) {
+      const int64_t depth = Min(kDepth, p_.depth - k);
       PackRows(first_row, rows, k, depth);
       for (int64_t panel = 0; panel < columns; panel += kPanel)
         Multiply(rows, first_column, panel, Min(kPanel, columns - panel), k, depth);
@@ -66,7 +62,7 @@ class MatrixProduct {
   void PackRows(int64_t first_row, int64_t rows, int64_t k, int64_t depth) {
     const S* a = static_cast<const S*>(p_.a);
     if (RowsLieAlongDepth()) {
-      const int64_t stride = RowStride<Dot>(kProductDepth);
+      const int64_t stride = RowStride<Dot>(kDepth);
       for (int64_t r = 0; r < rows; ++r) {
         a_row_[r] = a_ + r * stride;
         PackRow<Dot, E>(a + (first_row + r) * p_.depth + k, depth, a_ + r * stride);
