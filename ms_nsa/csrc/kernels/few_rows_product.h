@@ -69,7 +69,7 @@ class FewRowsByVectors : FewRowsProduct<E> {
       Multiply(k, {b_, CeilDiv(depth, Dot::kPair), CeilDiv(columns, V::kLanes)});
     }
     for (int64_t r = 0; r < p_.rows; ++r)
-      StoreRow<V, E>(this->Out(r, first), sums_ + r * kColumns, columns, 1.0f);
+      StoreRow<V, E>(this->Out(r, first), sums_ + r * kColumns, columns);
   }
 
  private:
@@ -146,7 +146,7 @@ class FewRowsByTiles : FewRowsProduct<E> {
     for (int64_t r = 0; r < Min(V::kLanes, p_.rows - row); ++r) {
       float turned[V::kLanes];
       V::Store(turned, tile[r]);
-      StoreRow<V, E>(this->Out(row + r, first), turned, columns, 1.0f);
+      StoreRow<V, E>(this->Out(row + r, first), turned, columns);
     }
   }
 

@@ -111,5 +111,30 @@ inline bool PackInterleaved(Row row, int64_t count, int64_t width, typename Dot:
   return sum == sum;
 }
 
+// count rows of width elements, row i at row(i), turned round: width A rows, `stride` operands apart.
+template <class Dot, class E, class Row>
+inline void PackTurned(Row row, int64_t count, int64_t width, typename Dot::Operand* out, int64_t stride) {
+  using V = typename Dot::Vec;
+  constexpr int64_t kStep = V::kLanes * Dot::kPair, kPanel = V::kLanes * V::kTileVectors;
+  alignas(64) typename Dot::Operand panel[kStep * kPanel];
+  for (int64_t w = 0; w < width; w += kPanel) {
+    const int64_t columns = Min(kPanel, width - w), vectors = CeilDiv(columns, V::kLanes);
+    for (int64_t k = 0; k < count; k += kStep) {
+      const int64_t steps = Min(kStep, count - k);
+      PackInterleaved<Dot, E>([&](int64_t i) { return row(k + i) + w; }, steps, columns, panel);
+      for (int64_t v = 0; v < vectors; ++v) {
+        typename Dot::Reg tile[V::kLanes];
+        for (int64_t i = 0; i < V::kLanes; ++i) {
+          const auto* from = panel + (i * vectors + v) * kStep;
+          tile[i] = i * Dot::kPair < steps ? Dot::template LoadDepth<typename Dot::Element>(from) : V::Zero();
+        }
+        V::Transpose(tile);
+        for (int64_t r = 0; r < Min(V::kLanes, columns - v * V::kLanes); ++r)
+          Dot::StoreDepth(out + (w + v * V::kLanes + r) * stride + k, tile[r]);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ms_nsa

@@ -75,6 +75,13 @@ inline bool StoreRow(typename E::Storage* dst, const float* src, int64_t count, 
   return sum == sum;
 }
 
+// Writes fp32 values (padded to whole vectors) as count elements of storage, zeros as +0.
+template <class V, class E>
+inline void StoreRow(typename E::Storage* dst, const float* src, int64_t count) {
+  for (int64_t i = 0; i < count; i += V::kLanes)
+    StoreUpTo<V, E>(dst + i, V::Add(V::Load(src + i), V::Zero()), count - i);
+}
+
 // Inner product of two storage rows in fp32.
 template <class V, class E>
 inline float DotRows(const typename E::Storage* a, const typename E::Storage* b, int64_t count) {

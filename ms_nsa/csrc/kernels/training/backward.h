@@ -167,8 +167,8 @@ class Backward {
     const KvGrads grads = GradsOf(owner);
     for (int64_t i = seq.kv_len * part / parts; i < seq.kv_len * (part + 1) / parts; ++i) {
       const int64_t to = (seq.kv_start + i) * in_.n2 + owner % in_.n2;
-      StoreRow<V, E>(static_cast<Storage*>(p_.dk) + to * in_.d1, grads.dk + i * dk_stride_, in_.d1, 1.0f);
-      StoreRow<V, E>(static_cast<Storage*>(p_.dv) + to * in_.d2, grads.dv + i * dv_stride_, in_.d2, 1.0f);
+      StoreRow<V, E>(static_cast<Storage*>(p_.dk) + to * in_.d1, grads.dk + i * dk_stride_, in_.d1);
+      StoreRow<V, E>(static_cast<Storage*>(p_.dv) + to * in_.d2, grads.dv + i * dv_stride_, in_.d2);
     }
   }
 
@@ -182,7 +182,7 @@ class Backward {
       const int64_t row = token * group + g, to = QueryRow(in_, chunk, row);
       for (int64_t part = 1; part < parts_; ++part) sum.AddRow(shares.At(part), row);
       if constexpr (Dot::kBalanced) Balance(chunk, sum, row, common_key);
-      StoreRow<V, E>(static_cast<Storage*>(p_.dq) + to * in_.d1, sum.gradient(row), in_.d1, 1.0f);
+      StoreRow<V, E>(static_cast<Storage*>(p_.dq) + to * in_.d1, sum.gradient(row), in_.d1);
     }
   }
 

@@ -118,7 +118,7 @@ class Compressor {
 
   void Finish(int64_t sequence, int64_t window) const {
     S* out = static_cast<S*>(p_.output) + (windows_.first(sequence) + window) * in_.n2 * in_.d;
-    for (int64_t h = 0; h < in_.n2; ++h) StoreRow<V, E>(out + h * in_.d, Sums(window, h), in_.d, 1.0f);
+    for (int64_t h = 0; h < in_.n2; ++h) StoreRow<V, E>(out + h * in_.d, Sums(window, h), in_.d);
   }
 
   const CompressParams& p_;
