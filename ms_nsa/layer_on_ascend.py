@@ -59,11 +59,10 @@ class Sum(nn.Cell):
 class Rotate(nn.Cell):
     """Replaces NsaRotate."""
 
-    def construct(self, input, cosine, signed_sine):
+    def construct(self, input, cosine, sine):
         dtype = input.dtype
-        left, right = ops.Split(-1, 2)(input)
-        input = input.astype(ms.float32)
-        return (input * cosine + ops.concat((right, left), -1) * signed_sine).astype(dtype)
+        left, right = ops.Split(-1, 2)(input.astype(ms.float32))
+        return ops.concat((left * cosine - right * sine, right * cosine + left * sine), -1).astype(dtype)
 
 
 class PageSlots(nn.Cell):

@@ -156,7 +156,7 @@ def of_cast_gradient(operator):
 def of_rotation_gradient(operator):
     """That of the gradient of a rotation."""
 
-    def bprop(input, cosine, signed_sine, out, dout):
+    def bprop(input, cosine, sine, out, dout):
         return _refuse(operator, "gradients of the gradient are not defined")
 
     return bprop

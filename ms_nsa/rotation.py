@@ -17,13 +17,13 @@ class _Turn(cells.MixedInputsCell):
         attributes, device = checks.operator_attributes(_NAME, "auto")
         self._make_operator(_NAME, attributes, device, gradient)
 
-    def construct(self, input, cosine, signed_sine):
-        return self._call(input, cosine.astype(ms.float32), signed_sine.astype(ms.float32))
+    def construct(self, input, cosine, sine):
+        return self._call(input, cosine.astype(ms.float32), sine.astype(ms.float32))
 
 
 class NsaRotate(_Turn):
-    """Turns elements i and i + D / 2 of input [T, N, D] by an angle: its cosine, and its sine, negative in the left
-    half, [T, 1, D] in float32. The gradient turns back; the angles have none."""
+    """Turns elements i and i + D / 2 of input [T, N, D] by one angle, whose cosine and sine are given: [T, 1, D / 2] in
+    float32. The gradient turns back; the angles have none."""
 
     def __init__(self):
         super().__init__((self._bprop_with, _Turn((refused_gradients.of_rotation_gradient, _NAME))))
@@ -32,9 +32,9 @@ class NsaRotate(_Turn):
     def _bprop_with(turn):
         """The primitive's gradient function; not bound to this Cell, because copies of the primitive make their own."""
 
-        def bprop(input, cosine, signed_sine, out, dout):
-            input_grad = turn(dout, cosine, ops.neg(signed_sine))
-            return input_grad, ops.zeros_like(cosine), ops.zeros_like(signed_sine)
+        def bprop(input, cosine, sine, out, dout):
+            input_grad = turn(dout, cosine, ops.neg(sine))
+            return input_grad, ops.zeros_like(cosine), ops.zeros_like(sine)
 
         return bprop
 

@@ -228,10 +228,10 @@ struct CastParams {
 };
 
 struct RotateParams {
-  const void* input;         // [tokens, heads, width]
-  const float* cosine;       // [tokens, width]
-  const float* signed_sine;  // [tokens, width]; negative in the left half
-  void* output;              // as input
+  const void* input;    // [tokens, heads, width]
+  const float* cosine;  // [tokens, width / 2]
+  const float* sine;    // [tokens, width / 2]
+  void* output;         // as input
   int64_t tokens, heads, width;
   int64_t max_threads;
   DType dtype;

@@ -103,10 +103,8 @@ class Session:
         scope = "layer" if case.scope == "layer" else "attention"
         sparse, dense = self.calls.flop(case.kind, scope, case.length, self.o)
         processes = (1 if scope == "attention" else 2 * (not self.o.no_memory)) * PROCESS_SECONDS
-        if self._is_long(case.length):
-            # With projections: the sparse layer and, for dense, what costs as much without its attention.
-            flop = 2 * sparse if scope == "layer" else sparse + 2 * dense / self.groups
-            return processes + flop * self.seconds_per_flop
+        if self._is_long(case.length):  # with projections, dense is what costs less without its attention
+            dense = sparse if scope == "layer" else dense / self.groups
         once = (sparse + dense) * self.seconds_per_flop
         short = once / 2 < self.o.long_call
         times = 1 + self.o.repeats * short + (scope == "attention" or not self.o.no_memory)
@@ -149,26 +147,20 @@ class Session:
 
     def _layer_row(self, case):
         _, own, best, by = self.attention(case.kind, case.length)
-        if self._is_long(case.length):
-            # One call in a fresh process gives time and memory; the dense twin's attention is measured apart.
-            sparse, rest = (self._in_child(case, which) for which in ("sparse", "rest"))
-            (inner,) = medians(self._made(case._replace(scope="attention"), "rest"), self.o)
-            seconds = sparse["seconds"], rest["seconds"] - inner + best
-            return *seconds, by, *self._megabytes(sparse, rest)
-        sparse, dense = medians(self._made(case, "sparse", "dense"), self.o)
-        memory = ()
-        if not self.o.no_memory:
-            memory = self._megabytes(*(self._in_child(case, which) for which in ("sparse", "dense")))
-        return sparse, dense - own + best, by, *memory
+        # Of long sequences, the dense twin's attention is measured apart.
+        which = "rest" if self._is_long(case.length) else "dense"
+        sparse, dense = medians(self._made(case, "sparse", which), self.o)
+        if which == "rest":
+            (own,) = medians(self._made(case._replace(scope="attention"), which), self.o)
+        return sparse, dense - own + best, by, *([] if self.o.no_memory else self._memory(case, "sparse", which))
 
-    def _in_child(self, case, which):
-        found = self.child.in_fresh_process(case.kind, case.scope, which, case.length, self.o)
-        if "failure" in found:
-            raise Failed(f"{case.name} {which}: {found['failure']}")
-        return found
-
-    def _megabytes(self, *found):
-        return [math.nan if self.o.no_memory else each["extra_bytes"] / 2**20 for each in found]
+    def _memory(self, case, *which):
+        """Megabytes of one call of each, in a process of its own."""
+        found = [self.child.in_fresh_process(case.kind, case.scope, each, case.length, self.o) for each in which]
+        for each, name in zip(found, which):
+            if "failure" in each:
+                raise Failed(f"{case.name} {name}: {each['failure']}")
+        return [each["extra_bytes"] / 2**20 for each in found]
 
     def _decode(self, case):
         """In Graph mode, as text is generated; rows "step" say what PyNative mode adds."""
@@ -232,7 +224,7 @@ def parse(arguments):
     parser.add_argument("--dtype", default="bfloat16", choices=("float16", "bfloat16", "float32"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sliced-from", type=int, default=32768, metavar="TOKENS", help="dense on a part of the heads")
-    parser.add_argument("--long-call", type=float, default=5, metavar="SECONDS", help="longer calls are timed once")
+    parser.add_argument("--long-call", type=float, default=10, metavar="SECONDS", help="longer calls are timed once")
     parser.add_argument("--minutes", type=float, default=25, help="cases that would take longer are left out")
     parser.add_argument("--no-memory", action="store_true", help="leave out the memory of calls")
     parser.add_argument("--torch", default=sys.executable, metavar="PYTHON", help="the Python that has PyTorch")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call of a case of `python -m bench layer` in a process of its own: its memory, and its time.
+"""The memory of one call of a case of `python -m bench layer`, in a process of its own.
 
 ``python -m bench.layer_child KIND SCOPE WHICH LENGTH`` prints the resident peak above what was resident before the
 call: weights, inputs and pages are not counted, results and what is kept for the gradient are.
@@ -7,7 +7,6 @@ call: weights, inputs and pages are not counted, results and what is kept for th
 
 import json
 import sys
-import time
 
 import children
 from bench import memory
@@ -26,22 +25,16 @@ def in_fresh_process(kind, scope, which, length, o):
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def seconds_of(call):
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def one_call(kind, scope, which, length, o):
-    """Bytes and seconds of one call."""
+    """Bytes of one call."""
     from bench import layer_calls
 
     layer_calls.make_call(kind, scope, which, min(length, WARM_LENGTH), o)()
     call = layer_calls.make_call(kind, scope, which, length, o)
     memory.reset_peak()
     before = memory.status_bytes("VmRSS")
-    seconds = seconds_of(call)
-    return {"extra_bytes": memory.status_bytes("VmHWM") - before, "seconds": seconds}
+    call()
+    return {"extra_bytes": memory.status_bytes("VmHWM") - before}
 
 
 def main():

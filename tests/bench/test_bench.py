@@ -318,7 +318,7 @@ def test_what_the_layer_costs_is_estimated_from_its_flop():
     session = layer.Session(layer.parse(["--no-memory"]), 1e-12)
     long, short = (session.estimate(layer.Case("forward", "layer", length)) for length in (65536, 16384))
     sparse, dense = layer_calls.flop("forward", "layer", 65536, session.o)
-    assert long == pytest.approx(2 * sparse * 1e-12) and sparse < dense / 3
+    assert long == pytest.approx(4 * 2 * sparse * 1e-12) and sparse < dense / 3
     assert short == pytest.approx(4 * sum(layer_calls.flop("forward", "layer", 16384, session.o)) * 1e-12)
     session.learn(layer.Case("forward", "layer", 65536), 1000)
     assert session.seconds_per_flop == pytest.approx(2e-12)
@@ -343,7 +343,6 @@ def test_memory_of_the_layer_counts_its_results():
 
     found = layer_child.in_fresh_process("forward", "layer", "sparse", 8192, layer.parse(SMALL_LAYER))
     assert 8192 * 32 * 2 < found["extra_bytes"] < 200 << 20  # x in bfloat16, and what is made of it
-    assert found["seconds"] > 0
     failed = layer_child.in_fresh_process("forward", "layer", "no such", 64, layer.parse(SMALL_LAYER))
     assert "no such" in failed["failure"]
 

@@ -44,17 +44,16 @@ def gated(rng, dtype, sizes):
 
 
 def rotated(rng, dtype, sizes):
-    """Rows, the angles' cosines and signed sines, the gradient of the result; and in float64 both results."""
+    """Rows, the angles' cosines and sines, the gradient of the result; and in float64 both results."""
     x, grad = (rng.standard_normal(sizes).astype(dtype) for _ in range(2))
     angle = rng.uniform(-9, 9, (sizes[0], 1, sizes[2] // 2))
-    cosine = np.tile(np.cos(angle), 2).astype(np.float32)
-    signed_sine = np.concatenate([-np.sin(angle), np.sin(angle)], -1).astype(np.float32)
-    return x, cosine, signed_sine, grad, turned(x, cosine, signed_sine), turned(grad, cosine, -signed_sine)
+    cosine, sine = (of(angle).astype(np.float32) for of in (np.cos, np.sin))
+    return x, cosine, sine, grad, turned(x, cosine, sine), turned(grad, cosine, -sine)
 
 
-def turned(x, cosine, signed_sine):
+def turned(x, cosine, sine):
     left, right = np.split(x.astype(float), 2, -1)
-    return x.astype(float) * cosine + np.concatenate([right, left], -1) * signed_sine
+    return np.concatenate([left * cosine - right * sine, right * cosine + left * sine], -1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -182,7 +181,7 @@ def test_gradients(dtype):
 def test_in_a_graph_and_as_composed_for_ascend(graph_mode):
     rng = np.random.default_rng(4)
     branches = [Tensor(rng.standard_normal((6, 2, 10)), ms.float32) for _ in range(3)]
-    gates, angles = Tensor(rng.random((6, 2, 3)), ms.float32), Tensor(rng.random((2, 6, 1, 10)), ms.float32)
+    gates, angles = Tensor(rng.random((6, 2, 3)), ms.float32), Tensor(rng.random((2, 6, 1, 5)), ms.float32)
     for cell, composed, inputs in (
         (NsaGatedSum(), layer_on_ascend.GatedSum(), (*branches, gates)),
         (NsaRotate(), layer_on_ascend.Rotate(), (branches[0], angles[0], angles[1])),
@@ -200,7 +199,8 @@ def test_in_a_graph_and_as_composed_for_ascend(graph_mode):
         (NsaSum, [(2, 12), (2, 12), (2, 3, 4)], "NsaSum: third must have the rank of first"),
         (NsaSum, [(2,), (2,)], "NsaSum: first must have rank"),
         (NsaRotate, [(2, 3, 5), (2, 1, 5), (2, 1, 5)], "NsaRotate: D of input must be even, got 5"),
-        (NsaRotate, [(2, 3, 4), (2, 4, 4), (2, 1, 4)], "NsaRotate: cosine must have shape"),
+        (NsaRotate, [(2, 3, 4), (2, 4, 2), (2, 1, 2)], "NsaRotate: cosine must have shape"),
+        (NsaRotate, [(2, 3, 4), (2, 1, 2), (2, 1, 4)], "NsaRotate: sine must have shape"),
         (functools.partial(NsaCast, ms.bfloat16), [(2,)], "NsaToBfloat16: input must have rank"),
     ],
 )

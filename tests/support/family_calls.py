@@ -99,9 +99,9 @@ def cast_call(input, dtype):
     return Call(case_file.CAST, sizes, 0.0, (input,), ((input.shape, np.dtype(dtype)),))
 
 
-def rotate_call(input, cosine, signed_sine):
+def rotate_call(input, cosine, sine):
     sizes = *input.shape, _dtype(input)
-    return Call(case_file.ROTATE, sizes, 0.0, (input, cosine, signed_sine), ((input.shape, input.dtype),))
+    return Call(case_file.ROTATE, sizes, 0.0, (input, cosine, sine), ((input.shape, input.dtype),))
 
 
 def compress_attention_infer_call(

@@ -10,7 +10,7 @@ namespace ms_nsa {
 void Run(NsaRotate& op) {
   RotateParams params{op.input.data,
                       static_cast<const float*>(op.cosine.data),
-                      static_cast<const float*>(op.signed_sine.data),
+                      static_cast<const float*>(op.sine.data),
                       op.output,
                       op.T,
                       op.N,
