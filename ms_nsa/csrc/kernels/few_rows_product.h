@@ -68,8 +68,7 @@ class FewRowsByVectors : FewRowsProduct<E> {
       PackTransposed<Dot, E>(this->Large(first) + k, p_.depth, columns, depth, b_);
       Multiply(k, {b_, CeilDiv(depth, Dot::kPair), CeilDiv(columns, V::kLanes)});
     }
-    for (int64_t r = 0; r < p_.rows; ++r)
-      StoreRow<V, E>(this->Out(r, first), sums_ + r * kColumns, columns);
+    for (int64_t r = 0; r < p_.rows; ++r) StoreRow<V, E>(this->Out(r, first), sums_ + r * kColumns, columns);
   }
 
  private:
