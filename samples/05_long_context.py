@@ -43,7 +43,7 @@ LEAST_RECALL, MOST_OF_WINDOW = 0.90, 0.15  # accuracy beyond the window; guessin
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "out")
-    parser.add_argument("--train-lengths", type=int, nargs="+", default=[256, 1024])
+    parser.add_argument("--train-lengths", type=int, nargs="+", default=[256, 2048])
     parser.add_argument("--steps", type=int, nargs="+", default=[90, 60], help="for each length")
     parser.add_argument("--tokens", type=int, default=2048, help="of a training step")
     parser.add_argument("--test-lengths", type=int, nargs="+", default=[1024, 4096, 16384])

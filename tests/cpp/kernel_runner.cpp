@@ -49,7 +49,7 @@ enum Operator : int64_t {
   kGatedSumGrad,
   kRotate,
   kSum,
-  kProject,
+  kProduct,
   kCast
 };
 
@@ -297,10 +297,10 @@ void RunSum(const Arguments& a) {
   Call(Kernels().sum, p);
 }
 
-void RunProject(const Arguments& a) {
+void RunProduct(const Arguments& a) {
   const auto& n = a.record.sizes;
   Call(Kernels().matrix_product, {a.In<void>(0), a.In<void>(1), a.Out<void>(0), n.at(0), n.at(1), n.at(2),
-                                  ProductOf::kRowsAndRows, max_threads, static_cast<DType>(n.at(3))});
+                                  static_cast<ProductOf>(n.at(4)), max_threads, static_cast<DType>(n.at(3))});
 }
 
 void RunCast(const Arguments& a) {
@@ -345,8 +345,8 @@ void RunRecord(const Record& record, Placement placement, std::ostream& out) {
     case kSum:
       RunSum(arguments);
       break;
-    case kProject:
-      RunProject(arguments);
+    case kProduct:
+      RunProduct(arguments);
       break;
     case kCast:
       RunCast(arguments);

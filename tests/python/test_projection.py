@@ -47,7 +47,7 @@ def test_few_rows_have_the_bits_of_many(runner, isa, tmp_path, dtype, sizes):  #
     x, weight = (rng.standard_normal((rows, sizes[1])).astype(dtype) for rows in (200, sizes[0]))
     x[5, -1], x[6, 0] = np.inf, np.nan  # no row but their own sees them
     counts = 1, 3, 8, 16, 17, 32, 33, 64, 65
-    calls = [family_calls.project_call(x[:rows], weight) for rows in (len(x), *counts)]
+    calls = [family_calls.product_call(x[:rows], weight) for rows in (len(x), *counts)]
     many, *few = runner.run(tmp_path, isa, calls, (1, 3))
     for array, *_ in (*many, *(outputs for runs in few for outputs in runs)):
         assert array.tobytes() == many[0][0][: len(array)].tobytes()
@@ -57,6 +57,25 @@ def test_few_rows_have_the_bits_of_many(runner, isa, tmp_path, dtype, sizes):  #
     assert (np.isfinite(many[0][0].astype(float)) == finite).all() and not finite[5:7].any()
     found = many[0][0].astype(float)[finite]
     assert np.abs(found - right[finite]).max() <= BARS[dtype.type] * np.abs(right[finite]).max()
+
+
+# Several tasks of rows and of columns, of which the last is smaller; depths of several portions, and of several blocks.
+@pytest.mark.parametrize("of", ["RowsAndRows", "RowsAndColumns", "ColumnsAndColumns"])
+@pytest.mark.parametrize("sizes", [(530, 70, 2309), (260, 530, 300)])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_products_of_several_tasks(runner, isa, tmp_path, dtype, sizes, of):  # noqa: F811
+    rows, columns, depth = sizes
+    rng = np.random.default_rng(sizes)
+    a, b = (rng.standard_normal(shape).astype(dtype) for shape in ((rows, depth), (columns, depth)))
+    a[7, -1], b[9, 3] = np.nan, np.inf  # no row and no column but their own sees them
+    right = a.astype(np.float64) @ b.astype(np.float64).T
+    lie = {"RowsAndRows": (a, b), "RowsAndColumns": (a, b.T), "ColumnsAndColumns": (a.T, b.T)}
+    call = family_calls.product_call(*map(np.ascontiguousarray, lie[of]), of)
+    one, several = (array for ((array,),) in zip(*runner.run(tmp_path, isa, [call], (1, 3))))
+    assert one.tobytes() == several.tobytes()
+    finite = np.isfinite(right)
+    assert (np.isfinite(one.astype(float)) == finite).all() and finite.sum() == (rows - 1) * (columns - 1)
+    assert np.abs(one.astype(float) - right)[finite].max() <= BARS[dtype.type] * np.abs(right[finite]).max()
 
 
 def loss_of(project, grad):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SELECT, SELECT_GRAD, PAGED, COMPRESS, COMPRESS_GRAD, PAGED_COMPRESS, COMPRESS_ATTENTION = range(7)
-GATED_SUM, GATED_SUM_GRAD, ROTATE, SUM, PROJECT, CAST = range(7, 13)
+GATED_SUM, GATED_SUM_GRAD, ROTATE, SUM, PRODUCT, CAST = range(7, 13)
 DTYPES = ("float16", "bfloat16", "float32")
 STAT_LANES = 8
 _SELECTED = 0, 0, 0, 0  # key rule, window_size, compress_block_size, compress_stride

@@ -88,10 +88,13 @@ def sum_call(terms):
     return Call(case_file.SUM, sizes, 0.0, tuple(terms), ((terms[0].shape, terms[0].dtype),))
 
 
-def project_call(input, weight):
-    (rows, depth), columns = input.shape, len(weight)
-    sizes = rows, columns, depth, _dtype(input)
-    return Call(case_file.PROJECT, sizes, 0.0, (input, weight), (((rows, columns), input.dtype),))
+def product_call(a, b, of="RowsAndRows"):
+    """Of what the operands are: `of` names the ProductOf of params.h."""
+    kinds = "RowsAndRows", "RowsAndColumns", "ColumnsAndColumns"
+    rows, depth = a.shape[::-1] if of == kinds[2] else a.shape
+    columns = len(b) if of == kinds[0] else b.shape[1]
+    sizes = rows, columns, depth, _dtype(a), kinds.index(of)
+    return Call(case_file.PRODUCT, sizes, 0.0, (a, b), (((rows, columns), a.dtype),))
 
 
 def cast_call(input, dtype):
