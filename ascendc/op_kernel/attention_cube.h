@@ -122,15 +122,16 @@ class AttentionCube {
     }
   }
 
+  // The values are slabs where all runs are whole ones; values have the same runs as keys.
   __aicore__ inline void LoadStep(const Step& step) {
     const int32_t slot = step.ordinal % kSlots;
-    const Part& part = step.part;
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kFirst + slot);
-    if (step.first) StartPart(part);
-    Gather(KeyTile(slot), key_, key_rows_, step.rows, p_.d1, part.head);
+    if (step.first) StartPart(step.part);
+    const bool whole = Gather(KeyTile(slot), key_, key_rows_, step, p_.d1, false);
+    slabs_[slot] = whole && source_.CacheStride(p_.d2) <= kMaxSlabStride;
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kFirst + slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kSecond + slot);
-    Gather(ValueTile(slot), value_, value_rows_, step.rows, p_.d2, part.head);
+    Gather(ValueTile(slot), value_, value_rows_, step, p_.d2, slabs_[slot]);
   }
 
   // The slot's previous part ended at least two steps ago, and the wait for this step's key slot covers that.
@@ -138,23 +139,28 @@ class AttentionCube {
     query_slot_ = 1 - query_slot_;
     const int64_t heads = int64_t{p_.kv_heads} * p_.group;
     const int64_t row = part.token.row * heads + int64_t{part.head} * p_.group;
-    LoadRows(QueryTile(query_slot_), query_[row * p_.d1], p_.group, p_.d1, p_.d1, left_rows_);
+    LoadFewRows(QueryTile(query_slot_), query_[row * p_.d1], p_.group, p_.d1, p_.d1, left_rows_);
     key_rows_ = RowWalk<Source>(p_, source_, part.token, part.head);
     key_rows_.Skip(part.first_row);
     value_rows_ = key_rows_;
   }
 
-  __aicore__ inline void Gather(const Tile& tile, const AscendC::GlobalTensor<T>& cache,
-                                RowWalk<Source>& walk, int32_t rows, int32_t width, int32_t head) {
-    const int32_t tile_rows = RoundUp(rows, kCube);
+  // The step's rows, as a zN tile or as slabs of 16 rows; returns whether all its runs are whole slabs.
+  __aicore__ inline bool Gather(const Tile& tile, const AscendC::GlobalTensor<T>& cache,
+                                RowWalk<Source>& walk, const Step& step, int32_t width, bool slabs) {
+    const int32_t tile_rows = RoundUp(step.rows, kCube);
     const int64_t stride = source_.CacheStride(width);
-    for (int64_t done = 0; done < rows;) {
-      const RowRun run = walk.Next(rows - done);
-      const int64_t offset = source_.CacheOffset(run.cache_row, head, width);
-      LoadRows(tile[done * kCube], cache[offset], run.rows, width, stride, tile_rows);
+    bool whole = true;
+    for (int64_t done = 0; done < step.rows;) {
+      const RowRun run = walk.Next(step.rows - done);
+      const auto rows = cache[source_.CacheOffset(run.cache_row, step.part.head, width)];
+      if (slabs) LoadSlabs(tile[done * width], rows, run.rows, width, stride);
+      if (!slabs) LoadRows(tile[done * kCube], rows, run.rows, width, stride, tile_rows);
+      whole = whole && run.rows % kCube == 0;
       done += run.rows;
     }
-    ClearRows(tile, rows, width, tile_rows);
+    ClearRows(tile, step.rows, width, tile_rows);
+    return whole;
   }
 
   // scores = query key^T, panel by panel of their common width; panels are the same in short steps.
@@ -176,8 +182,8 @@ class AttentionCube {
     const int32_t slot = step.ordinal % kSlots, rows = RoundUp(step.rows, kCube);
     const Tile weights = WeightTile(slot), value = ValueTile(slot);
     AscendC::CrossCoreWaitFlag(kWeightsReady);
-    LoadRows(weights, exchange_.weights[int64_t{slot} * p_.group * p_.chunk_rows], p_.group, step.rows,
-             p_.chunk_rows, left_rows_);
+    LoadFewRows(weights, exchange_.weights[int64_t{slot} * p_.group * p_.chunk_rows], p_.group, step.rows,
+                p_.chunk_rows, left_rows_);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(kSecond + slot);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(kSecond + slot);
     const int32_t piece = PieceRows(p_);
@@ -186,7 +192,7 @@ class AttentionCube {
       const int32_t event = kSecond + product_slot_;
       AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(event);
       panels_.Times(ProductTile(product_slot_), weights, left_rows_, value, rows, p_.group, p_.d2,
-                    Min(piece, rows - first), first);
+                    Min(piece, rows - first), first, slabs_[slot]);
       if (first + piece >= rows) AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(kSecond + slot);
       Store(exchange_.products[product], ProductTile(product_slot_), p_.d2, p_.d2, event);
       product_slot_ = 1 - product_slot_;
@@ -213,6 +219,7 @@ class AttentionCube {
   RowWalk<Source> key_rows_{p_, source_, Token{}, 0}, value_rows_{p_, source_, Token{}, 0};
   int32_t left_rows_;  // of query and weights in L1 and L0A
   int32_t query_slot_ = 0, product_slot_ = 0;
+  bool slabs_[kSlots] = {};  // of the values of a step
 };
 
 }  // namespace ms_nsa

@@ -39,9 +39,30 @@ __aicore__ inline void LoadRows(const AscendC::LocalTensor<T>& tile,
     AscendC::DataCopy(tile[row * kCube], rows_in_gm[row * stride], copy);
 }
 
-// As LoadRows with a dense stride, but to slabs of 16 rows, one after the other, each a zN tile of its own.
-// One instruction takes them all to L0A, and one transposes them into L0B; LoadLeft and LoadRight take one
-// per 16 rows.
+// The same for few rows with a small stride. Copies of few long rows are slow: each row is taken as a packed
+// matrix of rows of 16 columns instead, where it has a whole number of them.
+template <class T>
+__aicore__ inline void LoadFewRows(const AscendC::LocalTensor<T>& tile,
+                                   const AscendC::GlobalTensor<T>& rows_in_gm, int32_t rows, int32_t width,
+                                   int32_t stride, int32_t tile_rows) {
+  if (width % kCube > 0) return LoadRows(tile, rows_in_gm, rows, width, stride, tile_rows);
+  AscendC::Nd2NzParams copy;
+  copy.ndNum = rows;
+  copy.nValue = width / kCube;
+  copy.dValue = kCube;
+  copy.srcNdMatrixStride = stride;
+  copy.srcDValue = kCube;
+  copy.dstNzC0Stride = tile_rows;
+  copy.dstNzNStride = tile_rows;
+  copy.dstNzMatrixStride = kCube;
+  AscendC::DataCopy(tile, rows_in_gm, copy);
+}
+
+constexpr int64_t kMaxSlabStride = 65535 / kCube;  // likewise the field with 16 times the stride
+
+// As LoadRows with a stride up to that, but to slabs of 16 rows, one after the other, each a zN tile of its
+// own. One instruction takes them all to L0A, and one transposes them into L0B; LoadLeft and LoadRight take
+// one per 16 rows.
 template <class T>
 __aicore__ inline void LoadSlabs(const AscendC::LocalTensor<T>& tile,
                                  const AscendC::GlobalTensor<T>& rows_in_gm, int32_t rows, int32_t width,

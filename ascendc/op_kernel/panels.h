@@ -57,16 +57,18 @@ class Panels {
   }
 
   // product [m, width] = left [m, inner] right [inner, width], of tiles with more columns and rows: those
-  // from `first` on. right has right_rows rows, and what lies in it behind those does not matter.
+  // from `first` on. right has right_rows rows, and what lies in it behind those does not matter; as slabs,
+  // one instruction takes as many rows as a panel has.
   __aicore__ inline void Times(const AscendC::LocalTensor<float>& product, const Tile& left,
                                int32_t left_rows, const Tile& right, int32_t right_rows, int32_t m,
-                               int32_t width, int32_t inner, int32_t first = 0) {
+                               int32_t width, int32_t inner, int32_t first = 0, bool slabs = false) {
     const int32_t depth = PanelDepth(width), end = first + inner;
     for (int32_t row = first; row < end; row += depth) {
       const int32_t rows = Min(depth, end - row), loaded = RoundUp(rows, kCube);
       AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(kHalves + half_);
       LoadLeft(Left(), left, left_rows, row, loaded);
-      LoadRight(Right(), right, right_rows, width, row, loaded);
+      if (slabs) LoadTurned(Right(), right[row * width], loaded, width);
+      if (!slabs) LoadRight(Right(), right, right_rows, width, row, loaded);
       Multiply(product, m, width, rows, row > first);
     }
   }

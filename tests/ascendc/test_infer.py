@@ -126,6 +126,12 @@ def test_one_sequence_over_many_cores(cores):
     check(replace(case, topk_indices=np.full_like(case.topk_indices, -1)), aic_cores=cores)
 
 
+@pytest.mark.parametrize("n2", [31, 32])
+def test_values_of_many_heads(n2):
+    """With 32 heads of 128 the stride of 16 rows passes 16 bits: values are no slabs then."""
+    check(case_of("bfloat16", [192], n2=n2, group=1, d1=32, d2=128, select_block_count=3))
+
+
 def test_repeats_are_bitwise_equal():
     """Neither the order in which the cores run nor a repeat changes a bit."""
     case = case_of("float16", [1700, 300], select_block_count=32)
@@ -166,8 +172,9 @@ def test_what_cannot_be_right_contributes_nothing():
 
 
 def test_decode_reaches_the_bandwidth():
-    """Modelled: at the benchmark's shape the slowest core takes at most 1.4 times its busiest pipe."""
+    """Modelled: at the benchmark's shape the slowest core takes at most 1.05 times its busiest pipe."""
     case = case_of("bfloat16", [2048] * 16, n2=4, styles=("ascending",))
     _, launched = run_infer(case, aic_cores=6, checks=False)
     busiest = max(max(core["busy"].values()) for core in launched.timing["cores"])
-    assert launched.timing["modelled_cycles"] <= 1.4 * busiest
+    assert launched.timing["modelled_cycles"] <= 1.05 * busiest
+    assert launched.timing["modelled_cycles"] <= 200_000  # 208 300 before copies of few rows went as packed ones
