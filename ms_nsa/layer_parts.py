@@ -59,7 +59,7 @@ class Sigmoid(cells.MixedInputsCell):
     token would change the bits of earlier ones."""
 
     def construct(self, x):
-        return ops.reciprocal(1 + ops.exp(-x))  # a third of the time of 1 / x
+        return ops.reciprocal(1 + ops.exp(-x))  # 1 / x takes four times as long
 
     def bprop(self, x, out, dout):
         return (dout * out * (1 - out),)

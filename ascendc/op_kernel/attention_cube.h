@@ -122,7 +122,8 @@ class AttentionCube {
     }
   }
 
-  // The values are slabs where all runs are whole ones; values have the same runs as keys.
+  // The values lie as slabs if the length of every run is a multiple of 16; keys and values have the same
+  // runs.
   __aicore__ inline void LoadStep(const Step& step) {
     const int32_t slot = step.ordinal % kSlots;
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(kFirst + slot);
@@ -145,7 +146,7 @@ class AttentionCube {
     value_rows_ = key_rows_;
   }
 
-  // The step's rows, as a zN tile or as slabs of 16 rows; returns whether all its runs are whole slabs.
+  // The step's rows, as a zN tile or as slabs of 16 rows; returns whether every run is whole slabs.
   __aicore__ inline bool Gather(const Tile& tile, const AscendC::GlobalTensor<T>& cache,
                                 RowWalk<Source>& walk, const Step& step, int32_t width, bool slabs) {
     const int32_t tile_rows = RoundUp(step.rows, kCube);

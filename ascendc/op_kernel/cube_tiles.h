@@ -39,8 +39,8 @@ __aicore__ inline void LoadRows(const AscendC::LocalTensor<T>& tile,
     AscendC::DataCopy(tile[row * kCube], rows_in_gm[row * stride], copy);
 }
 
-// The same for few rows with a small stride. Copies of few long rows are slow: each row is taken as a packed
-// matrix of rows of 16 columns instead, where it has a whole number of them.
+// LoadRows for few rows with a small stride. A copy of few long rows is slow. If the width is a multiple of
+// 16, each row is therefore copied as a matrix of its own, 16 columns wide and without gaps.
 template <class T>
 __aicore__ inline void LoadFewRows(const AscendC::LocalTensor<T>& tile,
                                    const AscendC::GlobalTensor<T>& rows_in_gm, int32_t rows, int32_t width,
@@ -58,7 +58,7 @@ __aicore__ inline void LoadFewRows(const AscendC::LocalTensor<T>& tile,
   AscendC::DataCopy(tile, rows_in_gm, copy);
 }
 
-constexpr int64_t kMaxSlabStride = 65535 / kCube;  // likewise the field with 16 times the stride
+constexpr int64_t kMaxSlabStride = 65535 / kCube;  // a field of 16 bits takes 16 times the stride
 
 // As LoadRows with a stride up to that, but to slabs of 16 rows, one after the other, each a zN tile of its
 // own. One instruction takes them all to L0A, and one transposes them into L0B; LoadLeft and LoadRight take

@@ -103,7 +103,7 @@ class Session:
         scope = "layer" if case.scope == "layer" else "attention"
         sparse, dense = self.calls.flop(case.kind, scope, case.length, self.o)
         processes = (1 if scope == "attention" else 2 * (not self.o.no_memory)) * PROCESS_SECONDS
-        if self._is_long(case.length):  # with projections, dense is what costs less without its attention
+        if self._is_long(case.length):  # the dense layer is timed without its attention: less than the sparse one
             dense = sparse if scope == "layer" else dense / self.groups
         once = (sparse + dense) * self.seconds_per_flop
         short = once / 2 < self.o.long_call
@@ -146,13 +146,13 @@ class Session:
         return sparse, best, by
 
     def _layer_row(self, case):
-        _, own, best, by = self.attention(case.kind, case.length)
-        # Of long sequences, the dense twin's attention is measured apart.
+        _, inner, best, by = self.attention(case.kind, case.length)
+        # A long dense layer is timed with tokens that see only themselves; so is the attention inside it.
         which = "rest" if self._is_long(case.length) else "dense"
         sparse, dense = medians(self._made(case, "sparse", which), self.o)
         if which == "rest":
-            (own,) = medians(self._made(case._replace(scope="attention"), which), self.o)
-        return sparse, dense - own + best, by, *([] if self.o.no_memory else self._memory(case, "sparse", which))
+            (inner,) = medians(self._made(case._replace(scope="attention"), which), self.o)
+        return sparse, dense - inner + best, by, *([] if self.o.no_memory else self._memory(case, "sparse", which))
 
     def _memory(self, case, *which):
         """Megabytes of one call of each, in a process of its own."""

@@ -25,6 +25,19 @@ inline bool EvenlySpaced(const T* const* row, int64_t rows, int64_t all, int64_t
   return true;
 }
 
+// kLanes rows that lie side by side, their depth steps `step` operands apart, turned round: the first `rows`
+// of them along the depth, `stride` apart, with zeros behind the first `steps`.
+template <class Dot>
+inline void TurnSteps(const typename Dot::Operand* from, int64_t step, int64_t steps, int64_t rows,
+                      typename Dot::Operand* to, int64_t stride) {
+  using V = typename Dot::Vec;
+  typename Dot::Reg tile[V::kLanes];
+  for (int64_t i = 0; i < V::kLanes; ++i)
+    tile[i] = i < steps ? Dot::template LoadDepth<typename Dot::Element>(from + i * step) : V::Zero();
+  V::Transpose(tile);
+  for (int64_t r = 0; r < rows; ++r) Dot::StoreDepth(to + r * stride, tile[r]);
+}
+
 // Up to 16 rows of A over the depth of a product, as tiles of kMatrixDepth elements.
 template <class Dot>
 class TileRows {
@@ -78,12 +91,8 @@ class TileRows {
   // Rows lie side by side, and their depth steps a_step apart.
   void CopyColumn(int64_t step) {
     const int64_t first = step * kDepth / Dot::kPair, count = Min(V::kLanes, g_.depth - first);
-    typename Dot::Reg tile[V::kLanes];
-    const Operand* from = g_.a[0] + g_.a_first + first * g_.a_step;
-    for (int64_t i = 0; i < V::kLanes; ++i)
-      tile[i] = i < count ? LoadDepth(from + i * g_.a_step, kDepth) : V::Zero();
-    V::Transpose(tile);
-    for (int64_t r = 0; r < V::kLanes; ++r) Dot::StoreDepth(copy_[step % kMaxSteps] + r * kDepth, tile[r]);
+    TurnSteps<Dot>(g_.a[0] + g_.a_first + first * g_.a_step, g_.a_step, count, V::kLanes,
+                   copy_[step % kMaxSteps], kDepth);
   }
 
   // kDepth elements, zeros beyond the first `count`.

@@ -120,17 +120,12 @@ inline void PackTurned(Row row, int64_t count, int64_t width, typename Dot::Oper
   for (int64_t w = 0; w < width; w += kPanel) {
     const int64_t columns = Min(kPanel, width - w), vectors = CeilDiv(columns, V::kLanes);
     for (int64_t k = 0; k < count; k += kStep) {
-      const int64_t steps = Min(kStep, count - k);
-      PackInterleaved<Dot, E>([&](int64_t i) { return row(k + i) + w; }, steps, columns, panel);
+      const int64_t depth = Min(kStep, count - k), steps = CeilDiv(depth, Dot::kPair);
+      PackInterleaved<Dot, E>([&](int64_t i) { return row(k + i) + w; }, depth, columns, panel);
       for (int64_t v = 0; v < vectors; ++v) {
-        typename Dot::Reg tile[V::kLanes];
-        for (int64_t i = 0; i < V::kLanes; ++i) {
-          const auto* from = panel + (i * vectors + v) * kStep;
-          tile[i] = i * Dot::kPair < steps ? Dot::template LoadDepth<typename Dot::Element>(from) : V::Zero();
-        }
-        V::Transpose(tile);
-        for (int64_t r = 0; r < Min(V::kLanes, columns - v * V::kLanes); ++r)
-          Dot::StoreDepth(out + (w + v * V::kLanes + r) * stride + k, tile[r]);
+        const int64_t first = v * V::kLanes, rows = Min(V::kLanes, columns - first);
+        TurnSteps<Dot>(panel + v * kStep, vectors * kStep, steps, rows, out + (w + first) * stride + k,
+                       stride);
       }
     }
   }

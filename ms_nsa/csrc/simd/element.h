@@ -58,18 +58,10 @@ template <class V, class E>
 inline bool StoreRow(typename E::Storage* dst, const float* src, int64_t count, float divisor) {
   const auto by = V::Set1(divisor), nothing = V::Zero();
   auto finite = nothing;  // stays zero: 0 * x is 0 for finite x and NaN otherwise
-  int64_t i = 0;
-  for (; i + V::kLanes <= count; i += V::kLanes) {
+  for (int64_t i = 0; i < count; i += V::kLanes) {
     const auto x = V::Add(V::Div(V::Load(src + i), by), nothing);
     finite = V::Fma(nothing, x, finite);
-    E::Store(dst + i, x);
-  }
-  if (i < count) {
-    const auto x = V::Add(V::Div(V::Load(src + i), by), nothing);
-    finite = V::Fma(nothing, x, finite);
-    typename E::Storage tail[V::kLanes];
-    E::Store(tail, x);
-    std::memcpy(dst + i, tail, (count - i) * sizeof tail[0]);
+    StoreUpTo<V, E>(dst + i, x, count - i);
   }
   const float sum = V::ReduceAdd(finite);
   return sum == sum;

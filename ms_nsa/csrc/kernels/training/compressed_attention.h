@@ -143,8 +143,8 @@ class CompressedWorker {
                                      : in_.atten_mask + (tile_.first_token + token) * in_.atten_mask_cols;
   }
 
-  // The tile's rows of query or attention_out; the first ones are under way. (Fetched between the rows of the
-  // tile's softmax, also the next tile's queries: no less time.)
+  // The tile's rows of query or attention_out; the first ones are under way. (Fetching
+  // them, and the next tile's queries, between the rows of the softmax took no less time.)
   StridedPrefetch TokensAhead(const void* rows, int64_t width) const {
     const int64_t bytes = width * sizeof(S);
     StridedPrefetch next(static_cast<const char*>(rows) + QueryRow(0, 0) * bytes, group_ * bytes,
