@@ -2,7 +2,7 @@
 """Tensors that several branches read. Their gradients are summed in one pass, because MindSpore's CPU backend adds no
 tensors in bfloat16 in a graph, and casts to float32 and back took a seventh of the layer's gradient."""
 
-from mindspore import nn
+from mindspore import nn, ops
 
 from ms_nsa import cells, checks, layer_on_ascend, refused_gradients
 
@@ -34,7 +34,12 @@ class Shared(nn.Cell):
         self.count, self.sum = count, make_sum()
 
     def construct(self, x):
-        return (x,) * self.count
+        readers = ()
+        for _ in range(self.count):
+            # x itself would come back as a view in PyNative mode, which MindSpore copies for every reader; one tensor
+            # for all readers would have one gradient.
+            readers += (ops.stop_gradient(x),)
+        return readers
 
     def bprop(self, x, out, dout):
         return (self.sum(*dout),)

@@ -35,15 +35,15 @@ inline Sequence SequenceAt(const PackedAttentionInputs& in, int64_t b) {
   return {q, in.actual_seq_qlen[b] - q, kv, in.actual_seq_kvlen[b] - kv, raw[b] - Before(raw, b)};
 }
 
-// Tokens per chunk. It depends only on shapes, not on the number of threads; so results are bitwise
-// identical.
-inline int64_t ChunkTokens(const PackedAttentionInputs& in, const Sequence& seq, int64_t bytes_per_row) {
+// Tokens per chunk, which has at most max_rows query rows. It depends only on shapes, not on the number of
+// threads; so results are bitwise identical.
+inline int64_t ChunkTokens(const PackedAttentionInputs& in, const Sequence& seq, int64_t max_rows) {
   const int64_t group = in.n1 / in.n2;
   const int64_t blocks = CeilDiv(seq.kv_len, in.select_block_size);
   const int64_t picks = Max(1, Min(in.select_block_count, blocks));
   int64_t tokens = CeilDiv(kRowsPerBlock * blocks, group * picks);
   tokens = Max(kMinChunkTokens, Min(tokens, kMaxChunkTokens));
-  tokens = Min(tokens, kChunkBytes / (group * bytes_per_row));
+  tokens = Min(tokens, max_rows / group);
   tokens = Max(1, Min(tokens, kMaxChunkEntries / in.select_block_count));
   if (in.key_rule == KeyRule::kWindow) tokens = Min(tokens, Max(1, kWindowRows / group));
   return seq.q_len == 0 ? tokens : CeilDiv(seq.q_len, CeilDiv(seq.q_len, tokens));
@@ -54,15 +54,15 @@ class ChunkList {
  public:
   struct Item {
     Sequence seq;
-    int64_t head, first_token, tokens;  // first_token counts from the start of the sequence
+    int64_t owner, head, first_token, tokens;  // first_token counts from the start of the sequence
   };
 
-  ChunkList(const PackedAttentionInputs& in, int64_t bytes_per_row)
-      : in_(in), bytes_per_row_(bytes_per_row), start_(in.batch + 1) {
+  ChunkList(const PackedAttentionInputs& in, int64_t max_rows)
+      : in_(in), max_rows_(max_rows), start_(in.batch + 1) {
     start_[0] = 0;
     for (int64_t b = 0; b < in.batch; ++b) {
       const Sequence seq = SequenceAt(in, b);
-      const int64_t tokens = ChunkTokens(in, seq, bytes_per_row);
+      const int64_t tokens = ChunkTokens(in, seq, max_rows);
       const int64_t count = CeilDiv(seq.q_len, tokens);
       start_[b + 1] = start_[b] + count * in.n2;
       max_count_ = Max(max_count_, count);
@@ -74,6 +74,10 @@ class ChunkList {
   int64_t size() const { return start_[in_.batch]; }
   int64_t count(int64_t b) const { return (start_[b + 1] - start_[b]) / in_.n2; }  // of one head
   int64_t max_count() const { return max_count_; }
+  int64_t FirstOf(int64_t owner) const {  // of its chunks
+    const int64_t b = owner / in_.n2;
+    return start_[b] + (b == in_.batch ? 0 : owner % in_.n2 * count(b));
+  }
   int64_t max_tokens() const { return max_tokens_; }
   int64_t max_kv_len() const { return max_kv_len_; }
 
@@ -86,13 +90,13 @@ class ChunkList {
 
   Item At(int64_t b, int64_t head, int64_t chunk) const {
     const Sequence seq = SequenceAt(in_, b);
-    const int64_t tokens = ChunkTokens(in_, seq, bytes_per_row_), first = chunk * tokens;
-    return {seq, head, first, Min(tokens, seq.q_len - first)};
+    const int64_t tokens = ChunkTokens(in_, seq, max_rows_), first = chunk * tokens;
+    return {seq, b * in_.n2 + head, head, first, Min(tokens, seq.q_len - first)};
   }
 
  private:
   const PackedAttentionInputs& in_;
-  int64_t bytes_per_row_, max_count_ = 0, max_tokens_ = 0, max_kv_len_ = 0;
+  int64_t max_rows_, max_count_ = 0, max_tokens_ = 0, max_kv_len_ = 0;
   Buffer<int64_t> start_;
 };
 

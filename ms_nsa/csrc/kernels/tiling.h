@@ -35,9 +35,13 @@ constexpr int kBackwardRows = 96;
 // sequences of keys, whose blocks few tokens of a chunk share, took 10 % longer.
 constexpr int64_t kChunkBytes = int64_t{8} << 20;
 
+// The same where the forward packs all blocks once for a call: nothing but reading them speaks for large
+// chunks then, and smaller ones stay in L2.
+constexpr int64_t kPackedChunkBytes = int64_t{3} << 19;
+
 // A chunk wants about this many rows per select block, so that packing the block is a small part of the work
-// (with 256 the forward took 1 to 3 % longer, with 512 as well; packing every block once for all chunks
-// gained nothing, and lost 6 % at one head a group)...
+// (with 256 the forward took 1 to 3 % longer, with 512 as well; where products are made of vectors, packing
+// every block once for all chunks gained nothing, and lost 6 % at one head a group)...
 constexpr int64_t kRowsPerBlock = 384;
 
 // ...but not more tokens than this, so that there are chunks enough to share out.

@@ -21,7 +21,7 @@ class Backward {
   explicit Backward(const PackedAttentionGradParams& p)
       : p_(p),
         in_(p.in),
-        chunks_(in_, Worker::BytesPerRow(in_)),
+        chunks_(in_, kChunkBytes / Worker::BytesPerRow(in_)),
         owners_(in_.batch * in_.n2),
         parts_(Max(1, CeilDiv(kBackwardTasks, in_.n2))),
         shared_(parts_ > 1 && owners_ < kBackwardTasks),

@@ -20,8 +20,11 @@ constexpr int64_t kScoreRows = 96;
 // Maximum bytes of the scores of one thread for which this many rows are kept together.
 constexpr int64_t kScoreBytes = int64_t{32} << 20;
 
-// Bytes of operands that are packed before the tiles that need them run.
-constexpr int64_t kOperandBytes = int64_t{40} << 20;
+// The values of this many keys are one operand: their sums are loaded and stored once for all of them.
+constexpr int64_t kValueTile = 2 * kKeyTile;
+
+template <class Dot, class E>
+using CompressedKeys = PackedKeys<Dot, E, kValueTile>;
 
 // Numbers the tiles of tokens of the (sequence, kv head) pairs [first, end).
 class TokenTiles {
@@ -103,7 +106,7 @@ class CompressedWorker {
     std::memset(zeros_, 0, in_.d2 * sizeof(S));
   }
 
-  void Run(const TokenTiles::Item& tile, const PackedKeys<Dot, E>& keys) {
+  void Run(const TokenTiles::Item& tile, const CompressedKeys<Dot, E>& keys) {
     tile_ = tile;
     rows_ = tile.tokens * group_;
     keys_seen_ = VisibleLimit(in_, tile.seq, tile.first_token + tile.tokens - 1);
@@ -153,7 +156,7 @@ class CompressedWorker {
     return next;
   }
 
-  void Score(const PackedKeys<Dot, E>& keys) {
+  void Score(const CompressedKeys<Dot, E>& keys) {
     const auto* query = static_cast<const S*>(in_.query);
     StridedPrefetch next = TokensAhead(query, in_.d1);
     for (int64_t row = 0; row < rows_; ++row) {
@@ -164,7 +167,7 @@ class CompressedWorker {
     }
     for (int64_t first = 0; first < keys_seen_; first += kKeyTile) {
       for (int64_t row = 0; row < rows_; ++row) c_[row] = Scores(row) + first;
-      const PackedB<Dot> key = keys.Key(tile_.owner, first / kKeyTile);
+      const PackedB<Dot> key = keys.Key(tile_.owner, first);
       const int64_t vectors = CeilDiv(Min(kKeyTile, keys_seen_ - first), V::kLanes);
       GemmPart<Dot>(rows_, a_, Dot::kPair, key, {0, key.depth, 0, vectors}, c_, Init::kZero);
     }
@@ -241,14 +244,13 @@ class CompressedWorker {
     chooser_.template Choose<V>(candidates, importance_, p_.topk_indices + at * p_.choice.block_count);
   }
 
-  void AddValues(const PackedKeys<Dot, E>& keys) {
+  void AddValues(const CompressedKeys<Dot, E>& keys) {
     std::memset(out_, 0, rows_ * out_stride_ * sizeof(float));
     for (int64_t row = 0; row < rows_; ++row) c_[row] = out_ + row * out_stride_;
     for (int64_t first = 0; first < keys_seen_; first += kValueTile) {
-      const int64_t tile = first / kValueTile;
-      const PackedB<Dot> value = keys.Value(tile_.owner, tile);
+      const PackedB<Dot> value = keys.Value(tile_.owner, first);
       for (int64_t row = 0; row < rows_; ++row) a_[row] = reinterpret_cast<Operand*>(Scores(row)) + first;
-      if (keys.ValuesAreFinite(tile_.owner, tile) || AllSee(first)) {
+      if (keys.ValuesAreFinite(tile_.owner, first) || AllSee(first)) {
         const int64_t depth = CeilDiv(Min(kValueTile, keys_seen_ - first), Dot::kPair);
         GemmPart<Dot>(rows_, a_, Dot::kPair, value, {0, depth, 0, value.vectors}, c_, Init::kLoad);
       } else {
@@ -263,7 +265,7 @@ class CompressedWorker {
   }
 
   // The same product for one token, with zeros for the values that it does not see.
-  void AddVisibleValues(const PackedKeys<Dot, E>& keys, int64_t token, int64_t first) {
+  void AddVisibleValues(const CompressedKeys<Dot, E>& keys, int64_t token, int64_t first) {
     const int64_t end = Min(first + kValueTile, Limit(token));
     if (end <= first) return;
     const uint8_t* mask = MaskRow(token);
@@ -276,7 +278,7 @@ class CompressedWorker {
     Gemm<Dot>(group_, a_ + token * group_, Dot::kPair, value, c_ + token * group_, Init::kLoad);
   }
 
-  void Finish(const PackedKeys<Dot, E>& keys) {
+  void Finish(const CompressedKeys<Dot, E>& keys) {
     StridedPrefetch next;
     if (p_.attention_out != nullptr) next = TokensAhead(p_.attention_out, in_.d2);
     for (int64_t row = 0; row < rows_; ++row) {
@@ -291,7 +293,7 @@ class CompressedWorker {
     }
   }
 
-  void StoreScaled(const PackedKeys<Dot, E>& keys, int64_t row, S* out) const {
+  void StoreScaled(const CompressedKeys<Dot, E>& keys, int64_t row, S* out) const {
     const int64_t token = row / group_, limit = Limit(token);
     const uint8_t* mask = MaskRow(token);
     const auto for_each_row = [&](const auto& f) {
@@ -328,7 +330,7 @@ class CompressedWorker {
 template <class Dot, class E>
 inline void AttendCompressed(const CompressAttentionParams& p, int64_t first, int64_t end) {
   using Worker = CompressedWorker<Dot, E>;
-  const PackedKeys<Dot, E> keys(p.in, p.attention_out != nullptr, first, end);
+  const CompressedKeys<Dot, E> keys(p.in, kValueTile, p.attention_out != nullptr, first, end);
   keys.Pack(p.in.max_threads);
   const TokenTiles tiles(p.in, first, end);
   const Team team(tiles.size(), p.in.max_threads);
@@ -348,13 +350,8 @@ inline void AttendCompressed(const CompressAttentionParams& p, int64_t first, in
 
 template <class Dot, class E>
 void CompressAttention(const CompressAttentionParams& p) {
-  const int64_t owners = p.in.batch * p.in.n2;
-  for (int64_t first = 0, end; first < owners; first = end) {
-    int64_t bytes = 0;
-    for (end = first; end < owners && (end == first || bytes < kOperandBytes); ++end)
-      bytes += PackedKeys<Dot, E>::Bytes(p.in, SequenceAt(p.in, end / p.in.n2).kv_len);
-    AttendCompressed<Dot, E>(p, first, end);
-  }
+  ForEachShareOfOwners<CompressedKeys<Dot, E>>(
+      p.in, kValueTile, [&](int64_t first, int64_t end) { AttendCompressed<Dot, E>(p, first, end); });
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compressed keys and values as operands of the matrix product. Every token reads them, so they are packed
-// once for a call, not once for a tile of tokens.
+// Keys and values as operands of the matrix product, packed once for a call, not once for every tile or chunk
+// of tokens that reads them.
 #pragma once
 
 #include "../pack.h"
@@ -10,44 +10,53 @@
 namespace ms_nsa {
 namespace {
 
-// The values of this many keys are one operand: their sums are loaded and stored once for all of them.
-constexpr int64_t kValueTile = 2 * kKeyTile;
+// Bytes of operands that are packed before the tokens that need them are processed.
+constexpr int64_t kOperandBytes = int64_t{40} << 20;
 
-// The (sequence, kv head) pairs [first, end) of a call, whose operands are in memory together.
-template <class Dot, class E>
+// The (sequence, kv head) pairs [first, end) of a call, whose operands are in memory together. Keys are
+// divided into blocks, and these into spans of kSpan keys; the values of a span are one operand, its keys one
+// for every kKeyTile.
+template <class Dot, class E, int64_t kSpan>
 class PackedKeys {
  public:
   using V = typename Dot::Vec;
   using S = typename E::Storage;
   using Operand = typename Dot::Operand;
 
-  PackedKeys(const PackedAttentionInputs& in, bool values, int64_t first, int64_t end)
-      : in_(in), values_(values), first_(first), end_(end), start_(end - first + 1), tiles_(Place()) {}
+  PackedKeys(const PackedAttentionInputs& in, int64_t block_size, bool values, int64_t first, int64_t end)
+      : in_(in),
+        block_size_(block_size),
+        values_(values),
+        first_(first),
+        end_(end),
+        start_(end - first + 1),
+        spans_(Place()) {}
 
-  static int64_t Bytes(const PackedAttentionInputs& in, int64_t keys) {
-    return Tiles(keys) * TileSize(in) * static_cast<int64_t>(sizeof(Operand));
+  static int64_t Bytes(const PackedAttentionInputs& in, int64_t block_size, int64_t keys) {
+    return Spans(block_size, keys) * SpanSize(in) * static_cast<int64_t>(sizeof(Operand));
   }
 
   void Pack(int64_t max_threads) const {
-    const Team team(tiles_, max_threads);
-    int64_t next_tile = 0;
+    const Team team(spans_, max_threads);
+    int64_t next_span = 0;
     team.Run([&](int) {
-      for (int64_t i; (i = TakeTask(&next_tile)) < tiles_;) PackTile(i);
+      for (int64_t i; (i = TakeTask(&next_span)) < spans_;) PackSpan(i);
     });
   }
 
-  // Keys [tile * kKeyTile, ...).
-  PackedB<Dot> Key(int64_t owner, int64_t tile) const {
-    const int64_t keys = Min(kKeyTile, SequenceAt(in_, owner / in_.n2).kv_len - tile * kKeyTile);
-    const int64_t of_pair = tile % 2 * PackedSize<Dot>(in_.d1, kKeyTile);
-    return {Tile(owner, tile / 2) + of_pair, CeilDiv(in_.d1, Dot::kPair), CeilDiv(keys, V::kLanes)};
+  // Up to kKeyTile keys from `key` on, which is the first of a tile of its block.
+  PackedB<Dot> Key(int64_t owner, int64_t key) const {
+    const int64_t tile = key % block_size_ % kSpan / kKeyTile;
+    const int64_t keys = Min(kKeyTile, KeysFrom(key, SequenceAt(in_, owner / in_.n2)));
+    return {Span(SpanOf(owner, key)) + tile * PackedSize<Dot>(in_.d1, kKeyTile), CeilDiv(in_.d1, Dot::kPair),
+            CeilDiv(keys, V::kLanes)};
   }
-  // Values [tile * kValueTile, ...).
-  PackedB<Dot> Value(int64_t owner, int64_t tile) const {
-    const int64_t keys = Min(kValueTile, SequenceAt(in_, owner / in_.n2).kv_len - tile * kValueTile);
-    return {Tile(owner, tile) + ValuesAt(), CeilDiv(keys, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
+  // The values of the span that begins with `key`.
+  PackedB<Dot> Value(int64_t owner, int64_t key) const {
+    const int64_t keys = KeysFrom(key, SequenceAt(in_, owner / in_.n2));
+    return {Span(SpanOf(owner, key)) + ValuesAt(), CeilDiv(keys, Dot::kPair), CeilDiv(in_.d2, V::kLanes)};
   }
-  bool ValuesAreFinite(int64_t owner, int64_t tile) const { return finite_[start_[owner - first_] + tile]; }
+  bool ValuesAreFinite(int64_t owner, int64_t key) const { return finite_[SpanOf(owner, key)]; }
 
   // The keys of an owner from one of them on, and the values.
   const S* KeyRow(int64_t owner, int64_t key) const {
@@ -58,51 +67,75 @@ class PackedKeys {
   }
 
  private:
-  static int64_t Tiles(int64_t keys) { return CeilDiv(keys, kValueTile); }
-  static int64_t TileSize(const PackedAttentionInputs& in) {
-    return 2 * PackedSize<Dot>(in.d1, kKeyTile) + PackedSize<Dot>(kValueTile, in.d2);
+  static int64_t SpansOfBlock(int64_t block_size) { return CeilDiv(block_size, kSpan); }
+  static int64_t Spans(int64_t block_size, int64_t keys) {
+    return keys / block_size * SpansOfBlock(block_size) + CeilDiv(keys % block_size, kSpan);
   }
-  int64_t ValuesAt() const { return 2 * PackedSize<Dot>(in_.d1, kKeyTile); }
+  static int64_t SpanSize(const PackedAttentionInputs& in) {
+    return kSpan / kKeyTile * PackedSize<Dot>(in.d1, kKeyTile) + PackedSize<Dot>(kSpan, in.d2);
+  }
+  int64_t ValuesAt() const { return kSpan / kKeyTile * PackedSize<Dot>(in_.d1, kKeyTile); }
 
   int64_t Place() const {
     start_[0] = 0;
-    for (int64_t owner = first_; owner < end_; ++owner)
-      start_[owner - first_ + 1] = start_[owner - first_] + Tiles(SequenceAt(in_, owner / in_.n2).kv_len);
+    for (int64_t owner = first_; owner < end_; ++owner) {
+      const int64_t keys = SequenceAt(in_, owner / in_.n2).kv_len;
+      start_[owner - first_ + 1] = start_[owner - first_] + Spans(block_size_, keys);
+    }
     return start_[end_ - first_];
+  }
+
+  // Of the rest of a span.
+  int64_t KeysFrom(int64_t key, const Sequence& seq) const {
+    const int64_t in_block = key % block_size_;
+    return Min(Min(kSpan - in_block % kSpan, block_size_ - in_block), seq.kv_len - key);
   }
 
   int64_t Row(int64_t owner, int64_t key) const {
     return (SequenceAt(in_, owner / in_.n2).kv_start + key) * in_.n2 + owner % in_.n2;
   }
 
-  Operand* Tile(int64_t owner, int64_t tile) const {
-    return operands_.get() + (start_[owner - first_] + tile) * TileSize(in_);
+  int64_t SpanOf(int64_t owner, int64_t key) const {
+    return start_[owner - first_] + Spans(block_size_, key);
   }
+  Operand* Span(int64_t i) const { return operands_.get() + i * SpanSize(in_); }
 
-  void PackTile(int64_t i) const {
+  void PackSpan(int64_t i) const {
     const int64_t pair = EntryOf(start_.get(), end_ - first_, i), owner = first_ + pair;
-    const int64_t tile = i - start_[pair], kv_len = SequenceAt(in_, owner / in_.n2).kv_len;
-    Operand* to = Tile(owner, tile);
-    for (int64_t half = 0; half < 2; ++half) {
-      const int64_t key = tile * kValueTile + half * kKeyTile, keys = Min(kKeyTile, kv_len - key);
-      if (keys <= 0) break;
-      PackTransposed<Dot, E>(KeyRow(owner, key), in_.n2 * in_.d1, keys, in_.d1,
-                             to + half * PackedSize<Dot>(in_.d1, kKeyTile));
+    const int64_t span = i - start_[pair], of_block = SpansOfBlock(block_size_);
+    const int64_t first = span / of_block * block_size_ + span % of_block * kSpan;
+    const int64_t count = KeysFrom(first, SequenceAt(in_, owner / in_.n2));
+    Operand* to = Span(i);
+    for (int64_t key = 0; key < count; key += kKeyTile) {
+      PackTransposed<Dot, E>(KeyRow(owner, first + key), in_.n2 * in_.d1, Min(kKeyTile, count - key), in_.d1,
+                             to + key / kKeyTile * PackedSize<Dot>(in_.d1, kKeyTile));
     }
     if (!values_) return;
-    const int64_t key = tile * kValueTile;
-    finite_[i] = PackInterleaved<Dot, E>([&](int64_t row) { return ValueRow(owner, key + row); },
-                                         Min(kValueTile, kv_len - key), in_.d2, to + ValuesAt());
+    finite_[i] = PackInterleaved<Dot, E>([&](int64_t row) { return ValueRow(owner, first + row); }, count,
+                                         in_.d2, to + ValuesAt());
   }
 
   const PackedAttentionInputs& in_;
+  const int64_t block_size_;
   const bool values_;
   const int64_t first_, end_;
-  const Buffer<int64_t> start_;  // first tile of each owner
-  const int64_t tiles_;
-  const Buffer<Operand> operands_{tiles_ * TileSize(in_)};
-  const Buffer<bool> finite_{tiles_};  // of each tile's values
+  const Buffer<int64_t> start_;  // first span of each owner
+  const int64_t spans_;
+  const Buffer<Operand> operands_{spans_ * SpanSize(in_)};
+  const Buffer<bool> finite_{spans_};  // of each span's values
 };
+
+// Calls f(first, end) for all (sequence, kv head) pairs, as many at a time as kOperandBytes allow.
+template <class Keys, class F>
+inline void ForEachShareOfOwners(const PackedAttentionInputs& in, int64_t block_size, F f) {
+  const int64_t owners = in.batch * in.n2;
+  for (int64_t first = 0, end; first < owners; first = end) {
+    int64_t bytes = 0;
+    for (end = first; end < owners && (end == first || bytes < kOperandBytes); ++end)
+      bytes += Keys::Bytes(in, block_size, SequenceAt(in, end / in.n2).kv_len);
+    f(first, end);
+  }
+}
 
 }  // namespace
 }  // namespace ms_nsa
