@@ -9,6 +9,7 @@ from test_kernels_isa import DTYPES, isa, runner  # noqa: F401
 
 from support import make_paged_case, make_select_case
 from support.case_file import paged_call, select_call, select_grad_call
+from support.kernel_runner import native_runner
 from support.run_cells import same_bits
 
 SIZES = {"d1": 40, "d2": 24, "select_block_size": 48}
@@ -54,6 +55,18 @@ def test_training_does_not_depend_on_packing(runner, isa, tmp_path, dtype, n2, g
             own = tokens(case, b), rows(case, b)
             expected = [array[own[0]] for array in out], [grads[0][own[0]], grads[1][own[1]], grads[2][own[1]]]
             assert same_bits(expected[0], one_forward[run]) and same_bits(expected[1], one_gradient[run]), b
+
+
+def test_operands_beyond_one_share(tmp_path):
+    """Operands that are packed once for a call are packed for some of its heads at a time; sequences and heads lie in
+    different shares here."""
+    sizes = {"n2": 4, "group": 6, "d1": 192, "d2": 128, "select_block_size": 64, "select_block_count": 16}
+    rng, lengths = np.random.default_rng(8), ((410,) * 6, (2000, 1000, 5000, 100, 5000, 6000))
+    case = make_select_case(rng, DTYPES[1], *lengths, sparse_mode=3, **sizes)
+    calls = [select_call(c) for c in (case, *(alone(case, b) for b in range(6)))]
+    whole, *parts = native_runner().run(tmp_path, native_runner().isas()[-1], calls)
+    for b, (part,) in enumerate(parts):
+        assert same_bits([array[tokens(case, b)] for array in whole[0]], part), b
 
 
 def tokens(case, b):

@@ -96,6 +96,10 @@ def sized_case(dtype, seed=3, **changes):
     return make_select_case(np.random.default_rng(seed), dtype, **{**sizes, **changes})
 
 
+# Rows enough for every block that the forward by matrix tiles packs each of them once; the last blocks are short.
+PACKED_ONCE = {"q_lens": [210, 0, 130, 5], "kv_lens": [230, 9, 180, 0], "group": 5, "select_block_size": 100}
+
+
 @cache
 def cases_around_the_tiles(dtype):
     return [
@@ -106,6 +110,8 @@ def cases_around_the_tiles(dtype):
         sized_case(dtype, q_lens=[130], kv_lens=[110], n2=1, group=17, d1=16, d2=15, styles=("one_block",)),
         sized_case(dtype, q_lens=[71, 39], kv_lens=[80, 35], group=17, d1=15, d2=16),
         sized_case(dtype, q_lens=[3] * 40, kv_lens=[21] * 40, n2=3, group=2),
+        sized_case(dtype, **PACKED_ONCE),
+        sized_case(dtype, **{**PACKED_ONCE, "select_block_size": 64, "d2": 128}),
     ]
 
 
@@ -115,14 +121,17 @@ def test_sizes_around_the_tiles(runner, isa, tmp_path, dtype):
     check(runner, isa, tmp_path, cases_around_the_tiles(dtype))
 
 
+SMALL_BLOCKS = {"q_lens": [9, 70], "kv_lens": [20, 90], "select_block_size": 40}
+
+
+@pytest.mark.parametrize("sizes", [SMALL_BLOCKS, PACKED_ONCE], ids=["small_blocks", "packed_once"])
 @pytest.mark.parametrize("place", ["query", "key", "value", "grad"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_non_finite_data_reaches_only_what_sees_it(runner, isa, tmp_path, place, bad):
+def test_non_finite_data_reaches_only_what_sees_it(runner, isa, tmp_path, place, bad, sizes):
     """The bad element lies in blocks that some causal rows see only in part, without it."""
     cases = []
     for dtype in dtypes_of(isa):
-        sizes = {"select_block_size": 40, "select_block_count": 3, "styles": ("distinct",)}
-        case = sized_case(dtype, q_lens=[9, 70], kv_lens=[20, 90], scale_value=0.2, **sizes)
+        case = sized_case(dtype, scale_value=0.2, select_block_count=3, styles=("distinct",), **sizes)
         array = getattr(case, place).copy()
         array[len(array) // 2, 1, 3] = bad
         cases.append(replace(case, **{place: array}))
@@ -167,18 +176,20 @@ def decode_cases(dtype):
     ]
 
 
+# The second has rows enough for blocks to be packed once.
+@pytest.mark.parametrize(("rows", "seen", "group", "block_size"), [(70, 45, 3, 20), (200, 130, 5, 100)])
 @for_isa_and_dtype
-def test_later_rows_change_no_bit(runner, isa, tmp_path, dtype):
+def test_later_rows_change_no_bit(runner, isa, tmp_path, dtype, rows, seen, group, block_size):
     """Of a token's results, where they come to hold NaN and the token's own block has some of them."""
-    case = sized_case(dtype, q_lens=[70], kv_lens=[70], select_block_size=20, d2=40, styles=("ascending",))
-    seen = 45
+    sizes = {"q_lens": [rows], "kv_lens": [rows], "group": group, "select_block_size": block_size}
+    case = sized_case(dtype, d2=40, styles=("ascending",), **sizes)
     spoiled = {name: np.array(getattr(case, name)) for name in ("query", "key", "value")}
     for array in spoiled.values():
         array[seen:] = np.nan
     calls = [make(each) for each in (case, replace(case, **spoiled)) for make in (select_call, select_grad_call)]
     forward, gradient, later_forward, later_gradient = (runs[0] for runs in runner.run(tmp_path, isa, calls))
     for name, a, b in zip(OUTPUTS, (*forward, gradient[0]), (*later_forward, later_gradient[0])):
-        a, b = (array.reshape(70, -1)[:seen] for array in (a, b))
+        a, b = (array.reshape(rows, -1)[:seen] for array in (a, b))
         assert np.isfinite(a.astype(np.float32)).all()
         assert a.tobytes() == b.tobytes(), name
 
