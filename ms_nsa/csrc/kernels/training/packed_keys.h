@@ -96,7 +96,8 @@ class PackedKeys {
   }
 
   int64_t SpanOf(int64_t owner, int64_t key) const {
-    return start_[owner - first_] + Spans(block_size_, key);
+    const int64_t of_block = key / block_size_ * SpansOfBlock(block_size_);
+    return start_[owner - first_] + of_block + key % block_size_ / kSpan;
   }
   Operand* Span(int64_t i) const { return operands_.get() + i * SpanSize(in_); }
 
