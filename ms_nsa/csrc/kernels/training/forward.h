@@ -104,8 +104,8 @@ class ForwardWorker {
   }
 
   void PlanPrefetch(const ChunkList::Item& chunk, int64_t block, int64_t next) {
-    if (packed_ != nullptr)
-      return;  // the processor fetches what lies in a row: 0 to 6 % faster than asking for it
+    // The processor fetches packed blocks by itself, 0 to 6 % faster than when asked to.
+    if (packed_ != nullptr) return;
     const int64_t first = next * in_.select_block_size;
     const int64_t rows = Min(kKeyTile, Min(in_.select_block_size, chunk.seq.kv_len - first));
     const int64_t kv_row = (chunk.seq.kv_start + first) * in_.n2 + chunk.head;
