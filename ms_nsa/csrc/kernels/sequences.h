@@ -74,7 +74,8 @@ class ChunkList {
   int64_t size() const { return start_[in_.batch]; }
   int64_t count(int64_t b) const { return (start_[b + 1] - start_[b]) / in_.n2; }  // of one head
   int64_t max_count() const { return max_count_; }
-  int64_t FirstOf(int64_t owner) const {  // of its chunks
+  // The number of an owner's first chunk; of the owner behind the last one, size().
+  int64_t FirstChunk(int64_t owner) const {
     const int64_t b = owner / in_.n2;
     return start_[b] + (b == in_.batch ? 0 : owner % in_.n2 * count(b));
   }

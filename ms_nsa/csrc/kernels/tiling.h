@@ -35,8 +35,8 @@ constexpr int kBackwardRows = 96;
 // sequences of keys, whose blocks few tokens of a chunk share, took 10 % longer.
 constexpr int64_t kChunkBytes = int64_t{8} << 20;
 
-// The same where the forward packs all blocks once for a call: nothing but reading them speaks for large
-// chunks then, and smaller ones stay in L2.
+// The same where the forward packs all blocks once for a call: chunks need not be large to make packing cheap
+// then, and chunks of this size stay in L2.
 constexpr int64_t kPackedChunkBytes = int64_t{3} << 19;
 
 // A chunk wants about this many rows per select block, so that packing the block is a small part of the work

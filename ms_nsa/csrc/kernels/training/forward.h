@@ -266,31 +266,28 @@ inline void AttendChunks(const PackedAttentionParams& p, const ChunkList& chunks
 }
 
 // Whether selected blocks are packed once for all chunks: if the rows that read a block are those of several.
-inline bool PacksOnce(const PackedAttentionInputs& in, const ChunkList& chunks) {
-  if (in.key_rule != KeyRule::kSelected || in.select_block_size < kKeyTile) return false;
+// Products by matrix tiles are so short that packing every block for each chunk, and reading chunks that are
+// large for that reason from beyond L2, were a fifth of the forward of 32768 tokens. Windows gain nothing.
+template <class Dot>
+inline bool PacksOnce(const PackedAttentionInputs& in) {
+  if (!Dot::kMatrixTiles || in.key_rule != KeyRule::kSelected || in.select_block_size < kKeyTile)
+    return false;
   const int64_t blocks = CeilDiv(in.t2, in.select_block_size), rows = in.t1 * (in.n1 / in.n2);
-  return chunks.max_count() > 1 && rows * Min(in.select_block_count, blocks) >= 2 * kRowsPerBlock * blocks;
+  return rows * Min(in.select_block_count, blocks) >= 2 * kRowsPerBlock * blocks;
 }
 
 template <class Dot, class E>
 void PackedAttention(const PackedAttentionParams& p) {
+  const bool once = PacksOnce<Dot>(p.in);
   const int64_t bytes = ForwardWorker<Dot, E>::BytesPerRow(p.in);
-  // Products by matrix tiles are so short that packing every block for each chunk, and reading chunks that
-  // are large for that reason from beyond L2, were a fifth of the forward of 32768 tokens. Windows gain
-  // nothing.
-  if constexpr (Dot::kMatrixTiles) {
-    const ChunkList chunks(p.in, kPackedChunkBytes / bytes);
-    if (PacksOnce(p.in, chunks)) {
-      return ForEachShareOfOwners<BlockKeys<Dot, E>>(
-          p.in, p.in.select_block_size, [&](int64_t first, int64_t end) {
-            const BlockKeys<Dot, E> packed(p.in, p.in.select_block_size, true, first, end);
-            packed.Pack(p.in.max_threads);
-            AttendChunks<Dot, E>(p, chunks, chunks.FirstOf(first), chunks.FirstOf(end), &packed);
-          });
-    }
-  }
-  const ChunkList chunks(p.in, kChunkBytes / bytes);
-  AttendChunks<Dot, E>(p, chunks, 0, chunks.size(), nullptr);
+  const ChunkList chunks(p.in, (once ? kPackedChunkBytes : kChunkBytes) / bytes);
+  if (!once) return AttendChunks<Dot, E>(p, chunks, 0, chunks.size(), nullptr);
+  const int64_t block_size = p.in.select_block_size;
+  ForEachShareOfOwners<BlockKeys<Dot, E>>(p.in, block_size, [&](int64_t first, int64_t end) {
+    const BlockKeys<Dot, E> packed(p.in, block_size, true, first, end);
+    packed.Pack(p.in.max_threads);
+    AttendChunks<Dot, E>(p, chunks, chunks.FirstChunk(first), chunks.FirstChunk(end), &packed);
+  });
 }
 
 }  // namespace

@@ -14,8 +14,8 @@ namespace {
 constexpr int64_t kOperandBytes = int64_t{40} << 20;
 
 // The (sequence, kv head) pairs [first, end) of a call, whose operands are in memory together. Keys are
-// divided into blocks, and these into spans of kSpan keys; the values of a span are one operand, its keys one
-// for every kKeyTile.
+// divided into blocks, and these into spans of kSpan keys. The values of a span are one operand; its keys
+// are one operand for every kKeyTile.
 template <class Dot, class E, int64_t kSpan>
 class PackedKeys {
  public:
@@ -68,8 +68,12 @@ class PackedKeys {
 
  private:
   static int64_t SpansOfBlock(int64_t block_size) { return CeilDiv(block_size, kSpan); }
+  // Number of the span of an owner's key.
+  static int64_t SpanNumber(int64_t block_size, int64_t key) {
+    return key / block_size * SpansOfBlock(block_size) + key % block_size / kSpan;
+  }
   static int64_t Spans(int64_t block_size, int64_t keys) {
-    return keys / block_size * SpansOfBlock(block_size) + CeilDiv(keys % block_size, kSpan);
+    return keys == 0 ? 0 : SpanNumber(block_size, keys - 1) + 1;
   }
   static int64_t SpanSize(const PackedAttentionInputs& in) {
     return kSpan / kKeyTile * PackedSize<Dot>(in.d1, kKeyTile) + PackedSize<Dot>(kSpan, in.d2);
@@ -85,7 +89,7 @@ class PackedKeys {
     return start_[end_ - first_];
   }
 
-  // Of the rest of a span.
+  // Number of keys from `key` to the end of its span.
   int64_t KeysFrom(int64_t key, const Sequence& seq) const {
     const int64_t in_block = key % block_size_;
     return Min(Min(kSpan - in_block % kSpan, block_size_ - in_block), seq.kv_len - key);
@@ -96,8 +100,7 @@ class PackedKeys {
   }
 
   int64_t SpanOf(int64_t owner, int64_t key) const {
-    const int64_t of_block = key / block_size_ * SpansOfBlock(block_size_);
-    return start_[owner - first_] + of_block + key % block_size_ / kSpan;
+    return start_[owner - first_] + SpanNumber(block_size_, key);
   }
   Operand* Span(int64_t i) const { return operands_.get() + i * SpanSize(in_); }
 
