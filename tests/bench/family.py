@@ -407,5 +407,7 @@ def main(arguments=None):
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=pathlib.Path, help="folder for family.csv")
     options = parser.parse_args(arguments)
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
     measure_family(Table(options.repeats, options.tokens == TOKENS, options.output), options.tokens, options.groups)
     return 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_kernels_isa import DTYPES, isa, runner  # noqa: F401
 
-from support import make_paged_case, make_select_case
+from support import family_calls, make_paged_case, make_select_case
 from support.case_file import paged_call, select_call, select_grad_call
 from support.kernel_runner import native_runner
 from support.run_cells import same_bits
@@ -124,3 +124,51 @@ def test_decode_of_several_tokens_is_that_of_one_after_another(runner, isa, tmp_
     for s, runs in enumerate(found):
         for run, (out,) in enumerate(runs):
             assert same_bits([whole[run][0].reshape(5, 3, *out.shape[1:])[:, s]], [out])
+
+
+def all_rows_arguments(rng, dtype, n2, group, d1, d2):
+    """A call of five sequences, a token each, that see whole caches of KV_LENS rows."""
+    page, pages = 32, [-(-rows // 32) for rows in KV_LENS]
+    table = np.zeros((5, max(pages)), np.int32)
+    for row, count, first in zip(table, pages, np.cumsum([0, *pages])):
+        row[:count] = np.arange(first, first + count)
+    caches = [rng.standard_normal((sum(pages), page, n2, d), dtype=np.float32).astype(dtype) for d in (d1, d2)]
+    return {
+        "query": rng.standard_normal((5, n2 * group, d1)).astype(dtype), "key": caches[0], "value": caches[1],
+        "block_table": table, "actual_seq_qlen": [1] * 5, "scale_value": d1**-0.5, "head_num": n2 * group,
+        "key_value_head_num": n2, "page_block_size": page, "cache_layout": "BSND",
+    }  # fmt: skip
+
+
+def window_decode_call(arguments, lens):
+    return family_calls.window_infer_call(**arguments, window_size=500, actual_seq_kvlen=lens)
+
+
+def compressed_decode_call(arguments, lens):
+    rule = {"compress_block_size": 6, "compress_stride": 4, "select_block_size": 8, "select_block_count": 5}
+    raw = [4 * (rows - 1) + 6 for rows in lens]
+    return family_calls.compress_attention_infer_call(
+        **arguments, **rule, init_blocks=1, local_blocks=2, actual_sel_seq_kvlen=raw
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("n2", "group", "d1", "d2"),
+    [(3, 1, 40, 24), (3, 3, 40, 24), (2, 9, 64, 40), pytest.param(19, 2, 136, 120, id="heads of several tasks")],
+)
+@pytest.mark.parametrize("make_call", [window_decode_call, compressed_decode_call])
+def test_decode_of_all_rows_does_not_depend_on_the_batch(runner, isa, tmp_path, dtype, n2, group, d1, d2, make_call):  # noqa: F811
+    """A thread works on several kv heads of a token together if there are enough tokens for all threads: on those of
+    five sequences if it is alone, never on those of one."""
+    arguments = all_rows_arguments(np.random.default_rng([n2, group]), dtype, n2, group, d1, d2)
+    parts = [
+        {**arguments, "actual_seq_qlen": [1]} | {name: arguments[name][b : b + 1] for name in ("query", "block_table")}
+        for b in range(5)
+    ]
+    calls = [make_call(part, [KV_LENS[b]]) for b, part in enumerate(parts)]
+    whole, *found = runner.run(tmp_path, isa, [make_call(arguments, list(KV_LENS)), *calls], THREADS)
+    for b, runs in enumerate(found):
+        for alone_outputs in runs:
+            for outputs in whole:
+                assert same_bits([output[b : b + 1] for output in outputs], list(alone_outputs)), b

@@ -83,7 +83,7 @@ void Run(NsaCompressAttentionInfer& op) {
   params.key_rule = KeyRule::kCompressed;
   params.compress_block_size = op.compress_block_size, params.compress_stride = op.compress_stride;
   params.select_block_count = MostBlocks(most);
-  params.choice = &choice;
+  params.choice = choice.block_count > 0 ? &choice : nullptr;
   params.chosen_indices = static_cast<int32_t*>(op.topk_indices);
   for (int64_t b = 0; b < op.B; ++b) {
     if (q_len[b] == 0) continue;

@@ -67,11 +67,8 @@ constexpr int kDecodeRows = 64;
 
 // ...and for this number of query heads per kv head.
 constexpr int64_t DecodeRows(int64_t group) {
-  return group <= 8 ? 16 : kDecodeRows;
+  return group <= 8 ? 32 : kDecodeRows;
 }
-
-// Rows of the weighted sum between handing out prefetches.
-constexpr int64_t kWeightedRows = 16;
 
 // Decode processes a token's rows in parts of at least this many; then it merges the results. The parts
 // follow from the token's own rows, so that its result does not depend on what else is in the batch; merging
@@ -81,6 +78,13 @@ constexpr int64_t kMaxParts = 32;
 
 // A thread takes whole tokens if there are at least this many per thread, otherwise single parts.
 constexpr int64_t kWholeItems = 8;
+
+// It takes all kv heads of a token together if there are at least this many tokens per thread: a cache row
+// holds them side by side...
+constexpr int64_t kWholeTokens = 4;
+
+// ...or as many as leave the rows of a tile, and of the next one, room in L2.
+constexpr int64_t kSharedTileBytes = 1 << 18;
 
 // A decode call that reads less from the cache than this (about 20 us) runs on one thread.
 constexpr int64_t kOneThreadBytes = 200000;

@@ -4,6 +4,7 @@
 
 #include "../tiling.h"
 #include "decode_state.h"
+#include "saved_scores.h"
 
 namespace ms_nsa {
 namespace {
@@ -94,22 +95,24 @@ inline void DecodeSoftmax(float* score, int64_t vectors, int64_t count, float sc
   V::Store(factor, correction);
 }
 
-// Copies count rows' scores of kHeads heads, which are scaled, to to[row * stride + head].
+// Copies the scaled scores of a tile's count rows, which are rows [first, ...) of their item.
 template <class Dot, int kHeads>
-inline void SaveTile(const float* score, int64_t count, int64_t stride, float* to) {
+inline void SaveTile(const float* score, int64_t count, int64_t first, int64_t heads, const SavedScores& to) {
+  using V = typename Dot::Vec;
   using Layout = ScoreLayout<Dot, kHeads>;
-  for (int64_t place = 0; place < RoundUp(count, Layout::kStep); ++place, score += kHeads) {
-    if (Layout::Row(place) < count)
-      std::memcpy(to + Layout::Row(place) * stride, score, kHeads * sizeof(float));
+  if constexpr (kHeads == V::kLanes) {
+    for (int64_t row = 0; row < count; row += V::kLanes, score += V::kLanes * kHeads) {
+      typename Dot::Reg head[V::kLanes];
+      for (int i = 0; i < V::kLanes; ++i) head[i] = V::Load(score + i * kHeads);
+      V::Transpose(head);
+      for (int64_t h = 0; h < heads; ++h) V::Store(to.At(h, first + row), head[h]);
+    }
+    return;
   }
-}
-
-// A tile's scaled scores of all groups of heads as [row][PaddedHeads].
-template <class Dot, int kHeads>
-inline void SaveScores(const DecodeState<Dot, kHeads>& state, const float* score, int64_t count, float* to) {
-  const int64_t stride = state.PaddedHeads(state.heads());
-  for (int64_t i = 0; i < state.groups(); ++i)
-    SaveTile<Dot, kHeads>(score + i * kDecodeRows * kHeads, count, stride, to + i * kHeads);
+  for (int64_t place = 0; place < RoundUp(count, Layout::kStep); ++place, score += kHeads) {
+    if (Layout::Row(place) >= count) continue;
+    for (int64_t h = 0; h < heads; ++h) *to.At(h, first + Layout::Row(place)) = score[h];
+  }
 }
 
 }  // namespace

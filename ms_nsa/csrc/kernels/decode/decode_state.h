@@ -24,17 +24,17 @@ class DecodeState {
       : heads_(heads),
         groups_(CeilDiv(heads, kHeads)),
         width_(RowStride<Dot>(width)),
-        out_(arena.Take<float>(heads_ * width_)),
+        out_(arena.Take<float>(groups_ * kHeads * width_)),
         statistics_(arena.Take<HeadStatistics<Dot>>(groups_)) {}
 
   int64_t heads() const { return heads_; }
-  static int64_t PaddedHeads(int64_t heads) { return RoundUp(heads, kHeads); }
   int64_t groups() const { return groups_; }  // of kHeads heads; the last may lack some
-  int64_t width() const { return width_; }    // of a row of out: whole vectors
+  int64_t HeadsOf(int64_t group) const { return Min(kHeads, heads_ - group * kHeads); }
+  int64_t width() const { return width_; }  // of a row of out: whole vectors
 
   void Reset() const {
     for (int64_t i = 0; i < groups_; ++i) statistics_[i] = {V::Set1(kNegativeInfinity), V::Zero()};
-    std::memset(out_, 0, heads_ * width_ * sizeof(float));
+    std::memset(out_, 0, groups_ * kHeads * width_ * sizeof(float));
   }
 
   HeadStatistics<Dot>& statistics(int64_t group) const { return statistics_[group]; }

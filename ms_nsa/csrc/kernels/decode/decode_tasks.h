@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Divides a decode call into items (one query token at one kv head) and items into parts of the selected
-// blocks. Whether a task is an item or a part affects only speed, not results.
+// blocks. Whether a task is several items, an item or a part affects only speed, not results.
 #pragma once
 
 #include "../../params.h"
@@ -13,8 +13,9 @@ namespace ms_nsa {
 namespace {
 
 struct DecodeTask {
-  int64_t sequence, token, head;  // the token counts from the start of its sequence
-  int64_t item, part;             // part 0 where the task is the whole item
+  int64_t sequence, token;  // the token counts from the start of its sequence
+  int64_t head, heads;      // kv heads [head, head + heads), one where tasks are parts
+  int64_t item, part;       // part 0 where the task is whole items, whose number is of no use then
 };
 
 // Row of the task's token in query, topk_indices and attention_out.
@@ -47,20 +48,25 @@ class DecodeTasks {
   explicit DecodeTasks(const PagedAttentionParams& p) : p_(p), start_(p.batch + 1) {
     start_[0] = 0;
     for (int64_t b = 0; b < p.batch; ++b) {
-      start_[b + 1] = start_[b] + p.q_len[b] * p.n2;
+      start_[b + 1] = start_[b] + p.q_len[b];
       max_kv_len_ = Max(max_kv_len_, p.kv_len[b]);
     }
   }
 
-  // Makes tasks from parts if there are too few items for the number of threads.
-  void ShareOut(int64_t threads) {
+  // Makes tasks from parts if there are too few items for the number of threads, and from several kv heads if
+  // there are enough and all of them see the same rows. tile_bytes: a tile's, of one kv head.
+  void ShareOut(int64_t threads, int64_t tile_bytes) {
     const int64_t rows = p_.select_block_count * Min(p_.select_block_size, max_kv_len_);
     if (threads > 1 && items() < kWholeItems * threads) max_parts_ = PartsOf(p_.select_block_count, rows);
+    if (max_parts_ > 1 || p_.key_rule == KeyRule::kSelected || p_.heads_first) return;
+    const int64_t shares = CeilDiv(p_.n2, Max(1, kSharedTileBytes / tile_bytes));
+    if (tokens() * shares >= kWholeTokens * threads) shares_ = shares;
   }
 
-  int64_t items() const { return start_[p_.batch]; }
+  int64_t items() const { return tokens() * p_.n2; }
+  int64_t most_heads() const { return CeilDiv(p_.n2, shares_); }  // kv heads of one task
   int64_t max_parts() const { return max_parts_; }  // of one item; 1 where tasks are whole items
-  int64_t size() const { return items() * max_parts_; }
+  int64_t size() const { return tokens() * shares_ * max_parts_; }
 
   // Upper bound of the bytes read from the cache.
   int64_t CacheBytes(int64_t element_bytes) const {
@@ -71,14 +77,18 @@ class DecodeTasks {
   // Tokens of one sequence follow one another for the same head: they tend to select the same blocks. Then
   // come the sequence's other heads, which share its pages.
   DecodeTask At(int64_t i) const {
-    const int64_t item = i / max_parts_;
-    const int64_t b = EntryOf(start_.get(), p_.batch, item), q_len = p_.q_len[b], at = item - start_[b];
-    return {b, at % q_len, at / q_len, item, i % max_parts_};
+    const int64_t item = i / max_parts_, b = EntryOf(start_.get(), p_.batch, item / shares_);
+    const int64_t q_len = p_.q_len[b], at = item - start_[b] * shares_, share = at / q_len;
+    const int64_t head = share * p_.n2 / shares_, end = (share + 1) * p_.n2 / shares_;
+    return {b, at % q_len, head, end - head, item, i % max_parts_};
   }
 
  private:
+  int64_t tokens() const { return start_[p_.batch]; }
+
   const PagedAttentionParams& p_;
   int64_t max_parts_ = 1, max_kv_len_ = 0;
+  int64_t shares_ = p_.n2;  // of a token's kv heads
   Buffer<int64_t> start_;
 };
 

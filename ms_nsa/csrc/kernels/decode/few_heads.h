@@ -34,7 +34,7 @@ class FewHeads {
         probability_(arena.Take<Operand>(state_.groups() * kDecodeRows * kHeads)),
         factor_(arena.Take<float>(state_.groups() * V::kLanes)) {}
 
-  int64_t tile_rows() const { return Max(DecodeRows(state_.heads()), kTileStep); }
+  static int64_t TileRows(int64_t group) { return Max(DecodeRows(group), kTileStep); }
   const State& state() const { return state_; }
 
   void Start(const S* query) {
@@ -44,48 +44,72 @@ class FewHeads {
     std::memset(query_ + heads * stride_, 0, (state_.groups() * kHeads - heads) * stride_ * sizeof(Operand));
   }
 
-  // Meanwhile this tile's values are fetched, then the next one's keys; those of the one after that must find
-  // their pages in the TLB (values' pages touched as well: 2 to 4 % longer).
-  void Add(RowTile<S>& tile, const RowTile<S>& next, const RowTile<S>& after_next) {
+  void Add(RowTile<S>& tile, const Ahead<S>& ahead) {
     const int64_t keys = RoundUp(tile.count, kTileStep);
-    ScatteredPrefetch<S> values(tile.value, tile.count, value_width_, keys / kKeys);
-    TouchPages(after_next.key, after_next.count);
     keys_.Pad(tile.key, tile.count, keys);
-    Score(tile.key, keys, values);
+    Score(tile, keys, ahead);
     for (int64_t i = 0; i < state_.groups(); ++i) {
       const int64_t at = i * kDecodeRows * kHeads;
       DecodeSoftmax<Dot, kHeads>(score_ + at, keys / Layout::kVectorKeys, tile.count, scale_,
                                  state_.statistics(i), probability_ + at, factor_ + i * V::kLanes);
     }
     values_.Pad(tile.value, tile.count, RoundUp(tile.count, Dot::kPair));
-    AddValues(tile, next);
+    AddValues(tile, ahead);
   }
 
-  const float* scores() const { return score_; }
+  // The scaled scores of the tile that was added last.
+  void Save(const RowTile<S>& tile, const SavedScores& to) const {
+    for (int64_t i = 0; i < state_.groups(); ++i)
+      SaveTile<Dot, kHeads>(score_ + i * kDecodeRows * kHeads, tile.count, tile.first_row, state_.HeadsOf(i),
+                            to.OfHead(i * kHeads));
+  }
 
  private:
   // Accumulators of the scores, as many as registers allow: whole vectors of sums.
   static constexpr int kSums = V::kTileRows * V::kTileVectors >= 16 ? 16 : V::kLanes;
   static constexpr int kKeys = kSums / kHeads;
+  static constexpr int kDepth = V::kLanes * Dot::kPair;         // elements of a key at once
+  static constexpr int64_t kPanel = PanelColumns<Dot>(kHeads);  // columns of the weighted sums at once
+  static constexpr int64_t kLine = kAlignment / sizeof(S);
+  // Rows come to L1 so many rows ahead of their use (8 and 16 differ by less than noise; keys that stay in L2
+  // take 1.15 times as long where heads lie apart).
+  static constexpr int64_t kNearKeys = kKeys, kNearValues = 4;
   static constexpr int64_t kTileStep = Max(Layout::kStep, kKeys);
 
-  void Score(const S* const* row, int64_t keys, ScatteredPrefetch<S>& values) {
+  void Score(const RowTile<S>& tile, int64_t keys, const Ahead<S>& ahead) {
     for (int64_t i = 0; i < keys; i += kKeys) {
-      values.NextPortion();
-      const S* key[kKeys];
-      for (int k = 0; k < kKeys; ++k) key[k] = row[Layout::Row(i + k)];
-      for (int64_t g = 0; g < state_.groups(); ++g)
-        ScoreKeys(key, query_ + g * kHeads * stride_, score_ + (g * kDecodeRows + i) * kHeads);
+      const S *key[kKeys], *fetch[kKeys];
+      for (int k = 0; k < kKeys; ++k) {
+        key[k] = tile.key[Layout::Row(i + k)];
+        fetch[k] = ahead.count == 0 ? key[k] : ahead.key[Min(i + k, ahead.count - 1)];
+        FetchLine<kToL2>(fetch[k] + key_width_ - 1);  // a row need not begin with a line
+      }
+      FetchNear(tile, i + kNearKeys);
+      for (int64_t g = 0; g < state_.groups(); ++g) {
+        ScoreKeys(key, query_ + g * kHeads * stride_, fetch, score_ + (g * kDecodeRows + i) * kHeads);
+      }
     }
   }
 
-  void ScoreKeys(const S* const* key, const Operand* query, float* score) const {
-    constexpr int kStep = V::kLanes * Dot::kPair;
+  // Brings kKeys keys to L1, or, behind them, the first values.
+  void FetchNear(const RowTile<S>& tile, int64_t first) const {
+    for (int64_t i = first; i < Min(first + kKeys, tile.count); ++i)
+      FetchLines<kToL1>(tile.key[i], key_width_ * sizeof(S));
+    if (first < tile.count) return;
+    for (int64_t i = 0; i < Min(kNearValues, tile.count); ++i)
+      FetchLines<kToL1>(tile.value[i], Min(kPanel, value_width_) * sizeof(S));
+  }
+
+  void ScoreKeys(const S* const* key, const Operand* query, const S* const* fetch, float* score) const {
     typename Dot::Reg sum[kSums];
 #pragma GCC unroll 16
     for (int i = 0; i < kSums; ++i) sum[i] = V::Zero();
-    for (int64_t d = 0; d < stride_; d += kStep) {
+    for (int64_t d = 0; d < stride_; d += kDepth) {
       typename Dot::B k[kKeys];
+      if (d * sizeof(S) % kAlignment == 0) {
+#pragma GCC unroll 16
+        for (int i = 0; i < kKeys; ++i) FetchLine<kToL2>(fetch[i] + d);
+      }
 #pragma GCC unroll 16
       for (int i = 0; i < kKeys; ++i) k[i] = Dot::template LoadRow<E>(key[i] + d);
 #pragma GCC unroll 4
@@ -99,17 +123,51 @@ class FewHeads {
     for (int v = 0; v < kSums; v += V::kLanes) V::Store(score + v, V::SumEach(sum + v));
   }
 
-  void AddValues(const RowTile<S>& tile, const RowTile<S>& next) {
-    const int64_t panels = CeilDiv(state_.width(), PanelColumns<Dot>(kHeads));
-    ScatteredPrefetch<S> next_keys(next.key, next.count, key_width_,
-                                   state_.groups() * panels * CeilDiv(tile.count, kWeightedRows));
+  // Hands out prefetches in the weighted sums, for each row of a panel.
+  struct ValuePrefetch {
+    const RowTile<S>& tile;
+    const Ahead<S>& ahead;
+    const int64_t width;
+
+    static constexpr int64_t kRows = Dot::kPair;
+    [[gnu::always_inline]] inline void Advance(int64_t first, int64_t column, int64_t) const {
+#pragma GCC unroll 2
+      for (int64_t row = first; row < first + kRows; ++row) {
+        FetchFar(row, column);
+        FetchNear(row + kNearValues, column);
+      }
+    }
+
+    [[gnu::always_inline]] inline void FetchFar(int64_t row, int64_t column) const {
+      if (row >= ahead.count) return;
+      FetchPanel<kToL2>(ahead.value[row] + column);
+      if (column + kPanel >= width) FetchLine<kToL2>(ahead.value[row] + width - 1);
+    }
+
+    // Behind the last row of a panel come the first ones of the next.
+    [[gnu::always_inline]] inline void FetchNear(int64_t row, int64_t column) const {
+      if (row < tile.count) {
+        FetchPanel<kToL1>(tile.value[row] + column);
+      } else if (column + kPanel < width && row - tile.count < tile.count) {
+        FetchPanel<kToL1>(tile.value[row - tile.count] + column + kPanel);
+      }
+    }
+
+    template <int kLocality>
+    [[gnu::always_inline]] static inline void FetchPanel(const S* p) {
+#pragma GCC unroll 8
+      for (int64_t c = 0; c < kPanel; c += kLine) FetchLine<kLocality>(p + c);
+    }
+  };
+
+  void AddValues(const RowTile<S>& tile, const Ahead<S>& ahead) {
+    const ValuePrefetch prefetch{tile, ahead, state_.width()};
     for (int64_t i = 0; i < state_.groups(); ++i) {
-      const int64_t heads = Min(kHeads, state_.heads() - i * kHeads);
       WeightedSum<Dot, E, kHeads>(
-          heads,
+          state_.HeadsOf(i),
           {tile.value, tile.count, state_.width(), probability_ + i * kDecodeRows * kHeads,
            kHeads * Dot::kPair, state_.out(i * kHeads), factor_ + i * V::kLanes},
-          next_keys);
+          prefetch);
     }
   }
 

@@ -36,36 +36,36 @@ class ManyHeads {
         probability_(arena.Take<Operand>(state_.groups() * kDecodeRows * kHeads)),
         factor_(arena.Take<float>(state_.groups() * kHeads)) {}
 
-  int64_t tile_rows() const { return kDecodeRows; }
+  static int64_t TileRows(int64_t) { return kDecodeRows; }
   const State& state() const { return state_; }
 
   void Start(const S* query) const { query_.Start(query); }
 
-  // Meanwhile the next tile's rows are fetched; those of the one after that must find their pages in the TLB.
   // Tiles of 128 rows cost 3 % more, of 32 rows 8 %; fetching keys during the scores only and values during
   // the sums only, 6 %; not touching the pages, 3 to 5 %.
-  void Add(RowTile<S>& tile, const RowTile<S>& next, const RowTile<S>& after_next) {
-    TouchPages(after_next.key, after_next.count);
-    TouchPages(after_next.value, after_next.count);
+  void Add(RowTile<S>& tile, const Ahead<S>& ahead) {
     const int64_t keys = RoundUp(tile.count, kKeys);
     const int64_t score_work = keys * state_.groups() * CeilDiv(key_width_, Dot::kPair);
     const int64_t value_work = tile.count * state_.heads() * state_.width() / (V::kLanes * Dot::kPair);
-    PacedPrefetch<S> prefetch({next.key, next.count, key_width_}, {next.value, next.count, value_width_},
-                              score_work + value_work);
+    PacedPrefetch<S> prefetch(ahead, key_width_, value_width_, score_work + value_work);
     Score(tile, keys, prefetch);
     values_.Pad(tile.value, tile.count, RoundUp(tile.count, Dot::kPair));
     for (int64_t i = 0; i < state_.groups(); ++i) {
       const int64_t at = i * kDecodeRows * kHeads;
       DecodeSoftmax<Dot, kHeads>(score_ + at, keys, tile.count, scale_, state_.statistics(i),
                                  probability_ + at, factor_ + i * kHeads);
-      WeightedSum<Dot, E, kWeighted>(Min(kHeads, state_.heads() - i * kHeads),
+      WeightedSum<Dot, E, kWeighted>(state_.HeadsOf(i),
                                      {tile.value, tile.count, state_.width(), probability_ + at,
                                       kHeads * Dot::kPair, state_.out(i * kHeads), factor_ + i * kHeads},
                                      prefetch);
     }
   }
 
-  const float* scores() const { return score_; }
+  void Save(const RowTile<S>& tile, const SavedScores& to) const {
+    for (int64_t i = 0; i < state_.groups(); ++i)
+      SaveTile<Dot, kHeads>(score_ + i * kDecodeRows * kHeads, tile.count, tile.first_row, state_.HeadsOf(i),
+                            to.OfHead(i * kHeads));
+  }
 
  private:
   // Heads whose accumulators fit in registers together, two vectors of each.
@@ -100,7 +100,7 @@ class ManyHeads {
 #pragma GCC unroll 8
     for (int i = 0; i < kKeys; ++i) sum[i] = V::Zero();
     for (int64_t d = 0; d < key_width_; d += kPortion) {
-      prefetch.Advance(kKeys * kPortion / Dot::kPair);
+      prefetch.Advance(0, 0, kKeys * kPortion / Dot::kPair);
       ++copies.done;
       CopyKeys(copies, Min(kKeys + copies.keys * copies.done / copies.breaks, copies.keys));
       const int64_t portion_end = Min(d + kPortion, key_width_);

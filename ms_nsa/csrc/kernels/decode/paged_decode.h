@@ -28,22 +28,23 @@ class DecodeResults {
         blocks_(arena.Take<int32_t>(p.select_block_count)),
         sums_(arena.Take<float>(RoundUp(p.d2, V::kLanes))) {}
 
-  void Store(const DecodeTask& item, const HeadResults& results, int64_t width) const {
-    const int64_t first = TokenRow(p_, item) * p_.n1 + item.head * group_;
+  void Store(const DecodeTask& item, int64_t head, const HeadResults& results, int64_t width) const {
+    const int64_t first = TokenRow(p_, item) * p_.n1 + head * group_;
     S* out = static_cast<S*>(p_.attention_out) + first * p_.d2;
     for (int64_t h = 0; h < group_; ++h, out += p_.d2) {
       const float max = results.max[h], sum = results.sum[h];
       const bool finite = StoreRow<V, E>(out, results.out + h * width, p_.d2, sum == 0.0f ? 1.0f : sum);
-      if (!finite && MayHaveOverflowed(max, sum)) StoreScaled(item, first + h, out);
+      if (!finite && MayHaveOverflowed(max, sum)) StoreScaled(item, head, first + h, out);
       if (p_.softmax_max == nullptr) continue;
       StoreStatistics(p_.softmax_max, p_.softmax_sum, first + h, sum == 0.0f ? kNegativeInfinity : max, sum);
     }
   }
 
  private:
-  void StoreScaled(const DecodeTask& item, int64_t row, S* out) const {
+  void StoreScaled(DecodeTask item, int64_t head, int64_t row, S* out) const {
     Arena arena(reinterpret_cast<char*>(blocks_));
     PagedRows<S> rows(arena, p_);
+    item.head = head;
     rows.Start(item);
     const auto for_each_row = [&](const auto& f) {
       RowTile<S> tile;
@@ -63,8 +64,8 @@ class DecodeResults {
   float* sums_;
 };
 
-// Heads is the algorithm for a tile, FewHeads or ManyHeads. Tasks that are parts write their results to
-// records, for MergeItem.
+// Heads is the algorithm for a tile, FewHeads, ManyHeads or TiledHeads. Tasks that are parts write their
+// results to records, for MergeItem.
 template <class Dot, class E, class Heads>
 class DecodeWorker {
  public:
@@ -73,44 +74,53 @@ class DecodeWorker {
 
   // In a call with a choice, all items' scores are written to `saved` if tasks are parts.
   DecodeWorker(Arena& arena, const PagedAttentionParams& p, const DecodeTasks& tasks,
-               const ResultRecords* records, const SavedScores* saved, int64_t windows)
+               const ResultRecords* records, const SavedScores& saved, int64_t windows)
       : p_(p),
         tasks_(tasks),
         records_(records),
         results_(arena, p),
         group_(p.n1 / p.n2),
+        width_(RowStride<Dot>(p.d2)),
         rows_(arena, p),
-        heads_(arena, p),
-        width_(heads_.state().width()),
-        merged_(
-            ResultRecords(arena.Take<float>(ResultRecords::Size(1, group_, width_)), group_, width_).At(0)),
-        choice_(arena, p, p.choice == nullptr ? 0 : windows, Heads::State::PaddedHeads(group_)),
-        saved_(SavedInArena(arena, saved, windows)) {}
+        heads_(MakeHeads(arena, p, tasks.most_heads())),
+        merged_(arena.Take<float>(ResultRecords::Size(tasks.most_heads(), group_, width_)), group_, width_),
+        choice_(arena, p, windows),
+        saved_(windows == 0 || saved.memory != nullptr ? saved : SavedInArena(arena, saved.stride)) {}
 
   // Takes tasks from next_task, which all threads share, until there are none.
   void Run(int64_t* next_task) {
     choice_.Start();
     for (RowTile<S>& tile : tile_) NextTile(next_task, tile);
     for (int i = 0; !tile_[i].empty; i = (i + 1) % kTiles) {
-      RowTile<S>& tile = tile_[i];
-      if (tile.first) Start(tile.task);
-      if (tile.count > 0) heads_.Add(tile, tile_[(i + 1) % kTiles], tile_[(i + 2) % kTiles]);
-      if (p_.choice != nullptr)
-        SaveScores(heads_.state(), heads_.scores(), tile.count,
-                   saved_.At(SavedItem(tile.task), tile.first_row));
-      if (tile.last) Finish(tile);
-      NextTile(next_task, tile);
+      for (int64_t h = 0; h < tile_[i].task.heads; ++h) AddHead(i, h);
+      NextTile(next_task, tile_[i]);
     }
   }
 
  private:
-  // An item's own, where all parts of it are this worker's.
-  SavedScores SavedInArena(Arena& arena, const SavedScores* saved, int64_t windows) const {
-    if (p_.choice == nullptr) return {};
-    if (saved != nullptr) return *saved;
-    return SavedScores::Take<V>(arena, 1, windows, Heads::State::PaddedHeads(group_));
+  // One for each kv head of a task.
+  static Heads* MakeHeads(Arena& arena, const PagedAttentionParams& p, int64_t count) {
+    static_assert(std::is_trivially_destructible<Heads>::value, "nothing in an arena is destroyed");
+    Heads* heads = arena.Take<Heads>(count);
+    for (int64_t h = 0; h < count; ++h) {
+      const Heads made(arena, p);
+      if (heads != nullptr) new (heads + h) Heads(made);
+    }
+    return heads;
   }
-  int64_t SavedItem(const DecodeTask& task) const { return records_ == nullptr ? 0 : task.item; }
+
+  // A task's own, where all parts of its items are this worker's.
+  SavedScores SavedInArena(Arena& arena, int64_t stride) const {
+    return {arena.Take<float>(tasks_.most_heads() * group_ * stride), stride};
+  }
+
+  // The scores and results of a task's h-th kv head.
+  SavedScores SavedOf(const DecodeTask& task, int64_t h) const {
+    return saved_.OfHead((records_ == nullptr ? h : task.item) * group_);
+  }
+  HeadResults ResultsOf(const DecodeTask& task, int64_t h) const {
+    return records_ == nullptr ? merged_.At(h) : records_->At(task.item * tasks_.max_parts() + task.part);
+  }
 
   void NextTile(int64_t* next_task, RowTile<S>& tile) {
     tile.count = 0;
@@ -121,12 +131,12 @@ class DecodeWorker {
     }
     tile.empty = false;
     tile.task = task_;
-    rows_.Fill(tile, heads_.tile_rows());
+    rows_.Fill(tile, Heads::TileRows(group_));
     tile.last = rows_done_ = rows_.done();
     tile.ends_task = tile.last && (records_ != nullptr || task_.part + 1 >= rows_.parts());
   }
 
-  // The next part of the item that the task is, or the next task.
+  // The next part of the items that the task is, or the next task.
   bool NextPart(int64_t* next_task) {
     if (records_ == nullptr && task_.part + 1 < rows_.parts()) {
       ++task_.part;
@@ -140,41 +150,81 @@ class DecodeWorker {
     return true;
   }
 
-  void Start(const DecodeTask& task) {
-    heads_.state().Reset();
-    if (task.part > 0 && records_ == nullptr) return;  // the query is there
-    const int64_t row = TokenRow(p_, task) * p_.n1 + task.head * group_;
-    heads_.Start(static_cast<const S*>(p_.query) + row * p_.d1);
+  // The i-th tile of a task's h-th kv head.
+  void AddHead(int i, int64_t h) {
+    RowTile<S>&tile = tile_[i], &next = tile_[(i + 1) % kTiles], &after_next = tile_[(i + 2) % kTiles];
+    Heads& heads = heads_[h];
+    if (tile.first) Start(heads, tile.task, h);
+    if (h == 0) {
+      TouchPages(after_next.key, after_next.count);
+      TouchPages(after_next.value, after_next.count);
+    }
+    if (tile.count > 0) {
+      FindAhead(next, h, tile.task.heads);
+      heads.Add(tile.task.heads == 1 ? tile : ViewOf(tile, h), ahead_);
+    }
+    if (p_.choice != nullptr) heads.Save(tile, SavedOf(tile.task, h));
+    if (tile.last) Finish(heads, tile, h);
   }
 
-  void Finish(const RowTile<S>& tile) {
-    const auto& state = heads_.state();
-    const HeadResults to =
-        records_ == nullptr ? merged_ : records_->At(tile.task.item * tasks_.max_parts() + tile.task.part);
-    if (records_ != nullptr || tile.task.part == 0) Clear(to, group_);
-    for (int64_t h = 0; h < group_; ++h) {
-      MergeHead<V, Dot::kPreciseExp>(to, h, width_, state.out(h), state.Max(h), state.Sum(h));
+  RowTile<S>& ViewOf(const RowTile<S>& tile, int64_t h) {
+    view_.count = tile.count;
+    for (int64_t i = 0; i < tile.count; ++i) {
+      view_.key[i] = tile.key[i] + h * p_.d1;
+      view_.value[i] = tile.value[i] + h * p_.d2;
     }
+    return view_;
+  }
+
+  // What is fetched while the h-th of n kv heads is worked on: a share of the next tile's rows, in the order
+  // in which they lie.
+  void FindAhead(const RowTile<S>& next, int64_t h, int64_t n) {
+    ahead_.count = 0;
+    if (next.count == 0) return;  // then there may be no task either
+    const int64_t pieces = next.count * next.task.heads;
+    int64_t at = pieces * h / n, row = at / next.task.heads, head = at % next.task.heads;
+    ahead_.count = Min(pieces * (h + 1) / n - at, kDecodeRows);
+    for (int64_t i = 0; i < ahead_.count; ++i) {
+      ahead_.key[i] = next.key[row] + head * p_.d1;
+      ahead_.value[i] = next.value[row] + head * p_.d2;
+      if (++head == next.task.heads) head = 0, ++row;
+    }
+  }
+
+  void Start(Heads& heads, const DecodeTask& task, int64_t h) {
+    heads.state().Reset();
+    if (task.part > 0 && records_ == nullptr) return;  // the query is there
+    const int64_t row = TokenRow(p_, task) * p_.n1 + (task.head + h) * group_;
+    heads.Start(static_cast<const S*>(p_.query) + row * p_.d1);
+  }
+
+  void Finish(const Heads& heads, const RowTile<S>& tile, int64_t h) {
+    const auto& state = heads.state();
+    const HeadResults to = ResultsOf(tile.task, h);
+    if (records_ != nullptr || tile.task.part == 0) Clear(to, group_);
+    for (int64_t q = 0; q < group_; ++q)
+      MergeHead<V, Dot::kPreciseExp>(to, q, width_, state.out(q), state.Max(q), state.Sum(q));
     if (records_ != nullptr || !tile.ends_task) return;
-    results_.Store(tile.task, merged_, width_);
-    if (p_.choice != nullptr) choice_.Choose(tile.task, saved_.At(0, 0), merged_);
+    results_.Store(tile.task, tile.task.head + h, to, width_);
+    if (p_.choice != nullptr) choice_.Choose(tile.task, tile.task.head + h, SavedOf(tile.task, h), to);
   }
 
   const PagedAttentionParams& p_;
   const DecodeTasks& tasks_;
   const ResultRecords* const records_;  // nullptr: tasks are whole items
   const DecodeResults<V, E> results_;
-  const int64_t group_;
+  const int64_t group_, width_;
   PagedRows<S> rows_;
-  Heads heads_;
-  const int64_t width_;
-  const HeadResults merged_;
+  Heads* const heads_;
+  const ResultRecords merged_;  // of each kv head of a task
   DecodeChoice<V> choice_;
   const SavedScores saved_;
   DecodeTask task_{};
   bool rows_done_ = true;
   static constexpr int kTiles = 3;  // the one that is worked on and the next two
   RowTile<S> tile_[kTiles];
+  RowTile<S> view_;  // one kv head's rows of the first
+  Ahead<S> ahead_;
 };
 
 // Merges the parts' records of an item into the first and writes the result, which it returns.
@@ -191,7 +241,7 @@ inline HeadResults MergeItem(const PagedAttentionParams& p, const DecodeTasks& t
       MergeHead<V, Dot::kPreciseExp>(merged, h, width, next.out + h * width, next.max[h], next.sum[h]);
     }
   }
-  results.Store(tasks.At(first), merged, width);
+  results.Store(tasks.At(first), tasks.At(first).head, merged, width);
   return merged;
 }
 
@@ -200,37 +250,38 @@ void DecodeWith(const PagedAttentionParams& p, DecodeTasks& tasks) {
   using Worker = DecodeWorker<Dot, E, Heads>;
   using V = typename Dot::Vec;
   const bool small = tasks.CacheBytes(sizeof(typename E::Storage)) < kOneThreadBytes;
-  tasks.ShareOut(small ? 1 : Team(tasks.items() * kMaxParts, p.max_threads).members());
-  const bool split = tasks.max_parts() > 1;
   const int64_t group = p.n1 / p.n2, width = RowStride<Dot>(p.d2);
+  tasks.ShareOut(small ? 1 : Team(tasks.items() * kMaxParts, p.max_threads).members(),
+                 Heads::TileRows(group) * (p.d1 + p.d2) * sizeof(typename E::Storage));
+  const bool split = tasks.max_parts() > 1;
   const Buffer<float> record_memory(split ? ResultRecords::Size(tasks.size(), group, width) : 0);
   const ResultRecords records(record_memory.get(), group, width);
-  const int64_t windows = p.choice == nullptr ? 0 : MostWindows(p), heads = Heads::State::PaddedHeads(group);
-  const int64_t saved_size =
-      split && p.choice != nullptr ? SavedScores::Size(tasks.items(), windows, heads) : 0;
-  const Buffer<float> saved_memory(saved_size + V::kLanes);
-  const SavedScores saved{saved_memory.get(), windows, heads};
+  const int64_t windows = p.choice == nullptr ? 0 : MostWindows(p), stride = SavedScores::Stride(windows);
+  const Buffer<float> saved_memory(split ? tasks.items() * group * stride : 0);
+  const SavedScores saved{split ? saved_memory.get() : nullptr, stride};
   const Team team(small ? 1 : tasks.size(), p.max_threads);
   Arena sizing;
-  Worker(sizing, p, tasks, nullptr, split ? &saved : nullptr, windows);
+  Worker(sizing, p, tasks, nullptr, saved, windows);
   const int64_t size = sizing.used();
   const Buffer<char> memory(team.members() * size);
   int64_t next_task = 0;
   team.Run([&](int member) {
     const typename Dot::Registers registers;
     Arena arena(memory.get() + member * size);
-    Worker(arena, p, tasks, split ? &records : nullptr, split ? &saved : nullptr, windows).Run(&next_task);
+    Worker(arena, p, tasks, split ? &records : nullptr, saved, windows).Run(&next_task);
   });
   if (!split) return;
   int64_t next_item = 0;
   team.Run([&](int member) {
     Arena arena(memory.get() + member * size);
     const DecodeResults<V, E> results(arena, p);
-    DecodeChoice<V> choice(arena, p, windows, heads);
+    DecodeChoice<V> choice(arena, p, windows);
     choice.Start();
     for (int64_t i; (i = TakeTask(&next_item)) < tasks.items();) {
       const HeadResults merged = MergeItem<Dot, E>(p, tasks, records, results, i);
-      if (p.choice != nullptr) choice.Choose(tasks.At(i * tasks.max_parts()), saved.At(i, 0), merged);
+      if (p.choice == nullptr) continue;
+      const DecodeTask item = tasks.At(i * tasks.max_parts());
+      choice.Choose(item, item.head, saved.OfHead(i * group), merged);
     }
   });
 }

@@ -48,9 +48,10 @@ inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int
     }
   }
   const typename Dot::Operand* probability = w.probability;
-  for (int64_t first = 0; first < w.count; first += kWeightedRows) {
-    const int64_t end = Min(first + kWeightedRows, w.count);
-    prefetch.Advance(R * NV * (end - first) / Dot::kPair);
+  constexpr int64_t kRows = Prefetch::kRows;
+  for (int64_t first = 0; first < w.count; first += kRows) {
+    const int64_t end = Min(first + kRows, w.count);
+    prefetch.Advance(first, column, R * NV * (end - first) / Dot::kPair);
     for (int64_t i = first; i < end; i += Dot::kPair, probability += w.step) {
       typename Dot::B value[NV];
 #pragma GCC unroll 8
