@@ -59,7 +59,8 @@ def _bar(row, bar, readme):
 
 
 def _cells(row, readme):
-    rate = f"{float(row['value']):.3g} {row['unit']}"
+    value = float(row["value"])
+    rate = f"{value:.0f} {row['unit']}" if value >= 1000 else f"{value:.3g} {row['unit']}"
     share = f"{float(row['fraction']):.0%} of {row['peak']}"
     bar = row["bar"] and _bar(row, f"{float(row['bar']):.0%}", readme)
     return [row["name"], _time(float(row["p50_s"])), rate, share, bar]

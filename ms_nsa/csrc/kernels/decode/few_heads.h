@@ -71,8 +71,8 @@ class FewHeads {
   static constexpr int kDepth = V::kLanes * Dot::kPair;         // elements of a key at once
   static constexpr int64_t kPanel = PanelColumns<Dot>(kHeads);  // columns of the weighted sums at once
   static constexpr int64_t kLine = kAlignment / sizeof(S);
-  // Rows come to L1 so many rows ahead of their use (8 and 16 differ by less than noise; keys that stay in L2
-  // take 1.15 times as long where heads lie apart).
+  // Rows come to L1 so many rows ahead of their use (8 and 16 take as long; keys left in L2 take 1.15 times
+  // as long where a head's rows lie apart).
   static constexpr int64_t kNearKeys = kKeys, kNearValues = 4;
   static constexpr int64_t kTileStep = Max(Layout::kStep, kKeys);
 

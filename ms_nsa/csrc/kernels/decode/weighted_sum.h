@@ -33,7 +33,8 @@ constexpr int64_t PanelColumns(int heads) {
   return PanelVectors<Dot>(heads) * Dot::Vec::kLanes;
 }
 
-// Heads [0, R) and NV vectors from one column on.
+// Heads [0, R) and NV vectors from one column on. Every Prefetch::kRows rows, prefetch.Advance(first row,
+// column, work) is called before they are used; the work is the number of products.
 template <class Dot, class E, int R, int NV, class Prefetch>
 inline void WeightedTile(const WeightedSumArgs<Dot, typename E::Storage>& w, int64_t column,
                          Prefetch& prefetch) {
