@@ -95,7 +95,7 @@ inline void DecodeSoftmax(float* score, int64_t vectors, int64_t count, float sc
   V::Store(factor, correction);
 }
 
-// Copies the scaled scores of a tile's count rows, which are rows [first, ...) of their item.
+// Copies the scaled scores of a tile's count rows, which are rows [first, ...) of their item, for its heads.
 template <class Dot, int kHeads>
 inline void SaveTile(const float* score, int64_t count, int64_t first, int64_t heads, const SavedScores& to) {
   using V = typename Dot::Vec;

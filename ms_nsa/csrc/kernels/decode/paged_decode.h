@@ -3,6 +3,9 @@
 // one tile the rows of the next tile are prefetched, even if it belongs to another task.
 #pragma once
 
+#include <new>
+#include <type_traits>
+
 #include "../../simd/float_dot.h"
 #include "../row_result.h"
 #include "../threads.h"
