@@ -95,7 +95,15 @@ inline void DecodeSoftmax(float* score, int64_t vectors, int64_t count, float sc
   V::Store(factor, correction);
 }
 
-// Copies the scaled scores of a tile's count rows, which are rows [first, ...) of their item, for its heads.
+// A vector of rows of scores, [row][head], as one vector of rows for each head.
+template <class V>
+inline void LoadTurned(const float* score, typename V::Reg* head) {
+  for (int i = 0; i < V::kLanes; ++i) head[i] = V::Load(score + i * V::kLanes);
+  V::Transpose(head);
+}
+
+// Copies the scaled scores of a tile's count rows, which are rows [first, ...) of their item. Behind the last
+// one up to a vector may be written.
 template <class Dot, int kHeads>
 inline void SaveTile(const float* score, int64_t count, int64_t first, int64_t heads, const SavedScores& to) {
   using V = typename Dot::Vec;
@@ -103,8 +111,7 @@ inline void SaveTile(const float* score, int64_t count, int64_t first, int64_t h
   if constexpr (kHeads == V::kLanes) {
     for (int64_t row = 0; row < count; row += V::kLanes, score += V::kLanes * kHeads) {
       typename Dot::Reg head[V::kLanes];
-      for (int i = 0; i < V::kLanes; ++i) head[i] = V::Load(score + i * kHeads);
-      V::Transpose(head);
+      LoadTurned<V>(score, head);
       for (int64_t h = 0; h < heads; ++h) V::Store(to.At(h, first + row), head[h]);
     }
     return;
@@ -113,6 +120,15 @@ inline void SaveTile(const float* score, int64_t count, int64_t first, int64_t h
     if (Layout::Row(place) >= count) continue;
     for (int64_t h = 0; h < heads; ++h) *to.At(h, first + Layout::Row(place)) = score[h];
   }
+}
+
+// The same of all groups of heads.
+template <class Dot, int kHeads>
+inline void SaveScores(const DecodeState<Dot, kHeads>& state, const float* score, int64_t count,
+                       int64_t first, const SavedScores& to) {
+  for (int64_t i = 0; i < state.groups(); ++i)
+    SaveTile<Dot, kHeads>(score + i * kDecodeRows * kHeads, count, first, state.HeadsOf(i),
+                          to.OfHead(i * kHeads));
 }
 
 }  // namespace

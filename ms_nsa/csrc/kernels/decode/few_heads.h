@@ -57,12 +57,7 @@ class FewHeads {
     AddValues(tile, ahead);
   }
 
-  // The scaled scores of the tile that was added last.
-  void Save(const RowTile<S>& tile, const SavedScores& to) const {
-    for (int64_t i = 0; i < state_.groups(); ++i)
-      SaveTile<Dot, kHeads>(score_ + i * kDecodeRows * kHeads, tile.count, tile.first_row, state_.HeadsOf(i),
-                            to.OfHead(i * kHeads));
-  }
+  const float* scores() const { return score_; }
 
  private:
   // Accumulators of the scores, as many as registers allow: whole vectors of sums.

@@ -61,11 +61,7 @@ class ManyHeads {
     }
   }
 
-  void Save(const RowTile<S>& tile, const SavedScores& to) const {
-    for (int64_t i = 0; i < state_.groups(); ++i)
-      SaveTile<Dot, kHeads>(score_ + i * kDecodeRows * kHeads, tile.count, tile.first_row, state_.HeadsOf(i),
-                            to.OfHead(i * kHeads));
-  }
+  const float* scores() const { return score_; }
 
  private:
   // Heads whose accumulators fit in registers together, two vectors of each.

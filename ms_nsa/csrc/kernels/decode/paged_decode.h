@@ -166,7 +166,8 @@ class DecodeWorker {
       FindAhead(next, h, tile.task.heads);
       heads.Add(tile.task.heads == 1 ? tile : ViewOf(tile, h), ahead_);
     }
-    if (p_.choice != nullptr) heads.Save(tile, SavedOf(tile.task, h));
+    if (p_.choice != nullptr)
+      SaveScores(heads.state(), heads.scores(), tile.count, tile.first_row, SavedOf(tile.task, h));
     if (tile.last) Finish(heads, tile, h);
   }
 

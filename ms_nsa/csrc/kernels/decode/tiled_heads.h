@@ -59,11 +59,7 @@ class TiledHeads {
     }
   }
 
-  void Save(const RowTile<S>& tile, const SavedScores& to) const {
-    for (int64_t i = 0; i < state_.groups(); ++i)
-      SaveTile<Dot, kHeads>(ScoresOf(i), tile.count, tile.first_row, state_.HeadsOf(i),
-                            to.OfHead(i * kHeads));
-  }
+  const float* scores() const { return score_; }
 
  private:
   static constexpr int64_t kRows = Dot::kMatrixRows, kDepth = Dot::kMatrixDepth, kTile = kRows * kDepth;
@@ -155,8 +151,8 @@ class TiledHeads {
     for (int h = 0; h < kHeads; ++h) sum[h] = V::Zero();
     for (int64_t row = 0; row < end; row += kDepth) {
       typename Dot::Reg first[kHeads], second[kHeads];
-      LoadTurned(score + row * kHeads, first);
-      LoadTurned(score + (row + kRows) * kHeads, second);
+      LoadTurned<V>(score + row * kHeads, first);
+      LoadTurned<V>(score + (row + kRows) * kHeads, second);
       for (int64_t h = 0; h < state_.HeadsOf(group); ++h) {
         const auto by = V::Set1(shifts[h]);
         first[h] = Exp<V, kPrecise>(V::Sub(first[h], by));
@@ -167,11 +163,6 @@ class TiledHeads {
     }
     statistics = {max, V::Fma(statistics.sum, correction, V::SumEach(sum))};
     for (int64_t h = 0; h < state_.HeadsOf(group); ++h) ScaleOut(state_.out(group * kHeads + h), factor[h]);
-  }
-
-  static void LoadTurned(const float* score, typename Dot::Reg* head) {
-    for (int64_t r = 0; r < kRows; ++r) head[r] = V::Load(score + r * kHeads);
-    V::Transpose(head);
   }
 
   // Scales the scores of count rows, hides rows [count, end), and returns the heads' maxima.
