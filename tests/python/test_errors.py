@@ -31,7 +31,7 @@ from support.run_cells import run_mode, same_bits, to_arrays, to_tensor
 
 BEFORE_RUNNING = [call for call in CALLS if not call.by_kernel]
 # MindSpore waits 3 seconds after an error of a kernel in Graph mode, so several processes share the waiting.
-WORKERS = 5
+WORKERS = 8
 
 
 def rows(*shape):
@@ -107,28 +107,24 @@ def test_functional_forms_name_what_cannot_be_hashed(value):
             ms_nsa.nsa_select_attention_infer(*[None] * 4, **sizes, key_value_head_num=2, page_block_size=8)
 
 
-@pytest.fixture(scope="module")
-def in_graph_mode():
-    """Starts the processes that make the calls; a function that waits for the outcome of one call."""
+def outcomes_in_graph_mode():
+    """Error, sentence and whether good calls go on, of all calls that kernels refuse, by their numbers."""
     command = [sys.executable, "-m", "support.malformed"]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     options.update(cwd=children.FOLDER, env=children.environment())
     processes = [subprocess.Popen([*command, str(part), str(WORKERS)], **options) for part in range(WORKERS)]
     found = {}
-
-    def outcome(number):
-        process = processes[number % WORKERS]
-        if number not in found:
+    try:
+        for process in processes:
             output, errors = process.communicate()
             assert process.returncode == 0, errors
             lines = [json.loads(line) for line in output.splitlines() if line.startswith("[")]
             found.update({line[0]: line[1:] for line in lines})
-        return found[number]
-
-    yield outcome
-    for process in processes:
-        process.kill()
-        process.wait()
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return found
 
 
 def test_there_are_enough_of_them():
@@ -142,18 +138,15 @@ def test_pynative_mode(expected, call):
 
 
 @pytest.mark.parametrize("call", list(one_of_every_rule()))
-def test_refused_before_running_in_graph_mode(in_graph_mode, expected, call):
+def test_refused_before_running_in_graph_mode(expected, call):
     assert call.outcome("graph") == (call.error.__name__, call.sentence)
     assert same_bits(good_results(call.operator, "graph"), expected[call.operator])
 
 
-@pytest.mark.parametrize("number", range(len(REFUSED_BY_KERNELS)), ids=ids(REFUSED_BY_KERNELS))
-def test_refused_by_the_kernel_in_graph_mode(in_graph_mode, number):
-    """The last test, because the processes wait while the one before it compiles."""
-    error, sentence, goes_on = in_graph_mode(number)
-    call = REFUSED_BY_KERNELS[number]
-    assert (error, sentence) == (call.error.__name__, call.sentence)
-    assert goes_on
+def test_refused_by_the_kernel_in_graph_mode():
+    """One test for all calls: several would start the processes in every worker of the suite."""
+    right = {number: [call.error.__name__, call.sentence, True] for number, call in enumerate(REFUSED_BY_KERNELS)}
+    assert outcomes_in_graph_mode() == right
 
 
 def dynamic_call(operator, free, **changes):
