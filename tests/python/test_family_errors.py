@@ -1,35 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Malformed calls of the family's Cells raise the documented error with its exact sentence; the process goes on."""
 
-from functools import cache
-
 import pytest
 
-import ms_nsa
-from support.malformed import call_cell
+from support.malformed import good_results
 from support.malformed_family import CALLS, GOOD
 from support.marks import slow
-from support.run_cells import run_mode, same_bits
+from support.run_cells import same_bits
 
 
 def ids(calls):
     return [f"{number}-{call.sentence[:70]}" for number, call in enumerate(calls)]
 
 
-@cache
-def good_cell(operator, mode):
-    return getattr(ms_nsa, operator)(**GOOD[operator][0])
-
-
-def good_results(operator, mode="pynative"):
-    """What the good call gives, always from the same Cell: compiling one anew takes as long as what is tested."""
-    with run_mode(mode):
-        return call_cell(good_cell(operator, mode), GOOD[operator][1])
-
-
 @pytest.fixture(scope="module")
 def expected():
-    return {operator: good_results(operator) for operator in GOOD}
+    return {operator: good_results(operator, "pynative", GOOD) for operator in GOOD}
 
 
 def in_graph_mode():
@@ -51,13 +37,13 @@ def test_there_are_enough_of_them():
 @pytest.mark.parametrize("call", CALLS, ids=ids(CALLS))
 def test_pynative_mode(expected, call):
     assert call.outcome("pynative") == (call.error.__name__, call.sentence)
-    assert same_bits(good_results(call.operator), expected[call.operator])
+    assert same_bits(good_results(call.operator, "pynative", GOOD), expected[call.operator])
 
 
 @pytest.mark.parametrize("call", list(in_graph_mode()))
 def test_graph_mode(expected, call):
     assert call.outcome("graph") == (call.error.__name__, call.sentence)
-    assert same_bits(good_results(call.operator, "graph"), expected[call.operator])
+    assert same_bits(good_results(call.operator, "graph", GOOD), expected[call.operator])
 
 
 @pytest.mark.parametrize("operator", [slow(operator) if at % 4 else operator for at, operator in enumerate(GOOD)])
@@ -66,4 +52,4 @@ def test_kernels_refuse_in_graph_mode(expected, operator):
     call = next((call for call in CALLS if call.operator == operator and call.by_kernel), None)
     assert call is not None
     assert call.outcome("graph") == (call.error.__name__, call.sentence)
-    assert same_bits(good_results(operator, "graph"), expected[operator])
+    assert same_bits(good_results(operator, "graph", GOOD), expected[operator])

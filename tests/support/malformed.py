@@ -449,14 +449,15 @@ REFUSED_BY_KERNELS = [call for call in CALLS if call.by_kernel]
 
 
 @cache
-def _good_cell(operator, mode):
-    return getattr(ms_nsa, operator)(**GOOD[operator][0])
+def _good_cell(operator, mode, attributes):
+    return getattr(ms_nsa, operator)(**dict(attributes))
 
 
-def good_results(operator, mode):
+def good_results(operator, mode, good=GOOD):
     """What the good call of an operator gives, always from the same Cell."""
+    attributes, inputs = good[operator]
     with run_mode(mode):
-        return call_cell(_good_cell(operator, mode), GOOD[operator][1])
+        return call_cell(_good_cell(operator, mode, tuple(attributes.items())), inputs)
 
 
 if __name__ == "__main__":
